@@ -1,0 +1,57 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace kn {
+
+struct MemoryStats {
+  size_t inUse = 0;        ///< bytes of live tensors, rounded up to their blocks
+  size_t reserved = 0;     ///< bytes held from the system: live and pooled
+  size_t peakInUse = 0;    ///< the largest inUse since the last resetPeak
+  uint64_t allocations = 0;  ///< blocks handed out so far
+  uint64_t systemAllocations = 0;  ///< of these, how many the pool couldn't serve
+  uint64_t live = 0;       ///< blocks in use
+};
+
+/// Where a pool gets its memory from; `allocate` returns null when there is none.
+class MemorySource {
+ public:
+  virtual ~MemorySource() = default;
+  virtual void* allocate(size_t bytes) = 0;
+  virtual void free(void* data, size_t bytes) = 0;
+};
+
+/// A pool whose blocks are reused in stream order: a block may be handed out again as soon as it is freed, because
+/// whatever is enqueued from then on runs after whatever was enqueued before.
+class Allocator {
+ public:
+  /// `limit`: bytes this pool may reserve; 0 for no limit.
+  Allocator(std::shared_ptr<MemorySource> source, size_t limit);
+  ~Allocator();
+  Allocator(const Allocator&) = delete;
+
+  /// Returns null when neither the pool nor the system has room.
+  void* allocate(size_t bytes);
+  void free(void* data);
+  /// Gives pooled blocks back to the system. The caller has made sure that no enqueued work touches them.
+  void trim();
+  MemoryStats stats() const;
+  void resetPeak();
+
+  /// The size of the block that serves a request: at most an eighth is wasted, so that near sizes share blocks.
+  static size_t blockSize(size_t bytes);
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<MemorySource> source_;
+  size_t limit_;
+  std::map<size_t, std::vector<void*>> pooled_;
+  std::map<void*, size_t> live_;
+  MemoryStats stats_;
+};
+
+}  // namespace kn

@@ -1,0 +1,65 @@
+#include "device.h"
+
+#include <utility>
+
+namespace kn {
+
+Device::Device(std::shared_ptr<MemorySource> source, size_t memoryLimit)
+    : source_(std::move(source)), allocator_(std::make_shared<Allocator>(source_, memoryLimit)) {}
+
+Tensor Device::empty(const Shape& shape, DType dtype, Format format, int64_t extraSamples) {
+  int64_t elements = 1;
+  for (int i = 0; i < shape.rank(); ++i) {
+    require(shape[i] >= 1, ErrorCode::InvalidArgument, "shape: expected sizes of at least 1, got ", shape.str());
+    require(!__builtin_mul_overflow(elements, shape[i], &elements) && elements < (int64_t{1} << 48),
+            ErrorCode::OutOfMemory, "shape: ", shape.str(), " has too many elements");
+  }
+  int64_t count = dtype == DType::F32 ? physicalCount(shape, format) : elements;
+  if (extraSamples) count += extraSamples * (count / shape[0]);
+  const size_t bytes = static_cast<size_t>(count) * dtypeSize(dtype);
+  auto& pool = recordingPool_ ? recordingPool_ : allocator_;
+  void* data = pool->allocate(bytes);
+  if (!data) {
+    trimMemory();
+    data = pool->allocate(bytes);
+  }
+  if (!data) {
+    const MemoryStats stats = pool->stats();
+    throw Error(ErrorCode::OutOfMemory, name() + ": no room for " + std::to_string(bytes) + " bytes (shape " +
+                                            shape.str() + "); " + std::to_string(stats.inUse) + " bytes are in use");
+  }
+  Tensor tensor;
+  tensor.storage = std::make_shared<Storage>(this, pool, data, bytes);
+  tensor.shape = shape;
+  tensor.dtype = dtype;
+  tensor.format = format;
+  return tensor;
+}
+
+void Device::trimMemory() {
+  synchronize();
+  allocator_->trim();
+}
+
+void Device::beginRecording() {
+  require(!recording(), ErrorCode::InvalidState, "record: a recording is under way on this device");
+  checkHealth();
+  recordingPool_ = std::make_shared<Allocator>(source_, 0);
+}
+
+std::unique_ptr<Program> Device::endRecording() {
+  require(recording(), ErrorCode::InvalidState, "record: no recording is under way");
+  return finishRecording(std::exchange(recordingPool_, nullptr), std::exchange(retained_, {}));
+}
+
+void Device::abandonRecording() {
+  discardRecording();
+  recordingPool_ = nullptr;
+  retained_.clear();
+}
+
+void Device::retain(const Tensor& tensor) {
+  if (recording() && tensor.storage->pool() != recordingPool_.get()) retained_.insert(tensor.storage);
+}
+
+}  // namespace kn

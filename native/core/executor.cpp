@@ -1,0 +1,97 @@
+#include "executor.h"
+
+#include <chrono>
+#include <exception>
+
+namespace kn {
+
+Executor::Executor(std::function<void()> start) : thread_([this, start = std::move(start)] { loop(start); }) {}
+
+Executor::~Executor() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void Executor::submit(Task task) {
+  {
+    std::lock_guard lock(mutex_);
+    queue_.push_back({std::move(task), false});
+  }
+  changed_.notify_one();
+}
+
+void Executor::submitAlways(Task task) {
+  {
+    std::lock_guard lock(mutex_);
+    queue_.push_back({std::move(task), true});
+  }
+  changed_.notify_one();
+}
+
+void Executor::wait() {
+  std::unique_lock lock(mutex_);
+  idle_.wait(lock, [this] { return queue_.empty() && !busy_; });
+}
+
+void Executor::execute(const Task& task) {
+  if (!profiling_ || task.composite) {
+    task.run();
+    return;
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  task.run();
+  const auto end = std::chrono::steady_clock::now();
+  std::lock_guard lock(mutex_);
+  ProfileEntry& entry = profile_[task.name];
+  ++entry.calls;
+  entry.nanoseconds += std::chrono::duration_cast<std::chrono::nanoseconds>(end - begin).count();
+}
+
+std::string Executor::failure() const {
+  std::lock_guard lock(mutex_);
+  return failure_;
+}
+
+void Executor::setProfiling(bool on) {
+  wait();
+  std::lock_guard lock(mutex_);
+  profiling_ = on;
+  profile_.clear();
+}
+
+std::map<std::string, ProfileEntry> Executor::profile() const {
+  std::lock_guard lock(mutex_);
+  return profile_;
+}
+
+void Executor::loop(const std::function<void()>& start) {
+  start();
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return stop_ || !queue_.empty(); });
+    if (queue_.empty()) return;
+    Item item = std::move(queue_.front());
+    queue_.pop_front();
+    if (failure_.empty() || item.always) {
+      busy_ = true;
+      lock.unlock();
+      std::string failure;
+      try {
+        execute(item.task);
+      } catch (const std::exception& error) {
+        failure = std::string(item.task.name) + ": " + error.what();
+      }
+      item.task.run = nullptr;
+      lock.lock();
+      busy_ = false;
+      if (failure_.empty()) failure_ = failure;
+    }
+    if (queue_.empty()) idle_.notify_all();
+  }
+}
+
+}  // namespace kn

@@ -1,0 +1,188 @@
+#include "checks.h"
+
+namespace kn {
+namespace {
+
+/// The parts of a layer that forward and backward check alike.
+struct Layer {
+  op::Act x;
+  int64_t real;   ///< samples without the virtual ones
+  int64_t count;  ///< entries of a belief: splits·channels
+  const float *gamma, *beta, *gain;
+};
+
+Layer checkLayer(Device& device, const KalmanInput& in, const KalmanOptions& o) {
+  constexpr const char* fn = "kalmanNorm";
+  Layer layer{};
+  layer.x = activation(device, in.x, {fn, "x"});
+  require(o.splits >= 1, ErrorCode::InvalidArgument, fn, ": splits must be at least 1, got ", o.splits);
+  layer.real = layer.x.n - (o.tail ? o.splits : 0);
+  require(layer.real >= 1, ErrorCode::InvalidArgument, fn, ": x must have samples beside its ", o.splits,
+          " virtual ones, got ", layer.x.n);
+  checkSplits(o.splits, layer.real, {fn, "splits"});
+  layer.count = o.splits * layer.x.c;
+  layer.gamma = optionalVector(device, in.gamma, layer.x.c, {fn, "gamma"});
+  layer.beta = optionalVector(device, in.beta, layer.x.c, {fn, "beta"});
+  layer.gain = optionalVector(device, in.gain, layer.x.c, {fn, "gain"});
+  require(!(o.tail && in.prior.mean), ErrorCode::InvalidArgument, fn,
+          ": prior must not be given where x carries virtual samples");
+  if (in.prior.mean) {
+    vector(device, in.prior.mean, layer.count, {fn, "prior.mean"});
+    vector(device, in.prior.var, layer.count, {fn, "prior.variance"});
+  }
+  return layer;
+}
+
+float* dataOrNull(const Tensor& t) { return t ? t.data() : nullptr; }
+
+MeanVar emptyBelief(Device& device, int64_t count) { return {emptyVector(device, count), emptyVector(device, count)}; }
+
+op::KalmanState stateOf(const KalmanResult& r) {
+  return {dataOrNull(r.prior.mean),        dataOrNull(r.prior.var),      r.observation.mean.data(),
+          r.observation.var.data(),        r.posterior.mean.data(),      r.posterior.var.data(),
+          r.ratio.data()};
+}
+
+}  // namespace
+
+KalmanResult kalmanUpdate(const KalmanInput& in, const KalmanOptions& o) {
+  constexpr const char* fn = "kalmanNorm";
+  checkFloat(in.x, {fn, "x"});
+  Device& device = in.x.device();
+  const Layer layer = checkLayer(device, in, o);
+  op::KalmanUpdate update{};
+  update.fixedGain = fraction(o.gain, {fn, "gain"});
+  update.epsilon = positive(o.epsilon, {fn, "epsilon"});
+  require(o.guard > 0, ErrorCode::InvalidArgument, fn, ": guard must be a positive number, got ", o.guard);
+  const bool have = static_cast<bool>(in.observation.mean);
+  if (have) {
+    vector(device, in.observation.mean, layer.count, {fn, "observation.mean"});
+    vector(device, in.observation.var, layer.count, {fn, "observation.variance"});
+  }
+  Shape shape = in.x.shape;
+  shape[0] = layer.real + (o.sample ? o.splits : 0);
+  if (o.sample && in.noise) {
+    Shape noise = in.x.shape;
+    noise[0] = o.splits;
+    activation(device, in.noise, {fn, "noise"});
+    checkShape(in.noise, noise, {fn, "noise"});
+    update.noise = in.noise.data();
+  } else if (o.sample) {
+    update.random = randomOf(device, in.random, {fn, "generator"});
+  }
+
+  KalmanResult out;
+  out.y = device.empty(shape, DType::F32, in.x.format);
+  out.prior = o.tail ? emptyBelief(device, layer.count) : in.prior;
+  out.observation = have ? in.observation : emptyBelief(device, layer.count);
+  out.posterior = emptyBelief(device, layer.count);
+  out.ratio = emptyVector(device, 2);
+  update.x = layer.x;
+  update.y = activation(device, out.y, {fn, "y"});
+  update.splits = o.splits;
+  update.tail = o.tail;
+  update.sample = o.sample;
+  update.haveMoments = have;
+  update.state = stateOf(out);
+  update.gamma = layer.gamma;
+  update.beta = layer.beta;
+  update.gain = layer.gain;
+  update.guard = static_cast<float>(o.guard);
+  update.relu = o.relu;
+  device.launch(update);
+  return out;
+}
+
+KalmanGradients kalmanUpdateBackward(const KalmanInput& in, const KalmanResult& result, const Tensor& dy,
+                                     const MeanVar& dposterior, const KalmanOptions& o, const Tensor& add,
+                                     int64_t extraSamples) {
+  constexpr const char* fn = "kalmanNormBackward";
+  checkFloat(in.x, {fn, "x"});
+  Device& device = in.x.device();
+  const Layer layer = checkLayer(device, in, o);
+  op::KalmanUpdateBackward back{};
+  back.x = layer.x;
+  back.y = activation(device, result.y, {fn, "y"});
+  back.dy = activationLike(device, dy, result.y, {fn, "dy"});
+  if (add) {
+    Shape real = in.x.shape;
+    real[0] = layer.real;
+    checkShape(add, real, {fn, "add"});
+    back.add = activation(device, add, {fn, "add"}).data;
+  }
+  for (const MeanVar* belief : {&result.observation, &result.posterior}) {
+    vector(device, belief->mean, layer.count, {fn, "statistics"});
+    vector(device, belief->var, layer.count, {fn, "statistics"});
+  }
+  checkDevice(device, result.ratio, {fn, "ratio"});
+  if (result.prior.mean) {
+    vector(device, result.prior.mean, layer.count, {fn, "prior.mean"});
+    vector(device, result.prior.var, layer.count, {fn, "prior.variance"});
+  }
+  back.dpostMean = optionalVector(device, dposterior.mean, layer.count, {fn, "dposterior.mean"});
+  back.dpostVar = optionalVector(device, dposterior.var, layer.count, {fn, "dposterior.variance"});
+
+  KalmanGradients out;
+  out.dx = emptyLike(device, in.x, extraSamples);
+  if (in.gamma) out.dgamma = emptyVector(device, layer.x.c);
+  if (in.beta) out.dbeta = emptyVector(device, layer.x.c);
+  if (in.gain) out.dgain = emptyVector(device, layer.x.c);
+  if (in.prior.mean) out.dprior = emptyBelief(device, layer.count);
+  back.dx = activation(device, out.dx, {fn, "dx"});
+  back.splits = o.splits;
+  back.tail = o.tail;
+  back.sample = o.sample;
+  back.state = stateOf(result);
+  back.gamma = layer.gamma;
+  back.beta = layer.beta;
+  back.gain = layer.gain;
+  back.fixedGain = static_cast<float>(o.gain);
+  back.epsilon = positive(o.epsilon, {fn, "epsilon"});
+  back.relu = o.relu;
+  back.dpriorMean = dataOrNull(out.dprior.mean);
+  back.dpriorVar = dataOrNull(out.dprior.var);
+  back.dgamma = dataOrNull(out.dgamma);
+  back.dbeta = dataOrNull(out.dbeta);
+  back.dgain = dataOrNull(out.dgain);
+  device.launch(back);
+  return out;
+}
+
+Tensor samplePrior(const MeanVar& prior, int64_t splits, int64_t height, int64_t width, const RandomSource& source,
+                   const Tensor& noise) {
+  constexpr const char* fn = "samplePrior";
+  checkFloat(prior.mean, {fn, "mean"});
+  Device& device = prior.mean.device();
+  const int64_t count = prior.mean.count();
+  require(splits >= 1 && count % splits == 0, ErrorCode::ShapeMismatch, fn,
+          ": mean must hold splits·channels values for ", splits, " splits, got ", count);
+  op::SamplePrior sample{};
+  sample.mean = vector(device, prior.mean, count, {fn, "mean"});
+  sample.var = vector(device, prior.var, count, {fn, "variance"});
+  const Shape shape{splits, count / splits, height, width};
+  if (noise) {
+    sample.noise = activation(device, noise, {fn, "noise"}).data;
+    checkShape(noise, shape, {fn, "noise"});
+  } else {
+    sample.random = randomOf(device, source, {fn, "generator"});
+  }
+  Tensor y = device.empty(shape, DType::F32, Format::Activation);
+  sample.y = activation(device, y, {fn, "y"});
+  device.launch(sample);
+  return y;
+}
+
+MeanVar samplePriorBackward(const MeanVar& prior, const Tensor& y, const Tensor& dy) {
+  constexpr const char* fn = "samplePriorBackward";
+  checkFloat(y, {fn, "y"});
+  Device& device = y.device();
+  const op::Act output = activation(device, y, {fn, "y"});
+  const int64_t count = output.n * output.c;
+  MeanVar out = emptyBelief(device, count);
+  device.launch(op::SamplePriorBackward{vector(device, prior.mean, count, {fn, "mean"}),
+                                        vector(device, prior.var, count, {fn, "variance"}), output,
+                                        activationLike(device, dy, y, {fn, "dy"}), out.mean.data(), out.var.data()});
+  return out;
+}
+
+}  // namespace kn
