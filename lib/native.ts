@@ -12,6 +12,8 @@ export interface Handle {
   readonly shape: readonly number[];
   readonly dtype: DType;
   readonly format: Format;
+  /** How many more samples its memory has room for, behind it. */
+  readonly room: number;
   /** Gives this reference up; later use of it throws `DISPOSED`. A second call does nothing. */
   dispose(): void;
   /** Another reference to the same memory. */
@@ -132,6 +134,8 @@ export interface Addon {
   add(a: Handle, b: Handle): Handle;
   addInto(target: Handle, other: Handle): void;
   scale(x: Handle, factor: number): Handle;
+  /** x times a tensor of one value. */
+  scaleBy(x: Handle, factor: Handle): Handle;
   relu(x: Handle): Handle;
   reluBackward(y: Handle, dy: Handle): Handle;
 

@@ -7,14 +7,13 @@
 
 import { existsSync, readdirSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join, relative, resolve } from 'node:path';
+import { isAbsolute, join, relative, resolve } from 'node:path';
 import util from 'node:util';
 import {
   ensureBuild,
   ensureNode,
   ensureNpmPackages,
   ensureSystemPackages,
-  ROOT,
   run,
   runScript,
   SetupError,
@@ -67,7 +66,7 @@ function readFlags(args) {
   }
 }
 
-/** Which images to train on, and why those: `{ flags, why, needData }`. */
+/** Which images to train on, and why those: `{ dataset, why, needData }`. */
 async function chooseDataset(flags) {
   if (flags.dataset !== undefined) {
     // Only the package's own folder is ours to fill.
@@ -87,12 +86,12 @@ async function chooseDataset(flags) {
   };
 }
 
-/** Where an earlier run left CIFAR-10, or null. */
+/** Where an earlier run left CIFAR-10, or null. The same places as in lib/data, which can't be imported before the set-up. */
 function cachedCifar() {
-  const cache = join(homedir(), '.cache/kalman-norm');
-  if (!existsSync(cache)) return null;
-  const batch = readdirSync(cache, { recursive: true }).find((path) => path.endsWith('data_batch_5.bin'));
-  return batch === undefined ? null : cache;
+  const base = process.env.XDG_CACHE_HOME ?? '';
+  const cache = join(isAbsolute(base) ? base : join(homedir(), '.cache'), 'kalman-norm');
+  const folders = [cache, join(cache, 'cifar-10-batches-bin')];
+  return folders.find((folder) => existsSync(join(folder, 'data_batch_1.bin'))) ?? null;
 }
 
 /** Why this address can't be had, or null if it answers. */

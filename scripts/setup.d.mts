@@ -22,6 +22,7 @@ export interface LockEntry {
   integrity?: string;
   optional?: boolean;
   devOptional?: boolean;
+  optionalDependencies?: Record<string, string>;
   os?: string[];
   cpu?: string[];
 }

@@ -5,7 +5,7 @@
  * observed and say what is to be done and why; the `ensure...` functions observe, decide, show and act. Everything
  * is said on stderr, so that the stdout of a test run stays valid TAP.
  *
- *     node scripts/setup.mjs [--data] [--fonts]
+ *     node scripts/setup.mjs [--data] [--fonts] [--system-only]
  */
 
 import { spawn, spawnSync } from 'node:child_process';
@@ -52,7 +52,11 @@ const SYSTEM_PACKAGES = [
     elsewhere: `a C++ compiler (g++ ${OLDEST_GXX} or newer)`,
     present: (probes) => (probes.gxxVersion() ?? 0) >= OLDEST_GXX,
   },
-  { debian: 'make', elsewhere: 'GNU make', present: (probes) => probes.hasCommand('make') },
+  {
+    debian: 'make',
+    elsewhere: 'GNU make (or Ninja)',
+    present: (probes) => probes.hasCommand('make') || probes.hasCommand('ninja'),
+  },
   { debian: 'cmake', elsewhere: 'CMake', present: (probes) => probes.hasCommand('cmake') },
   {
     debian: 'libdnnl-dev',
@@ -349,13 +353,13 @@ export function isMain(url) {
 
 if (isMain(import.meta.url)) {
   await runScript(async () => {
-    const known = { '--data': 'needData', '--fonts': 'needFonts' };
-    const options = {};
-    for (const flag of process.argv.slice(2)) {
-      if (!(flag in known)) throw new SetupError('Usage: node scripts/setup.mjs [--data] [--fonts]', 2);
-      options[known[flag]] = true;
+    const flags = process.argv.slice(2);
+    const unknown = flags.find((flag) => !['--data', '--fonts', '--system-only'].includes(flag));
+    if (unknown) {
+      throw new SetupError(`${unknown}?\nUsage: node scripts/setup.mjs [--data] [--fonts] [--system-only]`, 2);
     }
-    await setUp(options);
+    const options = { needData: flags.includes('--data'), needFonts: flags.includes('--fonts') };
+    await (flags.includes('--system-only') ? ensureSystemPackages(options) : setUp(options));
     say('Set-up complete.');
   });
 }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import test from 'ava';
 import {
   buildReason,
@@ -5,6 +6,7 @@ import {
   nodeProblem,
   npmReason,
   planSystemPackages,
+  ROOT,
   run,
   type SystemProbes,
 } from '../scripts/setup.mjs';
@@ -139,6 +141,16 @@ test('npm packages: missing, outdated, changed, extra, foreign and deleted ones 
 
   const gone = { ...linux, exists: (path: string) => path !== 'node_modules/a' };
   t.is(npmReason(lockFile(), installed(), gone), 'node_modules/a is gone');
+});
+
+test('npm packages: package-lock.json names the optional packages of every platform', (t) => {
+  // npm leaves out those that it couldn't fetch when the file was written, and then refuses `npm ci`.
+  const { packages }: LockFile = JSON.parse(readFileSync(`${ROOT}/package-lock.json`, 'utf8'));
+  const optional = Object.values(packages).flatMap((entry) => Object.keys(entry.optionalDependencies ?? {}));
+  const absent = optional.filter(
+    (name) => !Object.keys(packages).some((path) => path.endsWith(`node_modules/${name}`)),
+  );
+  t.deepEqual(absent, []);
 });
 
 test('build: only a missing or outdated addon is built', (t) => {

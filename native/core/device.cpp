@@ -33,6 +33,7 @@ Tensor Device::empty(const Shape& shape, DType dtype, Format format, int64_t ext
   tensor.shape = shape;
   tensor.dtype = dtype;
   tensor.format = format;
+  tensor.room = extraSamples;
   return tensor;
 }
 

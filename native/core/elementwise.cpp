@@ -41,7 +41,17 @@ Tensor scale(const Tensor& x, double factor) {
   Device& device = x.device();
   const float* from = same(device, x, x, {"scale", "x"});
   Tensor out = emptyLike(device, x);
-  device.launch(op::Scale{from, out.data(), static_cast<float>(factor), physicalCount(x)});
+  device.launch(op::Scale{from, out.data(), static_cast<float>(factor), nullptr, physicalCount(x)});
+  return out;
+}
+
+Tensor scaleBy(const Tensor& x, const Tensor& factor) {
+  checkFloat(x, {"scaleBy", "x"});
+  Device& device = x.device();
+  const float* from = same(device, x, x, {"scaleBy", "x"});
+  const float* by = vector(device, factor, 1, {"scaleBy", "factor"});
+  Tensor out = emptyLike(device, x);
+  device.launch(op::Scale{from, out.data(), 1, by, physicalCount(x)});
   return out;
 }
 

@@ -36,6 +36,8 @@ void append(const Tensor& value, const Tensor& cursor, const Tensor& history);
 Tensor add(const Tensor& a, const Tensor& b);
 void addInto(const Tensor& target, const Tensor& other);
 Tensor scale(const Tensor& x, double factor);
+/// x times a tensor of one value.
+Tensor scaleBy(const Tensor& x, const Tensor& factor);
 Tensor relu(const Tensor& x);
 Tensor reluBackward(const Tensor& y, const Tensor& dy);
 

@@ -159,11 +159,11 @@ Tensor grow(const Tensor& t, int64_t extra) {
   checkAlive(t, {"grow", "tensor"});
   require(t.format == Format::Activation && extra >= 0, ErrorCode::InvalidArgument,
           "grow: expected an activation and a number of samples, got format ", formatName(t.format), " and ", extra);
+  require(extra <= t.room, ErrorCode::InvalidState, "grow: the memory of ", t.shape.str(), " has no room for ", extra,
+          " more samples");
   Tensor grown = t;
   grown.shape[0] += extra;
-  const size_t end = static_cast<size_t>(grown.offset + grown.count()) * dtypeSize(t.dtype);
-  require(end <= t.storage->bytes, ErrorCode::InvalidState, "grow: the memory of ", t.shape.str(),
-          " has no room for ", extra, " more samples");
+  grown.room -= extra;
   return grown;
 }
 

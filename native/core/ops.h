@@ -56,6 +56,7 @@ struct Scale {
   const float* x;
   float* out;
   float factor;
+  const float* by;  ///< a second factor, in device memory; may be null
   int64_t count;
 };
 struct Relu {

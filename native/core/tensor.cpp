@@ -40,6 +40,7 @@ Tensor Tensor::samples(int64_t from, int64_t count) const {
   Tensor view = *this;
   view.offset += from * (shape.count() / shape[0]);
   view.shape[0] = count;
+  view.room = 0;
   return view;
 }
 

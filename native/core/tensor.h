@@ -74,6 +74,7 @@ struct Tensor {
   DType dtype = DType::F32;
   Format format = Format::Plain;
   int64_t offset = 0;  ///< in elements
+  int64_t room = 0;    ///< how many more samples fit behind, in memory that belongs to this tensor alone
 
   explicit operator bool() const { return storage != nullptr; }
   Device& device() const { return *storage->device; }

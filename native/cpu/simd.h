@@ -40,7 +40,8 @@ inline void store(float* p, Float8 v, int valid) {
 }
 
 inline Float8 max(Float8 a, Float8 b) { return a > b ? a : b; }
-inline Float8 relu(Float8 v) { return max(v, Float8{}); }
+/// A NaN stays one, so that a broken network shows it.
+inline Float8 relu(Float8 v) { return v < 0 ? Float8{} : v; }
 inline Float8 sqrt8(Float8 v) {
   for (int i = 0; i < kLanes; ++i) v[i] = std::sqrt(v[i]);
   return v;
@@ -53,6 +54,10 @@ struct Double8 {
   void add(Float8 v) {
     low += Double4{v[0], v[1], v[2], v[3]};
     high += Double4{v[4], v[5], v[6], v[7]};
+  }
+  void operator+=(const Double8& other) {
+    low += other.low;
+    high += other.high;
   }
 };
 

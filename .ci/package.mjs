@@ -1,0 +1,26 @@
+/** Checks what `npm pack` would publish: every native source and the built library, and nothing of tests or data. */
+
+import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+const out = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { encoding: 'utf8' });
+const files = Object.values(JSON.parse(out))[0].files.map((file) => file.path);
+
+const sources = ['core', 'cpu', 'addon'].flatMap((folder) =>
+  readdirSync(join('native', folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name)),
+);
+const needed = ['package.json', 'LICENSE', 'CMakeLists.txt', 'dist/lib/index.js', 'dist/lib/index.d.ts', ...sources];
+const missing = needed.filter((path) => !files.includes(path));
+const unwanted = files.filter(
+  (path) =>
+    /^(test|bench|experiments|scripts|build|node_modules|train_log|docs)\//.test(path) ||
+    /\.(bin|u8|gz|png|safetensors|jsonl|node|test\.\w+)$/.test(path),
+);
+
+console.log(`${files.length} files:\n${files.join('\n')}`);
+if (missing.length > 0) console.log(`\nMISSING from the package:\n${missing.join('\n')}`);
+if (unwanted.length > 0) console.log(`\nNOT WANTED in the package:\n${unwanted.join('\n')}`);
+process.exitCode = missing.length + unwanted.length > 0 ? 1 : 0;

@@ -1,0 +1,98 @@
+/**
+ * Draws the curves of several runs: `npm run report -- RUN_DIR... [--out DIR] [--title TEXT]`.
+ */
+import { mkdir } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
+import { KalmanNormError } from '../lib/errors.js';
+import { writeFileAtomic } from '../lib/io/atomic-file.js';
+import { drawSvg, renderPng } from './report/chart.js';
+import { type Run, readRuns } from './report/log.js';
+import { buildPage, percent, summarize } from './report/page.js';
+
+const usage = `usage: npm run report -- RUN_DIR... [--out DIR] [--title TEXT]
+
+Reads log.jsonl in every RUN_DIR, and writes report.svg, report.png and report.html.
+
+  --out DIR     where to write. Default: the folder that holds the first RUN_DIR
+  --title TEXT  heading of the chart and the page. Default: names the data set`;
+
+/** Options of {@link writeReport}. */
+export interface ReportOptions {
+  /** The folder for the three files; created if need be. Default: the folder that holds the first run's folder */
+  readonly out?: string | undefined;
+  /** Heading of the chart and the page. Default: names the data set where all the runs have the same */
+  readonly title?: string | undefined;
+}
+
+/** What {@link writeReport} did. */
+export interface Report {
+  readonly runs: readonly Run[];
+  /** Paths of report.svg, report.png and report.html. */
+  readonly files: readonly string[];
+  /** Things the user should know, though the report was written. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Writes `report.svg`, `report.png` and `report.html` about several runs. Nothing is written unless every log can be
+ * read.
+ *
+ * @param dirs the folders of the runs, each with a `log.jsonl`
+ * @throws KalmanNormError as `readRuns`
+ */
+export async function writeReport(dirs: readonly string[], options: ReportOptions = {}): Promise<Report> {
+  const runs = await readRuns(dirs);
+  const { out = dirname(resolve(dirs[0]!)), title = defaultTitle(runs) } = options;
+  const svg = drawSvg(runs, title);
+  const { png, hasFont } = renderPng(svg);
+  const contents: [string, string | Uint8Array][] = [
+    ['report.svg', svg],
+    ['report.png', png],
+    ['report.html', buildPage(runs, title, svg)],
+  ];
+  await mkdir(out, { recursive: true });
+  for (const [name, content] of contents) await writeFileAtomic(join(out, name), content);
+  const warnings = runs.flatMap((run) => run.remarks.map((remark) => `${run.label}: ${remark}`));
+  if (!hasFont) warnings.push('report.png has no text: the system has no font. Install fonts-dejavu-core.');
+  return { runs, files: contents.map(([name]) => join(out, name)), warnings };
+}
+
+function defaultTitle(runs: readonly Run[]): string {
+  const names = new Set(runs.map(({ config }) => config.dataset));
+  const [name] = names;
+  return names.size === 1 && typeof name === 'string' ? `Errors on ${name}` : 'Errors';
+}
+
+/** The command. Returns the exit code. */
+async function main(args: readonly string[]): Promise<number> {
+  try {
+    const { positionals, values } = parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: { out: { type: 'string' }, title: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
+    });
+    if (values.help === true) {
+      console.log(usage);
+      return 0;
+    }
+    const { runs, files, warnings } = await writeReport(positionals, values);
+    for (const run of runs) {
+      const { finalValidationError, best, epochs } = summarize(run);
+      const bestText = best === null ? 'no validation error' : `best ${percent(best.validationError)}`;
+      console.log(`${run.label}: ${percent(finalValidationError)} after ${epochs} epochs, ${bestText} (${run.status})`);
+    }
+    for (const warning of warnings) console.warn(`warning: ${warning}`);
+    for (const file of files) console.log(file);
+    return 0;
+  } catch (error) {
+    const isUsers =
+      error instanceof KalmanNormError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS');
+    if (!isUsers) throw error;
+    console.error(`${(error as Error).message}\n\n${usage}`);
+    return 1;
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,163 @@
+import { join } from 'node:path';
+import { check, KalmanNormError } from '../../lib/errors.js';
+import { readWholeFile } from '../../lib/io/read-file.js';
+
+/** The file that every run writes into its folder: one JSON object a line. */
+export const logFile = 'log.jsonl';
+
+/** The figures of one epoch. A figure that wasn't a number in the run, such as a diverged loss, is null in the log. */
+export interface EpochRecord {
+  readonly type: 'epoch';
+  /** Counted from 1. */
+  readonly epoch: number;
+  /** Training steps since the start of the run. */
+  readonly step: number;
+  readonly learningRate: number | null;
+  readonly trainLoss: number | null;
+  /** Errors are shares from 0 to 1. */
+  readonly trainError: number | null;
+  readonly validationLoss: number | null;
+  readonly validationError: number | null;
+  readonly imagesPerSecond: number | null;
+  readonly seconds: number | null;
+}
+
+/** How a run ended; `running` where its log has no end yet. */
+export type RunStatus = 'finished' | 'interrupted' | 'diverged' | 'running';
+
+/** One run as its log tells it. */
+export interface Run {
+  /** The folder of the run. */
+  readonly dir: string;
+  /** What to call the run in a legend; unique among the runs of a report. */
+  readonly label: string;
+  /** The full configuration, as the run wrote it. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** In ascending order, each epoch once, at least one. */
+  readonly epochs: readonly EpochRecord[];
+  readonly status: RunStatus;
+  /** Remarks for the reader of a report, such as a torn last line. */
+  readonly remarks: readonly string[];
+}
+
+/**
+ * Reads the logs of several runs.
+ *
+ * @param dirs the folders of the runs
+ * @throws KalmanNormError `INVALID_ARGUMENT` for no or a repeated folder; otherwise as {@link parseLog}, or
+ *   `FILE_NOT_FOUND` for a folder without a log
+ */
+export async function readRuns(dirs: readonly string[]): Promise<Run[]> {
+  check(dirs.length > 0, 'INVALID_ARGUMENT', 'RUN_DIR: expected at least one folder of a run, got none');
+  const repeated = dirs.find((dir, i) => dirs.indexOf(dir) !== i);
+  check(repeated === undefined, 'INVALID_ARGUMENT', `RUN_DIR: expected distinct folders, got ${repeated} twice`);
+  const runs: Run[] = [];
+  for (const dir of dirs) {
+    const path = join(dir, logFile);
+    const bytes = await readWholeFile(path, 'the log of a run');
+    runs.push(parseLog(new TextDecoder().decode(bytes), dir));
+  }
+  // Two runs of one experiment have the same label; their folders tell them apart.
+  const isUnique = ({ label }: Run) => runs.filter((run) => run.label === label).length === 1;
+  return runs.map((run) => (isUnique(run) ? run : { ...run, label: `${run.label} (${run.dir})` }));
+}
+
+/**
+ * Interprets the text of a log: first the configuration, then a line an epoch, at last the end. Where an epoch
+ * appears twice, as after a resumed run, the later line counts. Lines of other types are left to other readers. A
+ * last line that isn't complete, from a run that was killed or is writing at this moment, is left out with a remark.
+ *
+ * @param text the content of `log.jsonl`
+ * @param dir the folder of the run, for messages
+ * @throws KalmanNormError `FILE_CORRUPT` for an empty log, a broken line before the last, a log that doesn't start
+ *   with a configuration, or one without an epoch
+ */
+export function parseLog(text: string, dir: string): Run {
+  const path = join(dir, logFile);
+  const { records, torn } = parseLines(text, path);
+  const [config] = records;
+  check(config !== undefined, 'FILE_CORRUPT', `${path}: expected the lines of a run, but the log is empty`);
+  check(
+    config.type === 'config',
+    'FILE_CORRUPT',
+    () => `${path}: expected a first line of type "config", got ${JSON.stringify(config.type)}`,
+  );
+  const byEpoch = new Map<number, EpochRecord>();
+  let status: RunStatus = 'running';
+  for (const [i, record] of records.entries()) {
+    if (record.type === 'epoch') {
+      const epoch = toEpoch(record, `${path}, line ${i + 1}`);
+      byEpoch.set(epoch.epoch, epoch);
+      // Epochs behind an end: the run was resumed.
+      status = 'running';
+    } else if (record.type === 'end') {
+      status = toStatus(record.reason, `${path}, line ${i + 1}`);
+    }
+  }
+  check(
+    byEpoch.size > 0,
+    'FILE_CORRUPT',
+    `${path}: expected at least one finished epoch, got none: nothing to draw yet`,
+  );
+  const { type: _, ...rest } = config;
+  return {
+    dir,
+    label: String(config.label ?? config.name ?? dir),
+    config: rest,
+    epochs: [...byEpoch.values()].sort((a, b) => a.epoch - b.epoch),
+    status,
+    remarks: torn ? ['The last line of the log is torn and was left out.'] : [],
+  };
+}
+
+function parseLines(text: string, path: string) {
+  const lines = text.split('\n');
+  // A complete log ends with a line feed.
+  if (lines.at(-1)?.trim() === '') lines.pop();
+  const records: Record<string, unknown>[] = [];
+  for (const [i, line] of lines.entries()) {
+    try {
+      const record: unknown = JSON.parse(line);
+      if (typeof record !== 'object' || record === null) throw new SyntaxError(`${line} is no object`);
+      records.push(record as Record<string, unknown>);
+    } catch (error) {
+      if (i === lines.length - 1) return { records, torn: true };
+      const message = `${path}, line ${i + 1}: expected a JSON object: ${(error as Error).message}`;
+      throw new KalmanNormError('FILE_CORRUPT', message, { cause: error });
+    }
+  }
+  return { records, torn: false };
+}
+
+function toEpoch(record: Record<string, unknown>, where: string): EpochRecord {
+  const counter = (name: string): number => {
+    const value = record[name];
+    const valid = typeof value === 'number' && Number.isInteger(value) && value >= 0;
+    check(valid, 'FILE_CORRUPT', () => `${where}: ${name}: expected a count, got ${JSON.stringify(value)}`);
+    return value;
+  };
+  const figure = (name: string): number | null => {
+    const value = record[name] ?? null;
+    const valid = value === null || typeof value === 'number';
+    check(valid, 'FILE_CORRUPT', () => `${where}: ${name}: expected a number or null, got ${JSON.stringify(value)}`);
+    return value;
+  };
+  return {
+    type: 'epoch',
+    epoch: counter('epoch'),
+    step: counter('step'),
+    learningRate: figure('learningRate'),
+    trainLoss: figure('trainLoss'),
+    trainError: figure('trainError'),
+    validationLoss: figure('validationLoss'),
+    validationError: figure('validationError'),
+    imagesPerSecond: figure('imagesPerSecond'),
+    seconds: figure('seconds'),
+  };
+}
+
+function toStatus(reason: unknown, where: string): RunStatus {
+  if (reason === 'finished' || reason === 'interrupted' || reason === 'diverged') return reason;
+  const message = `${where}: reason: expected finished, interrupted or diverged, got ${JSON.stringify(reason)}`;
+  throw new KalmanNormError('FILE_CORRUPT', message);
+}

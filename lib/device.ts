@@ -1,0 +1,251 @@
+import { check, KalmanNormError } from './errors.js';
+import {
+  type DType,
+  type Format,
+  type NativeDevice,
+  type NativeMemoryStats,
+  type Program as NativeProgram,
+  native,
+} from './native.js';
+import { noScope } from './scope.js';
+import { Tensor } from './tensor.js';
+
+/** Options of {@link openDevice}. */
+export interface DeviceOptions {
+  /** Threads of the CPU device's kernels; 0, the default, for one a core that this process may use. */
+  threads?: number;
+  /** Bytes that the device's pool may reserve; 0, the default, for no limit. */
+  memoryLimit?: number;
+}
+
+/** What a tensor is made of besides its values. */
+export interface TensorOptions {
+  /** Default: `activation` for float32 of rank 4, else `plain`. */
+  format?: Format;
+  /** Whether gradients of this tensor are wanted; default false. */
+  requiresGrad?: boolean;
+}
+
+/** Memory of a device, in bytes and blocks. */
+export type MemoryStats = NativeMemoryStats;
+
+/** Time spent in a kind of launch since profiling was switched on. */
+export interface ProfileEntry {
+  calls: number;
+  nanoseconds: number;
+}
+
+/**
+ * An in-order stream of work on a CPU or GPU. Operations are checked and enqueued at once and run in the background;
+ * only reading results waits.
+ */
+export class Device {
+  private handle: NativeDevice | null;
+
+  /** Use {@link openDevice}. */
+  constructor(handle: NativeDevice) {
+    this.handle = handle;
+  }
+
+  /** @internal */
+  get native(): NativeDevice {
+    check(this.handle !== null, 'DISPOSED', 'device: used after its disposal');
+    return this.handle;
+  }
+
+  /** Such as `cpu`. */
+  get name(): string {
+    return this.native.name;
+  }
+
+  /** What the device runs on: cores, threads, library versions. */
+  get description(): string {
+    return this.native.description;
+  }
+
+  /**
+   * A tensor with these values, in row-major order of the logical shape.
+   *
+   * @param shape default: a vector of all values
+   * @throws KalmanNormError `SHAPE_MISMATCH` where the number of values isn't that of the shape
+   */
+  tensor(
+    values: Float32Array | Int32Array | Uint8Array | readonly number[],
+    shape?: readonly number[],
+    options: TensorOptions = {},
+  ): Tensor {
+    const typed = ArrayBuffer.isView(values) ? values : Float32Array.from(values as readonly number[]);
+    const size = shape ?? [typed.length];
+    const count = checkedCount(size);
+    check(
+      count === typed.length,
+      'SHAPE_MISMATCH',
+      () => `tensor: values must have ${count} entries for shape [${size.join(', ')}], got ${typed.length}`,
+    );
+    const format = options.format ?? (typed instanceof Float32Array && size.length === 4 ? 'activation' : 'plain');
+    const tensor = new Tensor(this, native.upload(this.native, size, format, typed));
+    tensor.requiresGrad = options.requiresGrad ?? false;
+    return tensor;
+  }
+
+  /** A tensor filled with one value. */
+  full(shape: readonly number[], value: number, options: TensorOptions & { dtype?: DType } = {}): Tensor {
+    checkedCount(shape);
+    const dtype = options.dtype ?? 'float32';
+    const format = options.format ?? (dtype === 'float32' && shape.length === 4 ? 'activation' : 'plain');
+    const tensor = new Tensor(this, native.full(this.native, shape, dtype, format, value));
+    tensor.requiresGrad = options.requiresGrad ?? false;
+    return tensor;
+  }
+
+  /** A tensor of zeros. */
+  zeros(shape: readonly number[], options: TensorOptions & { dtype?: DType } = {}): Tensor {
+    return this.full(shape, 0, options);
+  }
+
+  /** A tensor of ones. */
+  ones(shape: readonly number[], options: TensorOptions & { dtype?: DType } = {}): Tensor {
+    return this.full(shape, 1, options);
+  }
+
+  /** Resolves when everything enqueued so far has run; rejects with `DEVICE_FAILED` when an operation failed. */
+  synchronize(): Promise<void> {
+    return this.native.synchronize();
+  }
+
+  /** Bytes and blocks in use, pooled and at most in use since {@link Device.resetPeakMemory}. */
+  memoryStats(): MemoryStats {
+    return this.native.memoryStats();
+  }
+
+  resetPeakMemory(): void {
+    this.native.resetPeakMemory();
+  }
+
+  /** Gives pooled memory back to the system, after waiting for enqueued work. */
+  trimMemory(): void {
+    this.native.trimMemory();
+  }
+
+  /**
+   * Records the operations that `step` enqueues, without running them, into a program that can be replayed. Tensors
+   * from outside are read and written in place at each replay (parameters, learning rate, sample indices); memory
+   * allocated within belongs to the program, laid out once. Host values can't be uploaded or read within.
+   *
+   * @returns the program, and what `step` returned: tensors in it are overwritten by each replay
+   * @throws KalmanNormError `INVALID_STATE` for a recording within a recording
+   */
+  record<T>(step: () => T): { program: Program; result: T } {
+    this.native.beginRecording();
+    try {
+      const result = step();
+      return { program: new Program(this, this.native.endRecording()), result };
+    } catch (error) {
+      this.native.abandonRecording();
+      throw error;
+    }
+  }
+
+  /** Starts (and resets) or stops timing of launches. Waits for enqueued work. */
+  setProfiling(on: boolean): void {
+    this.native.setProfiling(on);
+  }
+
+  /** Time by kind of launch since profiling was switched on. */
+  profile(): Record<string, ProfileEntry> {
+    return this.native.profile();
+  }
+
+  /** Waits for enqueued work and gives the device up. Tensors on it can't be used any more. */
+  dispose(): void {
+    this.handle?.dispose();
+    this.handle = null;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** A recorded step; see {@link Device.record}. */
+export class Program {
+  private handle: NativeProgram | null;
+
+  /** @internal */
+  constructor(
+    readonly device: Device,
+    handle: NativeProgram,
+  ) {
+    this.handle = handle;
+  }
+
+  private get native(): NativeProgram {
+    check(this.handle !== null, 'DISPOSED', 'program: used after its disposal');
+    return this.handle;
+  }
+
+  /** Launches of one replay. */
+  get launches(): number {
+    return this.native.launches;
+  }
+
+  /** Memory that the program owns. */
+  memoryStats(): MemoryStats {
+    return this.native.memory;
+  }
+
+  /** Enqueues `count` replays: one call, whatever the number of launches. */
+  run(count = 1): void {
+    check(Number.isInteger(count) && count >= 0, 'INVALID_ARGUMENT', `run: count must be a whole number, got ${count}`);
+    this.device.native.replay(this.native, count);
+  }
+
+  /** Frees the program's memory once enqueued replays have run. */
+  dispose(): void {
+    this.handle?.dispose();
+    this.handle = null;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+function checkedCount(shape: readonly number[]): number {
+  for (const size of shape) {
+    check(
+      Number.isInteger(size) && size >= 1,
+      'INVALID_ARGUMENT',
+      `shape: expected whole numbers of at least 1, got [${shape.join(', ')}]`,
+    );
+  }
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+/**
+ * Opens a device.
+ *
+ * @param name `cpu`, or `cuda:N` for the N-th NVIDIA GPU
+ * @throws KalmanNormError `DEVICE_UNAVAILABLE` where it isn't built or isn't there, `INVALID_ARGUMENT` for other names
+ */
+export function openDevice(name = 'cpu', options: DeviceOptions = {}): Device {
+  const { threads = 0, memoryLimit = 0 } = options;
+  check(
+    Number.isInteger(threads) && threads >= 0 && threads <= 1024,
+    'INVALID_ARGUMENT',
+    `openDevice: threads must be a whole number from 0 to 1024, got ${threads}`,
+  );
+  check(
+    Number.isFinite(memoryLimit) && memoryLimit >= 0,
+    'INVALID_ARGUMENT',
+    `openDevice: memoryLimit must not be negative, got ${memoryLimit}`,
+  );
+  if (name === 'cpu') return noScope(() => new Device(native.createCpuDevice({ threads, memoryLimit })));
+  if (/^cuda:\d+$/.test(name)) {
+    throw new KalmanNormError(
+      'DEVICE_UNAVAILABLE',
+      `openDevice: ${name} was asked for, but this version of kalman-norm has no CUDA device. Use the CPU: "--device cpu" on the command line, openDevice('cpu') in code.`,
+    );
+  }
+  throw new KalmanNormError('INVALID_ARGUMENT', `openDevice: expected "cpu" or "cuda:N", got "${name}"`);
+}

@@ -1,0 +1,44 @@
+/**
+ * Kalman normalization for Node.js: tensors, autograd, layers, optimisers, data and training on CPUs.
+ *
+ * @packageDocumentation
+ */
+export { backward, noGrad } from './autograd.js';
+export * from './data/index.js';
+export {
+  Device,
+  type DeviceOptions,
+  type MemoryStats,
+  openDevice,
+  type ProfileEntry,
+  Program,
+  type TensorOptions,
+} from './device.js';
+export { type ErrorCode, KalmanNormError } from './errors.js';
+export { Generator } from './generator.js';
+export * from './io/safetensors.js';
+export * from './models/cifar-resnet.js';
+export type { DType, Format } from './native.js';
+export * from './nn/activation.js';
+export * from './nn/batch-norm.js';
+export * from './nn/conv2d.js';
+export * from './nn/group-norm.js';
+export * from './nn/init.js';
+export * from './nn/kalman-norm.js';
+export * from './nn/linear.js';
+export * from './nn/module.js';
+export type { NormLayerOptions, RunningNormOptions, RunningStats } from './nn/norm.js';
+export * from './ops/batch-norm.js';
+export { type Conv2dOptions, conv2d, type Padding } from './ops/conv2d.js';
+export { add, relu, reshape, samples, scale } from './ops/elementwise.js';
+export * from './ops/group-norm.js';
+export * from './ops/kalman.js';
+export * from './ops/linear.js';
+export * from './ops/loss.js';
+export { addWithMoments, type Moments, moments } from './ops/moments.js';
+export * from './ops/pool.js';
+export * from './optim/schedule.js';
+export * from './optim/sgd.js';
+export { HostRandom } from './random.js';
+export { scope } from './scope.js';
+export { Tensor, type TensorData } from './tensor.js';

@@ -1,0 +1,293 @@
+/**
+ * The safetensors format: a JSON header that names dtype, shape and byte range of each tensor, and then the data.
+ *
+ *     8 bytes      header length n, unsigned 64-bit little-endian
+ *     n bytes      JSON: { name: { dtype, shape, data_offsets: [begin, end] }, __metadata__?: { key: text } }
+ *     the rest     little-endian values; offsets count from here, and leave neither holes nor overlaps
+ *
+ * Source: https://github.com/huggingface/safetensors#format. Typed arrays have the byte order of the machine, so this
+ * module is for little-endian machines, as are all that Node.js 20 is built for except IBM Z.
+ */
+import { check, KalmanNormError } from '../errors.js';
+import { writeFileAtomic } from './atomic-file.js';
+import { readWholeFile } from './read-file.js';
+
+const arrayTypes = {
+  F64: Float64Array,
+  F32: Float32Array,
+  I64: BigInt64Array,
+  U64: BigUint64Array,
+  I32: Int32Array,
+  U32: Uint32Array,
+  I16: Int16Array,
+  U16: Uint16Array,
+  I8: Int8Array,
+  U8: Uint8Array,
+  BOOL: Uint8Array,
+} as const;
+
+/** The element types that are read and written. The 16-bit and 8-bit floats of the format aren't among them. */
+export type SafetensorsDtype = keyof typeof arrayTypes;
+
+/** One tensor of a file. `dtype` tells TypeScript the type of `data`. */
+export type SafetensorsTensor = {
+  [D in SafetensorsDtype]: {
+    readonly dtype: D;
+    /** Sizes of the dimensions, outermost first; empty for a scalar. */
+    readonly shape: readonly number[];
+    /** The elements, row-major: as many as the product of `shape`. */
+    readonly data: InstanceType<(typeof arrayTypes)[D]>;
+  };
+}[SafetensorsDtype];
+
+/** The content of a safetensors file. */
+export interface SafetensorsFile {
+  /** Every tensor by name, in the order of the data in the file. */
+  readonly tensors: Map<string, SafetensorsTensor>;
+  /** Free texts of the file's `__metadata__`; empty where it has none. */
+  readonly metadata: Record<string, string>;
+}
+
+/** What the reference implementation accepts at most, in bytes. */
+const maxHeaderLength = 100_000_000;
+
+/**
+ * Reads a safetensors file.
+ *
+ * @param path the file
+ * @throws KalmanNormError `FILE_NOT_FOUND`, or `FILE_CORRUPT` as for {@link parseSafetensors}
+ */
+export async function readSafetensors(path: string): Promise<SafetensorsFile> {
+  return parseSafetensors(await readWholeFile(path, 'a safetensors file'), path);
+}
+
+/**
+ * Interprets the bytes of a safetensors file.
+ *
+ * Data that is aligned for its dtype becomes a view of `bytes`, so that loading a large model doesn't double its
+ * memory; other data is copied. Don't change `bytes` afterwards.
+ *
+ * @param bytes the whole file
+ * @param name what to call the file in messages. Default: "the safetensors data"
+ * @throws KalmanNormError `FILE_CORRUPT`, naming the file, the tensor, what was expected and what came, where the
+ *   header or an offset breaks the format, or a dtype isn't one of {@link SafetensorsDtype}
+ */
+export function parseSafetensors(bytes: Uint8Array, name = 'the safetensors data'): SafetensorsFile {
+  const fail = (message: string, cause?: unknown): never => {
+    throw new KalmanNormError('FILE_CORRUPT', `${name}: ${message}`, { cause });
+  };
+  if (bytes.length < 8) fail(`expected a header length of 8 bytes, but the file has ${bytes.length} bytes`);
+  const length = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
+  if (length > maxHeaderLength)
+    fail(`expected a header of at most ${maxHeaderLength} bytes, but its length is ${length}`);
+  const dataStart = 8 + Number(length);
+  if (dataStart > bytes.length)
+    fail(`truncated: the header takes ${dataStart} bytes, but the file has ${bytes.length}`);
+
+  const header = parseHeader(bytes.subarray(8, dataStart), fail);
+  const dataLength = bytes.length - dataStart;
+  let metadata: Record<string, string> = {};
+  const entries: { name: string; info: TensorInfo }[] = [];
+  for (const [key, value] of Object.entries(header)) {
+    if (key === '__metadata__') metadata = parseMetadata(value, fail);
+    else entries.push({ name: key, info: parseInfo(value, (message) => fail(`tensor "${key}": ${message}`)) });
+  }
+  // Empty tensors share their offset with a neighbour: sorting by both ends puts them before it.
+  entries.sort((a, b) => a.info.begin - b.info.begin || a.info.end - b.info.end);
+
+  const tensors = new Map<string, SafetensorsTensor>();
+  let end = 0;
+  for (const { name, info } of entries) {
+    if (info.begin !== end) {
+      const fault = info.begin < end ? 'overlaps the tensor before it' : 'leaves a hole before it';
+      fail(`tensor "${name}": ${fault}: expected it to begin at ${end}, but data_offsets begin at ${info.begin}`);
+    }
+    if (info.end > dataLength) {
+      fail(
+        `tensor "${name}": truncated: data_offsets end at ${info.end}, but the file has ${dataLength} bytes of data`,
+      );
+    }
+    end = info.end;
+    const data = viewOrCopy(info.dtype, bytes.subarray(dataStart + info.begin, dataStart + info.end));
+    tensors.set(name, { dtype: info.dtype, shape: info.shape, data } as SafetensorsTensor);
+  }
+  if (end !== dataLength)
+    fail(`oversized: the tensors take ${end} bytes, but the file has ${dataLength} bytes of data`);
+  return { tensors, metadata };
+}
+
+/**
+ * Writes a safetensors file atomically: a reader never sees half of it. The tensors are copied before the function
+ * returns, so they may change while the file is being written.
+ *
+ * @param path the file to create or replace; its folder must exist
+ * @param tensors what to store, by name
+ * @param metadata free texts to store with it. Default: none
+ * @throws KalmanNormError synchronously, as {@link serializeSafetensors}; the promise fails as {@link writeFileAtomic}
+ */
+export function writeSafetensors(
+  path: string,
+  tensors: Readonly<Record<string, SafetensorsTensor>>,
+  metadata?: Readonly<Record<string, string>>,
+): Promise<void> {
+  return writeFileAtomic(path, serializeSafetensors(tensors, metadata));
+}
+
+/**
+ * Builds the bytes of a safetensors file. The same tensors give the same bytes in whatever order they come: they are
+ * stored by falling element size and then by name, which also aligns each for its dtype.
+ *
+ * @param tensors what to store, by name
+ * @param metadata free texts to store with it. Default: none
+ * @throws KalmanNormError `INVALID_ARGUMENT` for an unknown dtype or a reserved name, `DTYPE_MISMATCH` where `data`
+ *   isn't of the array type of its dtype, `SHAPE_MISMATCH` where it doesn't have the elements of its shape
+ */
+export function serializeSafetensors(
+  tensors: Readonly<Record<string, SafetensorsTensor>>,
+  metadata?: Readonly<Record<string, string>>,
+): Uint8Array {
+  const entries = Object.entries(tensors);
+  for (const [name, tensor] of entries) checkTensor(name, tensor);
+  for (const [key, value] of Object.entries(metadata ?? {})) {
+    check(typeof value === 'string', 'INVALID_ARGUMENT', `metadata["${key}"]: expected a string, got ${typeof value}`);
+  }
+  entries.sort(
+    ([nameA, a], [nameB, b]) => b.data.BYTES_PER_ELEMENT - a.data.BYTES_PER_ELEMENT || (nameA < nameB ? -1 : 1),
+  );
+
+  const header: [string, unknown][] = metadata === undefined ? [] : [['__metadata__', metadata]];
+  let dataLength = 0;
+  for (const [name, { dtype, shape, data }] of entries) {
+    const begin = dataLength;
+    dataLength += data.byteLength;
+    header.push([name, { dtype, shape, data_offsets: [begin, dataLength] }]);
+  }
+  // fromEntries, not assignments: a tensor named "__proto__" must not vanish.
+  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
+  const headerLength = Math.ceil(json.length / 8) * 8;
+
+  const bytes = new Uint8Array(8 + headerLength + dataLength);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(headerLength), true);
+  bytes.fill(0x20, 8, 8 + headerLength);
+  bytes.set(json, 8);
+  let offset = 8 + headerLength;
+  for (const [, { data }] of entries) {
+    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), offset);
+    offset += data.byteLength;
+  }
+  return bytes;
+}
+
+type Fail = (message: string, cause?: unknown) => never;
+
+interface TensorInfo {
+  readonly dtype: SafetensorsDtype;
+  readonly shape: number[];
+  readonly begin: number;
+  readonly end: number;
+}
+
+function parseHeader(bytes: Uint8Array, fail: Fail): Record<string, unknown> {
+  if (bytes[0] !== 0x7b) fail('expected the header to start with "{": this is no safetensors file');
+  let text: string;
+  let header: unknown;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    header = JSON.parse(text);
+  } catch (error) {
+    return fail(`the header isn't JSON in UTF-8: ${(error as Error).message}`, error);
+  }
+  const record = header as Record<string, unknown>;
+  // JSON.parse keeps the last of two equal names in silence; the format forbids them.
+  const names = countNames(text);
+  const distinct = Object.keys(record).length;
+  if (names !== distinct) fail(`expected distinct names in the header, but only ${distinct} of ${names} are`);
+  return record;
+}
+
+/** The number of names in the outermost object of valid JSON: its colons outside of strings and inner values. */
+function countNames(json: string): number {
+  let depth = 0;
+  let names = 0;
+  for (const [token] of json.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\]:]/g)) {
+    if (token === '{' || token === '[') depth++;
+    else if (token === '}' || token === ']') depth--;
+    else if (token === ':' && depth === 1) names++;
+  }
+  return names;
+}
+
+function parseMetadata(value: unknown, fail: Fail): Record<string, string> {
+  const isTexts = isRecord(value) && Object.values(value).every((text) => typeof text === 'string');
+  if (!isTexts) fail('__metadata__: expected an object of strings');
+  return value as Record<string, string>;
+}
+
+function parseInfo(value: unknown, fail: Fail): TensorInfo {
+  if (!isRecord(value)) return fail(`expected an object, got ${JSON.stringify(value)}`);
+  const { dtype, shape, data_offsets: offsets } = value;
+  if (!isDtype(dtype)) {
+    return fail(`expected a dtype of ${Object.keys(arrayTypes).join(', ')}, got ${JSON.stringify(dtype)}`);
+  }
+  if (!isSizes(shape)) return fail(`expected a shape of non-negative integers, got ${JSON.stringify(shape)}`);
+  if (!isSizes(offsets) || offsets.length !== 2 || offsets[0]! > offsets[1]!) {
+    return fail(`expected data_offsets [begin, end] with 0 <= begin <= end, got ${JSON.stringify(offsets)}`);
+  }
+  const [begin, end] = offsets as [number, number];
+  const byteLength = elementCount(shape) * arrayTypes[dtype].BYTES_PER_ELEMENT;
+  if (byteLength !== end - begin) {
+    fail(`${dtype} of shape [${shape}] takes ${byteLength} bytes, but data_offsets span ${end - begin}`);
+  }
+  return { dtype, shape, begin, end };
+}
+
+function viewOrCopy(dtype: SafetensorsDtype, bytes: Uint8Array): SafetensorsTensor['data'] {
+  const ArrayType = arrayTypes[dtype];
+  const aligned = bytes.byteOffset % ArrayType.BYTES_PER_ELEMENT === 0 ? bytes : new Uint8Array(bytes);
+  return new ArrayType(
+    aligned.buffer as ArrayBuffer,
+    aligned.byteOffset,
+    aligned.byteLength / ArrayType.BYTES_PER_ELEMENT,
+  );
+}
+
+function checkTensor(name: string, { dtype, shape, data }: SafetensorsTensor): void {
+  check(name !== '__metadata__', 'INVALID_ARGUMENT', 'tensors: the name "__metadata__" is reserved by the format');
+  check(
+    isDtype(dtype),
+    'INVALID_ARGUMENT',
+    () => `tensors["${name}"].dtype: expected one of ${Object.keys(arrayTypes).join(', ')}, got ${String(dtype)}`,
+  );
+  const ArrayType = arrayTypes[dtype];
+  check(
+    data instanceof ArrayType,
+    'DTYPE_MISMATCH',
+    () => `tensors["${name}"].data: ${dtype} expects ${ArrayType.name}, got ${Object(data).constructor?.name}`,
+  );
+  check(
+    isSizes(shape),
+    'INVALID_ARGUMENT',
+    () => `tensors["${name}"].shape: expected non-negative integers, got ${JSON.stringify(shape)}`,
+  );
+  check(
+    elementCount(shape) === data.length,
+    'SHAPE_MISMATCH',
+    () => `tensors["${name}"].data: shape [${shape}] expects ${elementCount(shape)} elements, got ${data.length}`,
+  );
+}
+
+function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
+}
+
+function isDtype(value: unknown): value is SafetensorsDtype {
+  return typeof value === 'string' && Object.hasOwn(arrayTypes, value);
+}

@@ -1,0 +1,184 @@
+import type { Device } from '../device.js';
+import { check } from '../errors.js';
+import { BatchNorm2d } from '../nn/batch-norm.js';
+import { Conv2d } from '../nn/conv2d.js';
+import { GroupNorm } from '../nn/group-norm.js';
+import { KalmanNorm2d } from '../nn/kalman-norm.js';
+import { Linear } from '../nn/linear.js';
+import { type Layer, Module } from '../nn/module.js';
+import type { RunningStats } from '../nn/norm.js';
+import type { BeliefPadding, Noise } from '../ops/kalman.js';
+import { globalAvgPool } from '../ops/pool.js';
+import { HostRandom } from '../random.js';
+import type { Tensor } from '../tensor.js';
+import { KalmanBlock, PlainBlock } from './residual-block.js';
+
+/** The normalization of a network. */
+export type NormSpec =
+  | { type: 'batch'; splits?: number; runningStats?: RunningStats }
+  | { type: 'group'; groups?: number }
+  | {
+      type: 'kalman';
+      splits?: number;
+      /** q, weight of the observation; the reference's p_rate is 1 - gain. */
+      gain: number;
+      guard?: number;
+      runningStats?: RunningStats;
+      /** How the shortcut of a widening block pads beliefs; default `aligned`. */
+      beliefPadding?: BeliefPadding;
+    };
+
+/** Options of {@link CifarResNet}. */
+export interface CifarResNetOptions {
+  /** Blocks a stage; the network has 6n + 2 layers. Default 5. */
+  n?: number;
+  norm: NormSpec;
+  /** Default 10. */
+  classes?: number;
+  /** Of the initial values; default 0. */
+  seed?: number;
+}
+
+/**
+ * The reference's pre-activation residual network for 32 × 32 images: a convolution, three stages of n blocks with
+ * 16, 32 and 64 channels, global average pooling and a linear layer. 464,154 parameters at n = 5 for 10 classes, whatever
+ * the normalization.
+ *
+ * Input: [N, 3, H, W], mean subtracted and divided by 128; output: logits [N, classes].
+ */
+export class CifarResNet extends Module {
+  readonly conv0: Conv2d;
+  readonly norm0: Layer;
+  readonly stage1: readonly Module[];
+  readonly stage2: readonly Module[];
+  readonly stage3: readonly Module[];
+  readonly normLast: Layer;
+  readonly linear: Linear;
+
+  constructor(device: Device, options: CifarResNetOptions) {
+    super();
+    const { n = 5, norm, classes = 10, seed = 0 } = options;
+    check(
+      Number.isInteger(n) && n >= 1,
+      'INVALID_ARGUMENT',
+      `CifarResNet: n must be a whole number of at least 1, got ${n}`,
+    );
+    check(
+      Number.isInteger(classes) && classes >= 2,
+      'INVALID_ARGUMENT',
+      `CifarResNet: classes must be a whole number of at least 2, got ${classes}`,
+    );
+    const random = new HostRandom(seed);
+    this.conv0 = new Conv2d(device, 3, 16, 3, { padding: 'same', random });
+    this.norm0 = makeNorm(device, norm, 16);
+    const stage = (channels: number, first: boolean) =>
+      Array.from({ length: n }, (_, i) => {
+        const widens = !first && i === 0;
+        return makeBlock(device, norm, {
+          inChannels: widens ? channels / 2 : channels,
+          widens,
+          first: first && i === 0,
+          random,
+        });
+      });
+    this.stage1 = stage(16, true);
+    this.stage2 = stage(32, false);
+    this.stage3 = stage(64, false);
+    this.normLast = makeNorm(device, norm, 64);
+    this.linear = new Linear(device, 64, classes, { random });
+  }
+
+  /**
+   * @param images [N, 3, H, W]
+   * @param noise of the virtual samples: needed in the training of a Kalman network. A list has one tensor [S, C, H, W]
+   *   for each convolution of the blocks, in order
+   */
+  forward(images: Tensor, noise: Noise | readonly Tensor[] | null = null): Tensor {
+    const draws = drawer(noise);
+    const stem = this.conv0.forward(images);
+    const features = this.norm0 instanceof KalmanNorm2d ? this.kalmanFeatures(stem, draws) : this.plainFeatures(stem);
+    const pooled = globalAvgPool(features);
+    features.dispose();
+    const logits = this.linear.forward(pooled);
+    pooled.dispose();
+    return logits;
+  }
+
+  private blocks(): Module[] {
+    return [...this.stage1, ...this.stage2, ...this.stage3];
+  }
+
+  private plainFeatures(stem: Tensor): Tensor {
+    let x = this.norm0.forward(stem);
+    stem.dispose();
+    for (const block of this.blocks()) x = replace(x, (block as PlainBlock).forward(x));
+    return replace(x, this.normLast.forward(x));
+  }
+
+  private kalmanFeatures(stem: Tensor, draws: () => Noise | null): Tensor {
+    const [first, last] = [this.norm0 as KalmanNorm2d, this.normLast as KalmanNorm2d];
+    const start = first.step(stem, null, this.training ? draws() : null);
+    stem.dispose();
+    start.ratio?.dispose();
+    let state = { x: start.output, prior: start.posterior };
+    for (const block of this.blocks()) {
+      const next = (block as KalmanBlock).forward(state.x, state.prior, draws);
+      state.x.dispose();
+      state.prior?.dispose();
+      state = next;
+    }
+    const { output, posterior, ratio } = last.step(state.x, state.prior);
+    for (const unused of [state.x, state.prior, posterior, ratio]) unused?.dispose();
+    return output;
+  }
+}
+
+function replace(old: Tensor, next: Tensor): Tensor {
+  old.dispose();
+  return next;
+}
+
+/** Hands out noise, one draw at a time. */
+function drawer(noise: Noise | readonly Tensor[] | null): () => Noise | null {
+  if (!Array.isArray(noise)) return () => noise as Noise | null;
+  let next = 0;
+  return () => {
+    check(
+      next < noise.length,
+      'INVALID_ARGUMENT',
+      `CifarResNet: noise has ${noise.length} tensors, one a convolution of the blocks is needed`,
+    );
+    return noise[next++] as Tensor;
+  };
+}
+
+function makeNorm(device: Device, spec: NormSpec, channels: number): Layer {
+  switch (spec.type) {
+    case 'batch':
+      return new BatchNorm2d(device, channels, { ...spec, relu: true });
+    case 'group':
+      return new GroupNorm(device, spec.groups ?? 4, channels, { relu: true });
+    case 'kalman':
+      return new KalmanNorm2d(device, channels, { ...spec, relu: true });
+  }
+}
+
+function makeBlock(
+  device: Device,
+  spec: NormSpec,
+  shape: { inChannels: number; widens: boolean; first: boolean; random: HostRandom },
+): Module {
+  const outChannels = shape.widens ? 2 * shape.inChannels : shape.inChannels;
+  const norms = () => ({
+    norm1: shape.first ? null : makeNorm(device, spec, shape.inChannels),
+    norm2: makeNorm(device, spec, outChannels),
+  });
+  if (spec.type === 'kalman') {
+    return new KalmanBlock(device, {
+      ...shape,
+      ...(norms() as { norm1: KalmanNorm2d | null; norm2: KalmanNorm2d }),
+      beliefPadding: spec.beliefPadding ?? 'aligned',
+    });
+  }
+  return new PlainBlock(device, { ...shape, ...norms() });
+}

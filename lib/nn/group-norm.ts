@@ -1,0 +1,32 @@
+import type { Device } from '../device.js';
+import { check } from '../errors.js';
+import { groupNorm } from '../ops/group-norm.js';
+import type { Tensor } from '../tensor.js';
+import { Norm, type NormLayerOptions } from './norm.js';
+
+/**
+ * Group normalization (Wu and He 2018) of [N, C, H, W] or [N, C]: by the mean and the biased variance of each sample's
+ * groups of C / groups channels. The same in training and inference.
+ *
+ * @example
+ * const norm = new GroupNorm(device, 4, 16);
+ */
+export class GroupNorm extends Norm {
+  constructor(
+    device: Device,
+    readonly groups: number,
+    channels: number,
+    options: NormLayerOptions = {},
+  ) {
+    super(device, channels, options);
+    check(
+      Number.isInteger(groups) && groups >= 1 && channels % groups === 0,
+      'INVALID_ARGUMENT',
+      `GroupNorm: groups must be a divisor of the ${channels} channels, got ${groups}`,
+    );
+  }
+
+  override forward(x: Tensor): Tensor {
+    return groupNorm(x, this.groups, this.affine, { epsilon: this.epsilon, relu: this.relu });
+  }
+}

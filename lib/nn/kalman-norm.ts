@@ -1,0 +1,83 @@
+import type { Device } from '../device.js';
+import { check } from '../errors.js';
+import { normalize, updateRunning } from '../ops/batch-norm.js';
+import { type Belief, kalmanNorm, type Noise } from '../ops/kalman.js';
+import type { Tensor } from '../tensor.js';
+import { RunningNorm, type RunningNormOptions } from './norm.js';
+
+/** Options of {@link KalmanNorm2d}. */
+export interface KalmanNormLayerOptions extends RunningNormOptions {
+  /** q, the weight of the batch statistics against the prior, in [0, 1]; default 0.1. The reference's p_rate is 1 - q. */
+  gain?: number;
+  /** The prior is dropped where it exceeds the batch variance this many times on average; default 100. */
+  guard?: number;
+}
+
+/** What a Kalman layer hands on. */
+export interface KalmanOutput {
+  /** The normalized samples, then the virtual ones where noise was given. */
+  output: Tensor;
+  /** The filtered statistics of the layer's input; null in inference, where nothing depends on them. */
+  posterior: Belief | null;
+  /** The guard's ratio, and 1 where the prior was used; null in inference. */
+  ratio: Tensor | null;
+}
+
+/**
+ * Kalman normalization (Wang et al., NeurIPS 2018): normalizes by statistics that fuse those of the batch with a prior
+ * predicted from the layer before. With p = 1 - gain:
+ *
+ * m = p·pm + (1-p)·mu, v = p·pv + (1-p)·var + p(1-p)(mu - pm)², y = (x - m) / sqrt(v + epsilon)·gamma + beta
+ *
+ * Running averages follow the filtered statistics; inference uses them and ignores priors and splits.
+ *
+ * @example
+ * const norm = new KalmanNorm2d(device, 16, { splits: 64, gain: 0.1 });
+ * const { output, posterior } = norm.step(x, prior);
+ */
+export class KalmanNorm2d extends RunningNorm {
+  readonly gain: number;
+  readonly guard: number;
+
+  constructor(device: Device, channels: number, options: KalmanNormLayerOptions = {}) {
+    super(device, channels, options);
+    const { gain = 0.1, guard = 100 } = options;
+    check(gain >= 0 && gain <= 1, 'INVALID_ARGUMENT', `KalmanNorm2d: gain must be between 0 and 1, got ${gain}`);
+    check(guard > 0, 'INVALID_ARGUMENT', `KalmanNorm2d: guard must be a positive number, got ${guard}`);
+    this.gain = gain;
+    this.guard = guard;
+  }
+
+  /** Without a prior, as in the first layer of a network. */
+  override forward(x: Tensor): Tensor {
+    const { output, posterior, ratio } = this.step(x, null);
+    posterior?.dispose();
+    ratio?.dispose();
+    return output;
+  }
+
+  /**
+   * One step of the filter.
+   *
+   * @param x real samples [N, C, H, W] (or [N, C]); with `carried` one virtual sample a split behind them
+   * @param prior the prediction from the layer before; `carried`: the moments of the virtual samples; null: none
+   * @param noise for virtual samples of the rectified posterior behind the output (training only)
+   */
+  step(x: Tensor, prior: Belief | 'carried' | null, noise: Noise | null = null): KalmanOutput {
+    const { epsilon, relu, splits, gain, guard } = this;
+    if (!this.training) {
+      return { output: normalize(x, this.running, this.affine, { epsilon, relu }), posterior: null, ratio: null };
+    }
+    const result = kalmanNorm(x, prior, this.affine, { splits, gain, guard, epsilon, relu, sample: noise });
+    // The posterior's variance is the one to average: filtered, or unbiased where there was no prior.
+    updateRunning(this.running, result.posterior, {
+      splits,
+      momentum: this.momentum,
+      correction: 1,
+      allSplits: this.runningStats === 'all-splits',
+    });
+    result.observation.mean.dispose();
+    result.observation.variance.dispose();
+    return { output: result.output, posterior: result.posterior, ratio: result.ratio };
+  }
+}

@@ -1,0 +1,46 @@
+import type { Device } from '../device.js';
+import { check } from '../errors.js';
+import { linear } from '../ops/linear.js';
+import { HostRandom } from '../random.js';
+import type { Tensor } from '../tensor.js';
+import { truncatedNormal } from './init.js';
+import { Layer } from './module.js';
+
+/** Options of {@link Linear}. */
+export interface LinearOptions {
+  /** Default true; starts at 0. */
+  bias?: boolean;
+  /** Where initial values come from; default seed 0. */
+  random?: HostRandom;
+  /** Standard deviation before truncation; default sqrt(1.3·2 / in), as in the reference code. */
+  std?: number;
+}
+
+/**
+ * x·W + b.
+ *
+ * `weight`: [in, out], `bias`: [out]
+ */
+export class Linear extends Layer {
+  readonly weight: Tensor;
+  readonly bias: Tensor | null;
+
+  constructor(device: Device, inFeatures: number, outFeatures: number, options: LinearOptions = {}) {
+    super();
+    for (const [name, value] of Object.entries({ inFeatures, outFeatures })) {
+      check(
+        Number.isInteger(value) && value >= 1,
+        'INVALID_ARGUMENT',
+        `Linear: ${name} must be a whole number of at least 1, got ${value}`,
+      );
+    }
+    const { bias = true, random = new HostRandom(0), std = Math.sqrt((1.3 * 2) / inFeatures) } = options;
+    const values = truncatedNormal(random, inFeatures * outFeatures, std);
+    this.weight = this.parameter(() => device.tensor(values, [inFeatures, outFeatures]));
+    this.bias = bias ? this.parameter(() => device.zeros([outFeatures])) : null;
+  }
+
+  override forward(x: Tensor): Tensor {
+    return linear(x, this.weight, this.bias);
+  }
+}

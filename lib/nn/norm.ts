@@ -1,0 +1,104 @@
+import type { Device } from '../device.js';
+import { check } from '../errors.js';
+import type { Affine } from '../ops/batch-norm.js';
+import type { Moments } from '../ops/moments.js';
+import type { Tensor } from '../tensor.js';
+import { Layer } from './module.js';
+
+/** Which splits running averages follow: the mean over all, or the first alone, as in the reference code. */
+export type RunningStats = 'all-splits' | 'first-split';
+
+/** Options common to the normalization layers. */
+export interface NormLayerOptions {
+  /** Added to the variance; default 1e-5. */
+  epsilon?: number;
+  /** Scale and shift per channel (gamma from 1, beta from 0); default true. */
+  affine?: boolean;
+  /** Apply ReLU in the same pass; default false. */
+  relu?: boolean;
+}
+
+/** What normalization layers have in common: `gamma` [C] and `beta` [C]. @internal */
+export abstract class Norm extends Layer {
+  readonly gamma: Tensor | null;
+  readonly beta: Tensor | null;
+  readonly epsilon: number;
+  readonly relu: boolean;
+
+  constructor(
+    device: Device,
+    readonly channels: number,
+    options: NormLayerOptions,
+  ) {
+    super();
+    const { epsilon = 1e-5, affine = true, relu = false } = options;
+    const name = new.target.name;
+    check(
+      Number.isInteger(channels) && channels >= 1,
+      'INVALID_ARGUMENT',
+      `${name}: channels must be a whole number of at least 1, got ${channels}`,
+    );
+    check(
+      Number.isFinite(epsilon) && epsilon > 0,
+      'INVALID_ARGUMENT',
+      `${name}: epsilon must be a positive number, got ${epsilon}`,
+    );
+    this.epsilon = epsilon;
+    this.relu = relu;
+    this.gamma = affine ? this.parameter(() => device.ones([channels])) : null;
+    this.beta = affine ? this.parameter(() => device.zeros([channels])) : null;
+  }
+
+  protected get affine(): Affine {
+    return { gamma: this.gamma, beta: this.beta };
+  }
+}
+
+/** Options of the normalizations that keep running averages. */
+export interface RunningNormOptions extends NormLayerOptions {
+  /** S, how many groups of consecutive samples are normalized apart; default 1. */
+  splits?: number;
+  /** Weight of the newest batch in the running averages; default 0.1 (TensorFlow's decay 0.9). */
+  momentum?: number;
+  /** Default `all-splits`. */
+  runningStats?: RunningStats;
+}
+
+/** Normalizations with running averages: `runningMean` [C] from 0 and `runningVariance` [C] from 1. @internal */
+export abstract class RunningNorm extends Norm {
+  readonly runningMean: Tensor;
+  readonly runningVariance: Tensor;
+  readonly splits: number;
+  readonly momentum: number;
+  readonly runningStats: RunningStats;
+
+  constructor(device: Device, channels: number, options: RunningNormOptions) {
+    super(device, channels, options);
+    const { splits = 1, momentum = 0.1, runningStats = 'all-splits' } = options;
+    const name = new.target.name;
+    check(
+      Number.isInteger(splits) && splits >= 1,
+      'INVALID_ARGUMENT',
+      `${name}: splits must be a whole number of at least 1, got ${splits}`,
+    );
+    check(
+      momentum >= 0 && momentum <= 1,
+      'INVALID_ARGUMENT',
+      `${name}: momentum must be between 0 and 1, got ${momentum}`,
+    );
+    check(
+      runningStats === 'all-splits' || runningStats === 'first-split',
+      'INVALID_ARGUMENT',
+      `${name}: runningStats must be "all-splits" or "first-split", got "${runningStats}"`,
+    );
+    this.splits = splits;
+    this.momentum = momentum;
+    this.runningStats = runningStats;
+    this.runningMean = this.buffer(() => device.zeros([channels]));
+    this.runningVariance = this.buffer(() => device.ones([channels]));
+  }
+
+  protected get running(): Moments {
+    return { mean: this.runningMean, variance: this.runningVariance };
+  }
+}

@@ -1,0 +1,104 @@
+import type { Device } from '../device.js';
+import { check } from '../errors.js';
+import { native } from '../native.js';
+import { noScope } from '../scope.js';
+import type { Tensor } from '../tensor.js';
+
+/** Options of {@link Sgd}. */
+export interface SgdOptions {
+  /** Default 0.9. */
+  momentum?: number;
+  /** Factor of the L2 penalty weightDecay·sum(w²)/2; default 0. */
+  weightDecay?: number;
+  /** Which parameters the penalty covers, by name; default those of rank 2 and 4: matrices and filters, no vectors. */
+  decays?: (name: string, parameter: Tensor) => boolean;
+}
+
+/**
+ * Stochastic gradient descent with momentum, as TensorFlow's MomentumOptimizer: acc = momentum·acc + g, w -= lr·acc,
+ * where g includes the gradient of the L2 penalty. All parameters are updated in one launch. The learning rate lies in
+ * device memory: a recorded step reads it at each replay.
+ *
+ * @example
+ * const optimizer = new Sgd(device, model.namedParameters(), 0.1, { weightDecay: 2e-4 });
+ * backward(loss);
+ * optimizer.step();
+ */
+export class Sgd {
+  readonly momentum: number;
+  readonly weightDecay: number;
+  private readonly rate: Tensor;
+  private rateValue: number;
+  private readonly slots: { name: string; weight: Tensor; buffer: Tensor; weightDecay: number }[];
+
+  constructor(device: Device, parameters: ReadonlyMap<string, Tensor>, learningRate: number, options: SgdOptions = {}) {
+    const { momentum = 0.9, weightDecay = 0, decays = (_, parameter) => parameter.shape.length > 1 } = options;
+    check(momentum >= 0 && momentum <= 1, 'INVALID_ARGUMENT', `Sgd: momentum must be between 0 and 1, got ${momentum}`);
+    checkNotNegative('weightDecay', weightDecay);
+    checkNotNegative('learningRate', learningRate);
+    this.momentum = momentum;
+    this.weightDecay = weightDecay;
+    this.rateValue = learningRate;
+    this.rate = noScope(() => device.tensor([learningRate]));
+    this.slots = [...parameters].map(([name, weight]) => ({
+      name,
+      weight,
+      buffer: noScope(() => device.zeros(weight.shape, { format: weight.format })),
+      weightDecay: decays(name, weight) ? weightDecay : 0,
+    }));
+  }
+
+  get learningRate(): number {
+    return this.rateValue;
+  }
+
+  set learningRate(value: number) {
+    checkNotNegative('learningRate', value);
+    if (value === this.rateValue) return;
+    this.rate.write(Float32Array.of(value));
+    this.rateValue = value;
+  }
+
+  /** Momentum buffers by the names of their parameters, for checkpoints. */
+  namedBuffers(): Map<string, Tensor> {
+    return new Map(this.slots.map(({ name, buffer }) => [name, buffer]));
+  }
+
+  /**
+   * Updates all parameters by their gradients.
+   *
+   * @throws KalmanNormError `INVALID_STATE` where a parameter has no gradient
+   */
+  step(): void {
+    const parameters = this.slots.map(({ name, weight, buffer, weightDecay }) => {
+      check(weight.grad !== null, 'INVALID_STATE', `Sgd: parameter ${name} has no gradient; call backward first`);
+      return { weight: weight.handle, gradient: weight.grad.handle, momentum: buffer.handle, weightDecay };
+    });
+    native.sgd(parameters, this.rate.handle, this.momentum);
+  }
+
+  /** The L2 penalty that the step descends: sum over decayed parameters of weightDecay·sum(w²)/2, in float64. */
+  async penalty(): Promise<number> {
+    let sum = 0;
+    for (const { weight, weightDecay } of this.slots) {
+      if (weightDecay === 0) continue;
+      let squares = 0;
+      for (const w of await weight.data()) squares += w * w;
+      sum += (weightDecay * squares) / 2;
+    }
+    return sum;
+  }
+
+  dispose(): void {
+    this.rate.dispose();
+    for (const { buffer } of this.slots) buffer.dispose();
+  }
+}
+
+function checkNotNegative(name: string, value: number): void {
+  check(
+    Number.isFinite(value) && value >= 0,
+    'INVALID_ARGUMENT',
+    `Sgd: ${name} must be a finite number of at least 0, got ${value}`,
+  );
+}

@@ -1,0 +1,56 @@
+#include "completions.h"
+
+namespace kn::addon {
+
+Completions::Completions(Napi::Env env) : env_(env) {
+  inbox_->bell = Bell::New(env, "kalman-norm", 0, 1, this);
+  inbox_->bell.Unref(env);
+}
+
+void Completions::after(const std::shared_ptr<Device>& device, Callback callback) {
+  if (closed_) {
+    device->synchronize();
+    return;
+  }
+  const uint64_t id = next_++;
+  device->whenDone([inbox = inbox_, id](const std::string& failure) {
+    std::lock_guard lock(inbox->mutex);
+    if (!inbox->open) return;
+    inbox->done.emplace_back(id, failure);
+    if (inbox->done.size() == 1) inbox->bell.NonBlockingCall();
+  });
+  // Only this thread delivers, so the callback is in place in time.
+  if (waiting_.empty()) inbox_->bell.Ref(env_);
+  waiting_.emplace(id, Waiting{device, std::move(callback)});
+}
+
+void Completions::wake(Napi::Env env, Napi::Function, Completions* self, void*) {
+  if (static_cast<napi_env>(env)) self->deliver(env);
+}
+
+void Completions::deliver(Napi::Env env) {
+  std::vector<std::pair<uint64_t, std::string>> done;
+  {
+    std::lock_guard lock(inbox_->mutex);
+    done.swap(inbox_->done);
+  }
+  for (auto& [id, failure] : done) {
+    auto entry = waiting_.extract(id);
+    if (!entry.empty()) entry.mapped().callback(env, failure);
+  }
+  if (waiting_.empty()) inbox_->bell.Unref(env);
+}
+
+void Completions::close() {
+  if (closed_) return;
+  closed_ = true;
+  {
+    std::lock_guard lock(inbox_->mutex);
+    inbox_->open = false;
+  }
+  for (const auto& [id, waiting] : waiting_) waiting.device->synchronize();
+  waiting_.clear();
+  inbox_->bell.Release();
+}
+
+}  // namespace kn::addon

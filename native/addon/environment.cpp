@@ -1,0 +1,70 @@
+#include "environment.h"
+
+#include <utility>
+
+#include "device_wrap.h"
+#include "handle.h"
+#include "program_wrap.h"
+
+namespace kn::addon {
+
+Environment::Environment(Napi::Env env)
+    : env(env),
+      handleClass(Napi::Persistent(Handle::define(env))),
+      deviceClass(Napi::Persistent(DeviceWrap::define(env))),
+      programClass(Napi::Persistent(ProgramWrap::define(env))),
+      completions(std::make_shared<Completions>(env)) {}
+
+void Environment::create(Napi::Env env) {
+  auto* environment = new Environment(env);
+  env.SetInstanceData(environment);
+  // Runs before the environment takes its objects down, and before Node closes the completions' bell, which was made
+  // earlier. From here on no device thread touches memory of JavaScript.
+  env.AddCleanupHook(
+      [](Environment* self) {
+        self->completions->close();
+        self->drain();
+      },
+      environment);
+}
+
+Napi::Error Environment::error(ErrorCode code, const std::string& message) const {
+  const Napi::HandleScope scope(env);
+  try {
+    const auto name = Napi::String::New(env, codeName(code));
+    if (!errorClass_.IsEmpty()) return {env, errorClass_.New({name, Napi::String::New(env, message)})};
+    Napi::Error plain = Napi::Error::New(env, message);
+    plain.Set("code", name);
+    return plain;
+  } catch (const Napi::Error& thrown) {
+    return thrown;
+  }
+}
+
+Napi::Value Environment::promise(const std::shared_ptr<Device>& device, Napi::Object value) {
+  const auto deferred = Napi::Promise::Deferred::New(env);
+  // std::function wants what can be copied.
+  auto kept = std::make_shared<Napi::ObjectReference>();
+  if (!value.IsEmpty()) *kept = Napi::Persistent(value);
+  completions->after(device, [this, deferred, kept](Napi::Env env, const std::string& failure) {
+    if (!failure.empty()) {
+      deferred.Reject(error(ErrorCode::DeviceFailed, failure).Value());
+    } else {
+      deferred.Resolve(kept->IsEmpty() ? env.Undefined() : kept->Value());
+    }
+  });
+  return deferred.Promise();
+}
+
+void Environment::adopt(const std::shared_ptr<Device>& device) {
+  std::erase_if(devices_, [](const auto& known) { return known.expired(); });
+  devices_.push_back(device);
+}
+
+void Environment::drain() {
+  for (const auto& known : devices_) {
+    if (const auto device = known.lock()) device->synchronize();
+  }
+}
+
+}  // namespace kn::addon

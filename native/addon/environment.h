@@ -1,0 +1,42 @@
+#pragma once
+#include <napi.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../core/device.h"
+#include "completions.h"
+
+namespace kn::addon {
+
+/// What the addon knows of one JavaScript environment: the main thread or a worker. Nothing is shared between them.
+class Environment {
+ public:
+  /// Defines the classes and makes this the environment's instance data.
+  static void create(Napi::Env env);
+  static Environment& of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
+
+  /// Of the class that JavaScript has set, else a plain Error with a code.
+  Napi::Error error(ErrorCode code, const std::string& message) const;
+  void setErrorClass(Napi::Function errorClass) { errorClass_ = Napi::Persistent(errorClass); }
+
+  /// A promise of `value` (may be empty) for when the device has run what was enqueued so far.
+  Napi::Value promise(const std::shared_ptr<Device>& device, Napi::Object value);
+
+  void adopt(const std::shared_ptr<Device>& device);
+  /// Waits until no device of this environment has work.
+  void drain();
+
+  const Napi::Env env;
+  const Napi::FunctionReference handleClass, deviceClass, programClass;
+  const std::shared_ptr<Completions> completions;
+
+ private:
+  explicit Environment(Napi::Env env);
+
+  Napi::FunctionReference errorClass_;
+  std::vector<std::weak_ptr<Device>> devices_;
+};
+
+}  // namespace kn::addon

@@ -1,0 +1,40 @@
+#include "handle.h"
+
+namespace kn::addon {
+namespace {
+
+const Shape& shape(const Tensor& tensor) { return tensor.shape; }
+DType dtype(const Tensor& tensor) { return tensor.dtype; }
+Format format(const Tensor& tensor) { return tensor.format; }
+
+void dispose(Handle& handle) {
+  handle.tensor = {};
+  handle.device.reset();
+}
+
+Tensor share(const Tensor& tensor) { return tensor; }
+
+Tensor samples(const Tensor& tensor, int64_t from, int64_t count) { return tensor.samples(from, count); }
+
+}  // namespace
+
+const Bindings& Handle::bindings() {
+  static const Bindings table{
+      getter<&shape>("shape", "tensor"),
+      getter<&dtype>("dtype", "tensor"),
+      getter<&format>("format", "tensor"),
+      method<&dispose>("dispose", "tensor"),
+      method<&share>("share", "tensor"),
+      method<&samples>("samples", "tensor", "from", "count"),
+  };
+  return table;
+}
+
+Napi::Value Handle::make(Environment& environment, const std::shared_ptr<Device>& device, const Tensor& tensor) {
+  Handle& handle = create(environment.handleClass);
+  handle.device = device;
+  handle.tensor = tensor;
+  return handle.Value();
+}
+
+}  // namespace kn::addon

@@ -1,0 +1,231 @@
+#include "conv_cache.h"
+
+#include <array>
+#include <cstdlib>
+#include <optional>
+#include <string>
+
+#include "kernels.h"
+#include "layout.h"
+
+namespace kn::cpu {
+namespace {
+
+using Kind = ConvProblem::Kind;
+using Tag = dnnl::memory::format_tag;
+using Desc = dnnl::memory::desc;
+
+constexpr size_t kAlignment = 64;
+
+Desc describeMemory(const dnnl::memory::dims& sizes, Tag tag) {
+  return {sizes, dnnl::memory::data_type::f32, tag};
+}
+
+/// Where an activation lies. With one channel NHWC is NCHW, and oneDNN has better code for the latter.
+Tag imageTag(int64_t channels, Format format) {
+  if (format == Format::Plain || channels == 1) return Tag::nchw;
+  return blocked(channels) ? Tag::nChw8c : Tag::nhwc;
+}
+
+Tag filterTag(int64_t out, int64_t in) {
+  switch (filterLayout(out, in)) {
+    case FilterLayout::OIhw8i8o: return Tag::OIhw8i8o;
+    case FilterLayout::Ohwi8o: return Tag::Ohwi8o;
+    case FilterLayout::Oihw: return Tag::oihw;
+  }
+  return Tag::oihw;
+}
+
+/// A compiled convolution, with the layouts it wants of its three operands.
+struct Compiled {
+  dnnl::primitive primitive;
+  std::string implementation;
+  Desc source, weights, destination;
+
+  bool isReference() const { return implementation.rfind("ref", 0) == 0; }
+};
+
+/// Compiles for activations in the layouts of the given tags (`any` leaves the choice to oneDNN) and weights in
+/// whatever layout is fastest. Throws dnnl::error where oneDNN has no code for them.
+Compiled compile(const ConvProblem& p, const dnnl::engine& engine, Tag sourceTag, Tag destinationTag) {
+  const Desc source = describeMemory({p.n, p.c, p.h, p.w}, sourceTag);
+  const Desc weights = describeMemory({p.out, p.c, p.kernelH, p.kernelW}, Tag::any);
+  const Desc destination = describeMemory({p.n, p.out, p.outH, p.outW}, destinationTag);
+  const auto algorithm = dnnl::algorithm::convolution_direct;
+  const dnnl::memory::dims strides{p.shape.strideH, p.shape.strideW};
+  const dnnl::memory::dims before{p.shape.top, p.shape.left}, after{p.shape.bottom, p.shape.right};
+
+  const dnnl::convolution_forward::primitive_desc forward(
+      {dnnl::prop_kind::forward_training, algorithm, source, weights, destination, strides, before, after}, engine);
+  switch (p.kind) {
+    case Kind::Forward:
+      return {dnnl::convolution_forward(forward), forward.impl_info_str(), forward.src_desc(), forward.weights_desc(),
+              forward.dst_desc()};
+    case Kind::BackwardData: {
+      const dnnl::convolution_backward_data::primitive_desc backward(
+          {algorithm, source, weights, destination, strides, before, after}, engine, forward);
+      return {dnnl::convolution_backward_data(backward), backward.impl_info_str(), backward.diff_src_desc(),
+              backward.weights_desc(), backward.diff_dst_desc()};
+    }
+    case Kind::BackwardWeights: {
+      const dnnl::convolution_backward_weights::primitive_desc backward(
+          {algorithm, source, weights, destination, strides, before, after}, engine, forward);
+      return {dnnl::convolution_backward_weights(backward), backward.impl_info_str(), backward.src_desc(),
+              backward.diff_weights_desc(), backward.diff_dst_desc()};
+    }
+  }
+  throw Error(ErrorCode::DeviceFailed, "conv2d: unknown kind");
+}
+
+/// Blocked activations are used in place where oneDNN has good code for that, and reordered where it hasn't.
+Compiled compileBest(const ConvProblem& p, const dnnl::engine& engine, Tag source, Tag destination) {
+  std::optional<Compiled> inPlace;
+  try {
+    inPlace = compile(p, engine, source == Tag::nChw8c ? source : Tag::any,
+                      destination == Tag::nChw8c ? destination : Tag::any);
+    if (!inPlace->isReference()) return *inPlace;
+  } catch (const dnnl::error&) {
+    // The layouts of oneDNN's own choice are tried next.
+  }
+  Compiled reordered = compile(p, engine, Tag::any, Tag::any);
+  return inPlace && reordered.isReference() ? *inPlace : reordered;
+}
+
+size_t alignedSize(const Desc& desc) { return (desc.get_size() + kAlignment - 1) / kAlignment * kAlignment; }
+
+/// Memory in the device's layout and, where the convolution wants another one, its copy in the scratch buffer.
+struct Operand {
+  Operand(const Desc& device, const Desc& wanted, bool written, const dnnl::engine& engine)
+      : stored(device, engine, nullptr), used(stored) {
+    if (device == wanted) return;
+    used = dnnl::memory(wanted, engine, nullptr);
+    reorder = written ? dnnl::reorder(used, stored) : dnnl::reorder(stored, used);
+  }
+  bool reordered() const { return static_cast<bool>(reorder); }
+
+  dnnl::memory stored, used;
+  dnnl::reorder reorder;
+  size_t offset = 0;  ///< of the copy in the scratch buffer
+};
+
+std::string textOf(const ConvProblem& p) {
+  std::ostringstream text;
+  text << "x [" << p.n << ", " << p.c << ", " << p.h << ", " << p.w << "], filter [" << p.out << ", " << p.c << ", "
+       << p.kernelH << ", " << p.kernelW << "], stride [" << p.shape.strideH << ", " << p.shape.strideW
+       << "], padding [" << p.shape.top << ", " << p.shape.left << ", " << p.shape.bottom << ", " << p.shape.right
+       << "]";
+  return text.str();
+}
+
+ConvProblem problemOf(Kind kind, const op::Act& x, const op::Filter& w, const op::Act& y, const op::ConvShape& shape) {
+  ConvProblem p{kind, x.format, x.n, x.c, x.h, x.w, y.c, y.h, y.w, w.h, w.w, shape};
+  // Padding that no window touches: problems that differ only in it are the same.
+  p.shape.bottom = (y.h - 1) * shape.strideH + w.h - x.h - shape.top;
+  p.shape.right = (y.w - 1) * shape.strideW + w.w - x.w - shape.left;
+  return p;
+}
+
+}  // namespace
+
+struct ConvCache::Plan {
+  Plan(const ConvProblem& p, const dnnl::engine& engine)
+      : Plan(p, engine, imageTag(p.c, p.source), imageTag(p.out, Format::Activation)) {}
+
+  Plan(const ConvProblem& p, const dnnl::engine& engine, Tag sourceTag, Tag destinationTag)
+      : compiled(compileBest(p, engine, sourceTag, destinationTag)),
+        operands{Operand(describeMemory({p.n, p.c, p.h, p.w}, sourceTag), compiled.source,
+                         p.kind == Kind::BackwardData, engine),
+                 Operand(describeMemory({p.out, p.c, p.kernelH, p.kernelW}, filterTag(p.out, p.c)), compiled.weights,
+                         p.kind == Kind::BackwardWeights, engine),
+                 Operand(describeMemory({p.n, p.out, p.outH, p.outW}, destinationTag), compiled.destination,
+                         p.kind == Kind::Forward, engine)},
+        written(p.kind == Kind::BackwardData ? 0 : p.kind == Kind::BackwardWeights ? 1 : 2) {
+    constexpr int names[3][3] = {{DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST},
+                                 {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST},
+                                 {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST}};
+    for (int i = 0; i < 3; ++i) {
+      arguments.emplace(names[static_cast<int>(p.kind)][i], operands[i].used);
+      if (!operands[i].reordered()) continue;
+      operands[i].offset = scratchBytes;
+      scratchBytes += alignedSize(operands[i].used.get_desc());
+    }
+  }
+
+  Compiled compiled;
+  std::array<Operand, 3> operands;  // source, weights, destination
+  int written;
+  size_t scratchBytes = 0;
+  std::unordered_map<int, dnnl::memory> arguments;
+};
+
+ConvCache::ConvCache() : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_), scratch_(nullptr, std::free) {}
+
+ConvCache::~ConvCache() = default;
+
+size_t ConvCache::Hash::operator()(const ConvProblem& p) const {
+  size_t hash = static_cast<size_t>(p.kind) * 2 + (p.source == Format::Plain);
+  for (int64_t value : {p.n, p.c, p.h, p.w, p.out, p.outH, p.outW, p.kernelH, p.kernelW, p.shape.strideH,
+                        p.shape.strideW, p.shape.top, p.shape.left}) {
+    hash = (hash ^ static_cast<size_t>(value)) * 0x9E3779B97F4A7C15u;
+    hash ^= hash >> 32;
+  }
+  return hash;
+}
+
+ConvCache::Plan& ConvCache::plan(const ConvProblem& problem) {
+  if (const auto found = index_.find(problem); found != index_.end()) {
+    plans_.splice(plans_.begin(), plans_, found->second);
+    return *found->second->second;
+  }
+  if (plans_.size() == kCapacity) {
+    index_.erase(plans_.back().first);
+    plans_.pop_back();
+  }
+  plans_.emplace_front(problem, std::make_unique<Plan>(problem, engine_));
+  index_.emplace(problem, plans_.begin());
+  return *plans_.front().second;
+}
+
+void ConvCache::run(const ConvProblem& problem, const float* source, const float* weights, const float* destination) {
+  try {
+    Plan& plan = this->plan(problem);
+    if (plan.scratchBytes > scratchBytes_) {
+      scratch_.reset();
+      scratchBytes_ = 0;
+      scratch_.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, plan.scratchBytes)));
+      require(scratch_ != nullptr, ErrorCode::OutOfMemory, "conv2d: no room for ", plan.scratchBytes,
+              " bytes of reordered operands");
+      scratchBytes_ = plan.scratchBytes;
+    }
+    const float* data[3] = {source, weights, destination};
+    for (int i = 0; i < 3; ++i) {
+      Operand& operand = plan.operands[i];
+      operand.stored.set_data_handle(const_cast<float*>(data[i]));
+      if (!operand.reordered()) continue;
+      // oneDNN zeroes the padding of a layout here: other problems use the same buffer.
+      operand.used.set_data_handle(scratch_.get() + operand.offset);
+      if (i != plan.written) operand.reorder.execute(stream_, operand.stored, operand.used);
+    }
+    plan.compiled.primitive.execute(stream_, plan.arguments);
+    Operand& result = plan.operands[plan.written];
+    if (result.reordered()) result.reorder.execute(stream_, result.used, result.stored);
+    stream_.wait();
+  } catch (const dnnl::error& error) {
+    throw Error(ErrorCode::DeviceFailed, "oneDNN: " + std::string(error.message) + ", status " +
+                                             std::to_string(error.status) + ", for " + textOf(problem));
+  }
+}
+
+void run(const op::Conv2d& o, ConvCache& cache) {
+  cache.run(problemOf(Kind::Forward, o.x, o.w, o.y, o.shape), o.x.data, o.w.data, o.y.data);
+}
+
+void run(const op::Conv2dBackwardData& o, ConvCache& cache) {
+  cache.run(problemOf(Kind::BackwardData, o.dx, o.w, o.dy, o.shape), o.dx.data, o.w.data, o.dy.data);
+}
+
+void run(const op::Conv2dBackwardWeights& o, ConvCache& cache) {
+  cache.run(problemOf(Kind::BackwardWeights, o.x, o.dw, o.dy, o.shape), o.x.data, o.dw.data, o.dy.data);
+}
+
+}  // namespace kn::cpu

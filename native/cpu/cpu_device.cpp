@@ -1,0 +1,248 @@
+#include "cpu_device.h"
+
+#include <dnnl.hpp>
+
+#include <omp.h>
+#include <sched.h>
+#include <sys/mman.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <utility>
+
+#include "conv_cache.h"
+#include "kernels.h"
+
+namespace kn {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+
+/// Memory aligned for vector instructions; large blocks lie on huge pages, which saves misses of the address cache.
+class CpuMemory : public MemorySource {
+ public:
+  void* allocate(size_t bytes) override {
+    return bytes < kHugePage ? std::aligned_alloc(kAlignment, roundUp(bytes, kAlignment)) : map(bytes);
+  }
+
+  void free(void* data, size_t bytes) override {
+    if (bytes < kHugePage) {
+      std::free(data);
+    } else {
+      munmap(data, roundUp(bytes, kPage));
+    }
+  }
+
+ private:
+  static constexpr size_t kAlignment = 64, kHugePage = size_t{2} << 20;
+  static constexpr size_t kPage = size_t{64} << 10;  // a multiple of every page size in use
+
+  static size_t roundUp(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+  /// Mapped with room for a boundary of a huge page, then cut to size. Not taken from malloc, whose arenas would keep
+  /// what is freed.
+  static void* map(size_t bytes) {
+    if (bytes > SIZE_MAX - 2 * kHugePage) return nullptr;
+    const size_t length = roundUp(bytes, kPage), total = length + kHugePage;
+    void* mapping = mmap(nullptr, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapping == MAP_FAILED) return nullptr;
+    char* const begin = static_cast<char*>(mapping);
+    const size_t before = roundUp(reinterpret_cast<uintptr_t>(begin), kHugePage) - reinterpret_cast<uintptr_t>(begin);
+    if (before > 0) munmap(begin, before);
+    if (before < kHugePage) munmap(begin + before + length, kHugePage - before);
+    madvise(begin + before, length, MADV_HUGEPAGE);  // a wish: where it isn't granted, small pages serve
+    return begin + before;
+  }
+};
+
+int availableCores() {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  if (sched_getaffinity(0, sizeof cores, &cores) == 0) return CPU_COUNT(&cores);
+  return omp_get_num_procs();
+}
+
+const char* instructionSet() {
+  switch (dnnl::get_effective_cpu_isa()) {
+    case dnnl::cpu_isa::sse41: return "SSE4.1";
+    case dnnl::cpu_isa::avx: return "AVX";
+    case dnnl::cpu_isa::avx2: return "AVX2";
+    case dnnl::cpu_isa::avx2_vnni: return "AVX2 with VNNI";
+    case dnnl::cpu_isa::avx512_mic:
+    case dnnl::cpu_isa::avx512_mic_4ops:
+    case dnnl::cpu_isa::avx512_core: return "AVX-512";
+    case dnnl::cpu_isa::avx512_core_vnni: return "AVX-512 with VNNI";
+    case dnnl::cpu_isa::avx512_core_bf16: return "AVX-512 with BF16";
+    case dnnl::cpu_isa::avx512_core_amx: return "AVX-512 with AMX";
+    default: return "generic instructions";
+  }
+}
+
+/// Launches bound to memory. Shared with the replays under way, which may outlive the program.
+struct Recording {
+  std::vector<Task> tasks;
+  std::shared_ptr<Allocator> pool;
+  std::set<std::shared_ptr<Storage>> retained;
+};
+
+class CpuProgram : public Program {
+ public:
+  CpuProgram(const Device* device, std::shared_ptr<const Recording> recording)
+      : device(device), recording(std::move(recording)) {}
+  size_t launches() const override { return recording->tasks.size(); }
+  MemoryStats memory() const override { return recording->pool->stats(); }
+
+  const Device* const device;
+  const std::shared_ptr<const Recording> recording;
+};
+
+/// Runs on the executor's thread.
+void replayTasks(Executor& executor, const Recording& recording, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    for (const Task& task : recording.tasks) {
+      try {
+        executor.execute(task);
+      } catch (const std::exception& error) {
+        throw Error(ErrorCode::DeviceFailed, std::string(task.name) + ": " + error.what());
+      }
+    }
+  }
+}
+
+class CpuDevice : public Device {
+ public:
+  CpuDevice(int threads, size_t memoryLimit)
+      : Device(std::make_shared<CpuMemory>(), memoryLimit),
+        threads_(threads),
+        // The size of a team is a property of the thread that starts it.
+        executor_([threads] {
+          omp_set_dynamic(0);
+          omp_set_num_threads(threads);
+        }) {}
+
+  std::string name() const override { return "cpu"; }
+  std::string description() const override {
+    const dnnl_version_t* version = dnnl_version();
+    std::ostringstream text;
+    text << "CPU: " << threads_ << (threads_ == 1 ? " thread on " : " threads on ") << availableCores()
+         << " cores, oneDNN " << version->major << '.' << version->minor << '.' << version->patch << ", "
+         << instructionSet();
+    return text.str();
+  }
+
+  void whenDone(std::function<void(const std::string&)> done) override {
+    // Composite, because it isn't work that a profile should show.
+    executor_.submitAlways({"whenDone", [this, done = std::move(done)] { done(executor_.failure()); }, true});
+  }
+  void synchronize() override { executor_.wait(); }
+  void checkHealth() const override {
+    const std::string failure = executor_.failure();
+    require(failure.empty(), ErrorCode::DeviceFailed, name(), ": ", failure);
+  }
+
+  void replay(Program& program, int64_t count) override {
+    auto* own = dynamic_cast<CpuProgram*>(&program);
+    require(own && own->device == this, ErrorCode::DeviceMismatch, "replay: the program is another device's");
+    require(count >= 0, ErrorCode::InvalidArgument, "replay: count must not be negative, got ", count);
+    require(!recording(), ErrorCode::InvalidState, "replay: a program can't be replayed within a recording");
+    executor_.submit(
+        {"replay", [this, kept = own->recording, count] { replayTasks(executor_, *kept, count); }, true});
+  }
+
+  void setProfiling(bool on) override { executor_.setProfiling(on); }
+  std::map<std::string, ProfileEntry> profile() const override { return executor_.profile(); }
+
+  /// The layouts have no padding.
+  int64_t physicalCount(const Shape& shape, Format) const override { return shape.count(); }
+
+  void launch(const op::Transfer& o, std::shared_ptr<void> keep) override {
+    add({"transfer", [o, keep = std::move(keep)] { cpu::run(o); }});
+  }
+  void launchHostCopy(const op::Copy& o, bool upload, std::shared_ptr<void> keep) override {
+    add({upload ? "upload" : "download", [o, keep = std::move(keep)] { cpu::run(o); }});
+  }
+  void launch(const op::Fill& o) override { enqueue("fill", o); }
+  void launch(const op::Copy& o) override { enqueue("copy", o); }
+  void launch(const op::Add& o) override { enqueue("add", o); }
+  void launch(const op::Scale& o) override { enqueue("scale", o); }
+  void launch(const op::Relu& o) override { enqueue("relu", o); }
+  void launch(const op::ReluBackward& o) override { enqueue("reluBackward", o); }
+  void launch(const op::Advance& o) override { enqueue("advance", o); }
+  void launch(const op::Append& o) override { enqueue("append", o); }
+  void launch(const op::Conv2d& o) override { enqueue("conv2d", o); }
+  void launch(const op::Conv2dBackwardData& o) override { enqueue("conv2dBackwardData", o); }
+  void launch(const op::Conv2dBackwardWeights& o) override { enqueue("conv2dBackwardWeights", o); }
+  void launch(const op::Linear& o) override { enqueue("linear", o); }
+  void launch(const op::LinearBackward& o) override { enqueue("linearBackward", o); }
+  void launch(const op::AvgPool& o) override { enqueue("avgPool", o); }
+  void launch(const op::AvgPoolBackward& o) override { enqueue("avgPoolBackward", o); }
+  void launch(const op::GlobalAvgPool& o) override { enqueue("globalAvgPool", o); }
+  void launch(const op::GlobalAvgPoolBackward& o) override { enqueue("globalAvgPoolBackward", o); }
+  void launch(const op::PadChannels& o) override { enqueue("padChannels", o); }
+  void launch(const op::PadChannelsBackward& o) override { enqueue("padChannelsBackward", o); }
+  void launch(const op::PadBelief& o) override { enqueue("padBelief", o); }
+  void launch(const op::PadBeliefBackward& o) override { enqueue("padBeliefBackward", o); }
+  void launch(const op::Moments& o) override { enqueue("moments", o); }
+  void launch(const op::MomentsBackward& o) override { enqueue("momentsBackward", o); }
+  void launch(const op::AddMoments& o) override { enqueue("addMoments", o); }
+  void launch(const op::Normalize& o) override { enqueue("normalize", o); }
+  void launch(const op::NormalizeBackward& o) override { enqueue("normalizeBackward", o); }
+  void launch(const op::BatchNorm& o) override { enqueue("batchNorm", o); }
+  void launch(const op::BatchNormBackward& o) override { enqueue("batchNormBackward", o); }
+  void launch(const op::GroupNorm& o) override { enqueue("groupNorm", o); }
+  void launch(const op::GroupNormBackward& o) override { enqueue("groupNormBackward", o); }
+  void launch(const op::RunningUpdate& o) override { enqueue("runningUpdate", o); }
+  void launch(const op::KalmanUpdate& o) override { enqueue("kalmanUpdate", o); }
+  void launch(const op::KalmanUpdateBackward& o) override { enqueue("kalmanUpdateBackward", o); }
+  void launch(const op::SamplePrior& o) override { enqueue("samplePrior", o); }
+  void launch(const op::SamplePriorBackward& o) override { enqueue("samplePriorBackward", o); }
+  void launch(const op::SoftmaxCrossEntropy& o) override { enqueue("softmaxCrossEntropy", o); }
+  void launch(const op::Sgd& o) override { enqueue("sgd", o); }
+  void launch(const op::Gather& o) override { enqueue("gather", o); }
+
+ protected:
+  std::unique_ptr<Program> finishRecording(std::shared_ptr<Allocator> pool,
+                                           std::set<std::shared_ptr<Storage>> retained) override {
+    std::shared_ptr<const Recording> kept(
+        new Recording{std::exchange(recorded_, {}), std::move(pool), std::move(retained)});
+    return std::make_unique<CpuProgram>(this, std::move(kept));
+  }
+  void discardRecording() override { recorded_.clear(); }
+
+ private:
+  void add(Task task) {
+    if (recording()) {
+      recorded_.push_back(std::move(task));
+    } else {
+      executor_.submit(std::move(task));
+    }
+  }
+
+  template <class Op>
+  void enqueue(const char* name, const Op& o) {
+    if constexpr (requires(cpu::ConvCache& cache) { cpu::run(o, cache); }) {
+      add({name, [this, o] { cpu::run(o, convolutions_); }});
+    } else {
+      add({name, [o] { cpu::run(o); }});
+    }
+  }
+
+  const int threads_;
+  cpu::ConvCache convolutions_;
+  std::vector<Task> recorded_;
+  Executor executor_;  // last, so that it drains before anything is gone that its tasks use
+};
+
+}  // namespace
+
+std::unique_ptr<Device> createCpuDevice(const CpuOptions& options) {
+  require(options.threads >= 0 && options.threads <= kMaxThreads, ErrorCode::InvalidArgument,
+          "cpu: threads must be between 0 and ", kMaxThreads, ", got ", options.threads);
+#ifdef __x86_64__
+  require(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), ErrorCode::DeviceUnavailable,
+          "cpu: this processor has no AVX2 and FMA instructions, which the kernels are compiled for");
+#endif
+  return std::make_unique<CpuDevice>(options.threads ? options.threads : availableCores(), options.memoryLimit);
+}
+
+}  // namespace kn

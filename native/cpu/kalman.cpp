@@ -1,0 +1,253 @@
+#include <cmath>
+
+#include "gaussian.h"
+#include "kernels.h"
+#include "planes.h"
+
+namespace kn::cpu {
+namespace {
+
+/// y = relu(z·std + mean) for the pixels of one virtual sample; `noise` holds z in y's layout, or is null.
+template <bool Full>
+void samplePlane(const Plane& y, const float* noise, const Gaussian& gaussian, int64_t cell, Float8 mean, Float8 std) {
+  if (noise) {
+    for (int64_t i = 0, at = 0; i < y.pixels; ++i, at += y.stride) {
+      store<Full>(y.data + at, relu(load<Full>(noise + at, y.valid) * std + mean), y.valid);
+    }
+    return;
+  }
+  for (int64_t quad = 0; quad * 4 < y.pixels; ++quad) {
+    const auto z = gaussian(quad, cell);
+    for (int64_t i = quad * 4, k = 0; i < y.pixels && k < 4; ++i, ++k) {
+      store<Full>(y.data + i * y.stride, relu(z[k] * std + mean), y.valid);
+    }
+  }
+}
+
+/// The virtual samples `y` (one a split) of the rectified Gaussians.
+void sampleSplit(const op::Act& y, const float* noise, const Gaussian& gaussian, const float* mean, const float* var,
+                 int64_t split, int64_t group) {
+  const Plane p = plane(y, split, group);
+  const int64_t at = split * y.c + group * kLanes;
+  const Float8 m = loadVector(mean, at, p.valid), std = sqrt8(loadVector(var, at, p.valid));
+  const float* z = noise ? noise + (p.data - y.data) : nullptr;
+  p.full() ? samplePlane<true>(p, z, gaussian, at, m, std) : samplePlane<false>(p, z, gaussian, at, m, std);
+}
+
+/// Gradients of mean and variance of a rectified Gaussian sample: z is recovered from the output where it isn't cut.
+void sampleGradient(const op::Act& y, const op::Act& dy, int64_t split, int64_t group, const float* mean,
+                    const float* var, double* dmean, double* dvar) {
+  const Plane p = plane(y, split, group);
+  const int64_t at = split * y.c + group * kLanes;
+  Sums8 sums;  // of dy and dy·y where y > 0
+  gradientSums(p, plane(dy, split, group), Affine8{Float8{}, broadcast(1), Float8{}}, true, sums);
+  for (int i = 0; i < p.valid; ++i) {
+    const double v = var[at + i], centered = sums.gx[i] - sums.g[i] * mean[at + i];
+    dmean[at + i] = sums.g[i];
+    dvar[at + i] = v > 0 ? centered / (2 * v) : 0;
+  }
+}
+
+/// p, the weight of the prior, of a channel.
+double priorWeight(const float* gain, float fixedGain, int64_t channel) {
+  return 1 - static_cast<double>(gain ? gain[channel] : fixedGain);
+}
+
+/// Fuses prior and observation into the posterior; tells whether the prior was used.
+bool fuse(const op::KalmanUpdate& o, double count) {
+  const op::KalmanState& s = o.state;
+  const int64_t cells = o.splits * o.x.c;
+  if (!s.priorMean) {
+    const double unbiased = count / std::max(count - 1, 1.0);
+    for (int64_t i = 0; i < cells; ++i) {
+      s.postMean[i] = s.obsMean[i];
+      s.postVar[i] = static_cast<float>(s.obsVar[i] * unbiased);
+    }
+    s.ratio[0] = 0;
+    return false;
+  }
+  double ratio = 0;
+  for (int64_t i = 0; i < cells; ++i) ratio += static_cast<double>(s.priorVar[i]) / s.obsVar[i];
+  ratio /= static_cast<double>(cells);
+  s.ratio[0] = static_cast<float>(ratio);
+  const bool used = ratio < o.guard;
+  for (int64_t i = 0; i < cells; ++i) {
+    const double p = used ? priorWeight(o.gain, o.fixedGain, i % o.x.c) : 0;
+    if (p == 0) {
+      s.postMean[i] = s.obsMean[i];
+      s.postVar[i] = s.obsVar[i];
+      continue;
+    }
+    const double difference = static_cast<double>(s.obsMean[i]) - s.priorMean[i];
+    s.postMean[i] = static_cast<float>(p * s.priorMean[i] + (1 - p) * s.obsMean[i]);
+    s.postVar[i] =
+        static_cast<float>(p * s.priorVar[i] + (1 - p) * s.obsVar[i] + p * (1 - p) * difference * difference);
+  }
+  return used;
+}
+
+/// The map that normalizes eight channels: by the posterior, in the first layer by the biased batch variance.
+Affine8 affineAt(const op::KalmanState& s, const float* gamma, const float* beta, float epsilon, int64_t at,
+                 int64_t channel, int valid) {
+  const float* var = s.priorMean ? s.postVar : s.obsVar;
+  const Float8 rstd = 1 / sqrt8(loadVector(var, at, valid) + epsilon);
+  return {loadVector(s.postMean, at, valid), loadVector(gamma, channel, valid, 1) * rstd,
+          loadVector(beta, channel, valid)};
+}
+
+}  // namespace
+
+void run(const op::KalmanUpdate& o) {
+  const int64_t real = o.x.n - (o.tail ? o.splits : 0);
+  const op::Act x = o.x.samples(0, real), y = o.y.samples(0, real);
+  const op::Act virtualX = o.x.samples(real, o.tail ? o.splits : 0), virtualY = o.y.samples(real, o.splits);
+  if (o.tail) computeMoments(virtualX, o.splits, o.state.priorMean, o.state.priorVar);
+  if (!o.haveMoments) computeMoments(x, o.splits, o.state.obsMean, o.state.obsVar);
+  const Runs runs(x, o.splits);
+  o.state.ratio[1] = fuse(o, static_cast<double>(runs.samples * x.pixels()));
+
+  const Gaussian gaussian(o.random);
+  parallelFor(runs.tasks(), [&](int64_t i) {
+    const Runs::Task task = runs.task(i);
+    const int64_t channel = task.group * kLanes;
+    const Affine8 affine = affineAt(o.state, o.gamma, o.beta, o.epsilon, task.split * x.c + channel, channel,
+                                    validLanes(x.c, task.group));
+    for (int64_t n = task.first; n < task.last; ++n) {
+      applyPlane(plane(x, n, task.group), plane(y, n, task.group), affine, o.relu);
+    }
+    if (o.sample && task.run == 0) {
+      sampleSplit(virtualY, o.noise, gaussian, o.state.postMean, o.state.postVar, task.split, task.group);
+    }
+  });
+}
+
+void run(const op::KalmanUpdateBackward& o) {
+  const int64_t real = o.x.n - (o.tail ? o.splits : 0), channels = o.x.c, cells = o.splits * channels;
+  const op::Act x = o.x.samples(0, real), dy = o.dy.samples(0, real), dx = o.dx.samples(0, real);
+  const op::Act virtualX = o.x.samples(real, o.splits), virtualDx = o.dx.samples(real, o.splits);
+  const op::Act virtualY = o.y.samples(real, o.splits), virtualDy = o.dy.samples(real, o.splits);
+  const op::KalmanState& s = o.state;
+  const Runs runs(x, o.splits);
+  const bool hasPrior = s.priorMean != nullptr, used = s.ratio[1] != 0;
+  const double count = static_cast<double>(runs.samples * x.pixels());
+  const float* var = hasPrior ? s.postVar : s.obsVar;
+  std::vector<float> rstd(cells);
+  for (int64_t i = 0; i < cells; ++i) rstd[i] = 1 / std::sqrt(var[i] + o.epsilon);
+  std::vector<double> sampleMean(cells), sampleVar(cells), gainSums(o.dgain ? cells : 0);
+  std::vector<float> dpriorMean(cells), dpriorVar(cells);
+  AffineSums total{std::vector<Sums8>(runs.cells())};
+
+  const auto affineOf = [&](const Runs::Task& task) {
+    const int64_t channel = task.group * kLanes;
+    return affineAt(s, o.gamma, o.beta, o.epsilon, task.split * channels + channel, channel,
+                    validLanes(channels, task.group));
+  };
+  const auto sum = [&](const Runs::Task& task, const Affine8& affine, Sums8& sums) {
+    for (int64_t n = task.first; n < task.last; ++n) {
+      gradientSums(plane(x, n, task.group), plane(dy, n, task.group), affine, o.relu, sums);
+    }
+    // In the first layer the statistics handed on carry no gradient (the reference's fused kernel drops it).
+    if (o.sample && hasPrior && task.run == 0) {
+      sampleGradient(virtualY, virtualDy, task.split, task.group, s.postMean, s.postVar, sampleMean.data(),
+                     sampleVar.data());
+    }
+  };
+  // Through the fusion: from the posterior's gradient to those of observation (for dx) and prior.
+  std::vector<Gradient8> gradients(runs.cells());
+  const auto propagate = [&](const Runs::Task& task, const Affine8& affine) {
+    Gradient8& gradient = gradients[task.cell];
+    const Sums8& sums = total.cells[task.cell];
+    const int64_t at = task.split * channels + task.group * kLanes;
+    for (int i = 0; i < validLanes(channels, task.group); ++i) {
+      const int64_t cell = at + i;
+      const double scale = affine.scale[i], r = rstd[cell];
+      double dmean = -scale * sums.g[i], dvar = -0.5 * scale * r * r * sums.gx[i];
+      if (hasPrior) {
+        dmean += sampleMean[cell] + (o.dpostMean ? o.dpostMean[cell] : 0);
+        dvar += sampleVar[cell] + (o.dpostVar ? o.dpostVar[cell] : 0);
+      }
+      const double p = used ? priorWeight(o.gain, o.fixedGain, cell % channels) : 0;
+      const double difference = used ? static_cast<double>(s.obsMean[cell]) - s.priorMean[cell] : 0;
+      const double crossed = 2 * p * (1 - p) * difference * dvar;
+      const double dobsMean = (1 - p) * dmean + crossed, dobsVar = (1 - p) * dvar;
+      dpriorMean[cell] = static_cast<float>(p * dmean - crossed);
+      dpriorVar[cell] = static_cast<float>(p * dvar);
+      if (o.dgain && used) {
+        const double spread = static_cast<double>(s.priorVar[cell]) - s.obsVar[cell];
+        gainSums[cell] = difference * dmean - (spread + (1 - 2 * p) * difference * difference) * dvar;
+      }
+      const double slope = 2 * dobsVar / count;
+      gradient.slope[i] = static_cast<float>(slope);
+      gradient.offset[i] =
+          static_cast<float>(dobsMean / count + slope * (static_cast<double>(affine.center[i]) - s.obsMean[cell]));
+    }
+  };
+  const auto apply = [&](const Runs::Task& task, const Affine8& affine) {
+    for (int64_t n = task.first; n < task.last; ++n) {
+      const Plane p = plane(x, n, task.group);
+      gradientPlane(p, plane(dy, n, task.group), plane(dx, n, task.group), o.add ? o.add + (p.data - x.data) : nullptr,
+                    affine, gradients[task.cell], o.relu);
+    }
+    if (o.tail && task.run == 0) {
+      const Plane p = plane(virtualX, task.split, task.group);
+      const int64_t at = task.split * channels + task.group * kLanes;
+      const auto pixels = static_cast<float>(x.pixels());
+      slopePlane(p, plane(virtualDx, task.split, task.group), loadVector(s.priorMean, at, p.valid),
+                 loadVector(dpriorVar.data(), at, p.valid) * (2 / pixels),
+                 loadVector(dpriorMean.data(), at, p.valid) / pixels);
+    }
+  };
+
+  if (runs.runs == 1) {
+    // A split that is one task stays in the cache between its two passes.
+    parallelFor(runs.tasks(), [&](int64_t i) {
+      const Runs::Task task = runs.task(i);
+      const Affine8 affine = affineOf(task);
+      sum(task, affine, total.cells[i]);
+      propagate(task, affine);
+      apply(task, affine);
+    });
+  } else {
+    std::vector<Sums8> parts(runs.tasks());
+    parallelFor(runs.tasks(), [&](int64_t i) { sum(runs.task(i), affineOf(runs.task(i)), parts[i]); });
+    total.cells = sumRuns(parts, runs);
+    for (int64_t cell = 0; cell < runs.cells(); ++cell) {
+      const Runs::Task task = runs.task(cell * runs.runs);
+      propagate(task, affineOf(task));
+    }
+    parallelFor(runs.tasks(), [&](int64_t i) { apply(runs.task(i), affineOf(runs.task(i))); });
+  }
+
+  total.finish(o.splits, channels, rstd, o.dgamma, o.dbeta);
+  if (o.dpriorMean) std::copy(dpriorMean.begin(), dpriorMean.end(), o.dpriorMean);
+  if (o.dpriorVar) std::copy(dpriorVar.begin(), dpriorVar.end(), o.dpriorVar);
+  if (o.dgain) {
+    for (int64_t c = 0; c < channels; ++c) {
+      double gradient = 0;
+      for (int64_t split = 0; split < o.splits; ++split) gradient += gainSums[split * channels + c];
+      o.dgain[c] = static_cast<float>(gradient);
+    }
+  }
+}
+
+void run(const op::SamplePrior& o) {
+  const Gaussian gaussian(o.random);
+  const int64_t groups = groupCount(o.y.c);
+  parallelFor(o.y.n * groups, [&](int64_t i) {
+    sampleSplit(o.y, o.noise, gaussian, o.mean, o.var, i / groups, i % groups);
+  });
+}
+
+void run(const op::SamplePriorBackward& o) {
+  const int64_t groups = groupCount(o.y.c), cells = o.y.n * o.y.c;
+  std::vector<double> dmean(cells), dvar(cells);
+  parallelFor(o.y.n * groups, [&](int64_t i) {
+    sampleGradient(o.y, o.dy, i / groups, i % groups, o.mean, o.var, dmean.data(), dvar.data());
+  });
+  for (int64_t i = 0; i < cells; ++i) {
+    o.dmean[i] = static_cast<float>(dmean[i]);
+    o.dvar[i] = static_cast<float>(dvar[i]);
+  }
+}
+
+}  // namespace kn::cpu

@@ -1,0 +1,152 @@
+#include <algorithm>
+
+#include "kernels.h"
+#include "layout.h"
+#include "parallel.h"
+
+namespace kn::cpu {
+namespace {
+
+/// Calls body.template operator()<Full>(x's plane, y's plane) for every sample and group of channels.
+template <class Body>
+void forPlanes(const op::Act& x, const op::Act& y, const Body& body) {
+  const int64_t groups = groupCount(x.c);
+  parallelFor(x.n * groups, [&](int64_t task) {
+    const Plane from = plane(x, task / groups, task % groups), to = plane(y, task / groups, task % groups);
+    if (from.full()) {
+      body.template operator()<true>(from, to);
+    } else {
+      body.template operator()<false>(from, to);
+    }
+  });
+}
+
+/// One channel of one sample.
+struct Channel {
+  float* data;
+  int64_t stride;
+};
+
+Channel channel(const op::Act& act, int64_t sample, int64_t index) {
+  const Plane group = plane(act, sample, index / kLanes);
+  return {group.data + index % kLanes, group.stride};
+}
+
+/// Whether padding moves whole blocks of eight channels.
+bool movesBlocks(const op::Act& narrow, const op::Act& wide, int64_t before) {
+  return blocked(narrow.c) && blocked(wide.c) && before % kLanes == 0;
+}
+
+/// Where value i of a narrow belief lies in the wide one.
+template <class Belief>
+int64_t widePosition(const Belief& o, int64_t i) {
+  if (!o.aligned) return o.splits * o.before + i;
+  return i / o.channels * (o.before + o.channels + o.after) + o.before + i % o.channels;
+}
+
+}  // namespace
+
+void run(const op::AvgPool& o) {
+  const Float8 share = broadcast(1.0f / static_cast<float>(o.size * o.size));
+  forPlanes(o.x, o.y, [&]<bool Full>(const Plane& x, const Plane& y) {
+    for (int64_t row = 0; row < o.y.h; ++row) {
+      for (int64_t column = 0; column < o.y.w; ++column) {
+        Float8 sum = {};
+        for (int64_t i = 0; i < o.size; ++i) {
+          const float* in = x.data + ((row * o.size + i) * o.x.w + column * o.size) * x.stride;
+          for (int64_t j = 0; j < o.size; ++j) sum += load<Full>(in + j * x.stride, x.valid);
+        }
+        store<Full>(y.data + (row * o.y.w + column) * y.stride, sum * share, y.valid);
+      }
+    }
+  });
+}
+
+void run(const op::AvgPoolBackward& o) {
+  const Float8 share = broadcast(1.0f / static_cast<float>(o.size * o.size));
+  const bool drops = o.dy.h * o.size < o.dx.h || o.dy.w * o.size < o.dx.w;
+  forPlanes(o.dx, o.dy, [&]<bool Full>(const Plane& dx, const Plane& dy) {
+    for (int64_t p = 0; drops && p < dx.pixels; ++p) store<Full>(dx.data + p * dx.stride, Float8{}, dx.valid);
+    for (int64_t row = 0; row < o.dy.h; ++row) {
+      for (int64_t column = 0; column < o.dy.w; ++column) {
+        const Float8 value = share * load<Full>(dy.data + (row * o.dy.w + column) * dy.stride, dy.valid);
+        for (int64_t i = 0; i < o.size; ++i) {
+          float* out = dx.data + ((row * o.size + i) * o.dx.w + column * o.size) * dx.stride;
+          for (int64_t j = 0; j < o.size; ++j) store<Full>(out + j * dx.stride, value, dx.valid);
+        }
+      }
+    }
+  });
+}
+
+void run(const op::GlobalAvgPool& o) {
+  forPlanes(o.x, o.y, [&]<bool Full>(const Plane& x, const Plane& y) {
+    Double8 sum;
+    for (int64_t p = 0; p < x.pixels; ++p) sum.add(load<Full>(x.data + p * x.stride, x.valid));
+    for (int lane = 0; lane < y.valid; ++lane) {
+      y.data[lane] = static_cast<float>(sum[lane] / static_cast<double>(x.pixels));
+    }
+  });
+}
+
+void run(const op::GlobalAvgPoolBackward& o) {
+  const Float8 share = broadcast(1.0f / static_cast<float>(o.dx.pixels()));
+  forPlanes(o.dx, o.dy, [&]<bool Full>(const Plane& dx, const Plane& dy) {
+    const Float8 value = share * load<Full>(dy.data, dy.valid);
+    for (int64_t p = 0; p < dx.pixels; ++p) store<Full>(dx.data + p * dx.stride, value, dx.valid);
+  });
+}
+
+void run(const op::PadChannels& o) {
+  const int64_t pixels = o.x.pixels();
+  if (movesBlocks(o.x, o.y, o.before)) {
+    parallelFor(o.x.n, [&](int64_t n) {
+      float* y = o.y.data + n * o.y.c * pixels;
+      float* behind = y + (o.before + o.x.c) * pixels;
+      std::fill_n(y, o.before * pixels, 0.0f);
+      std::copy_n(o.x.data + n * o.x.c * pixels, o.x.c * pixels, y + o.before * pixels);
+      std::fill_n(behind, (o.y.c - o.before - o.x.c) * pixels, 0.0f);
+    });
+    return;
+  }
+  parallelFor(o.x.n, [&](int64_t n) {
+    for (int64_t c = 0; c < o.y.c; ++c) {
+      const Channel y = channel(o.y, n, c);
+      if (c < o.before || c >= o.before + o.x.c) {
+        for (int64_t p = 0; p < pixels; ++p) y.data[p * y.stride] = 0;
+      } else {
+        const Channel x = channel(o.x, n, c - o.before);
+        for (int64_t p = 0; p < pixels; ++p) y.data[p * y.stride] = x.data[p * x.stride];
+      }
+    }
+  });
+}
+
+void run(const op::PadChannelsBackward& o) {
+  const int64_t pixels = o.dx.pixels();
+  if (movesBlocks(o.dx, o.dy, o.before)) {
+    parallelFor(o.dx.n, [&](int64_t n) {
+      const float* dy = o.dy.data + (n * o.dy.c + o.before) * pixels;
+      std::copy_n(dy, o.dx.c * pixels, o.dx.data + n * o.dx.c * pixels);
+    });
+    return;
+  }
+  parallelFor(o.dx.n, [&](int64_t n) {
+    for (int64_t c = 0; c < o.dx.c; ++c) {
+      const Channel dx = channel(o.dx, n, c), dy = channel(o.dy, n, o.before + c);
+      for (int64_t p = 0; p < pixels; ++p) dx.data[p * dx.stride] = dy.data[p * dy.stride];
+    }
+  });
+}
+
+// Beliefs are vectors of a few thousand values: one thread is enough.
+void run(const op::PadBelief& o) {
+  std::fill_n(o.y, o.splits * (o.before + o.channels + o.after), 0.0f);
+  for (int64_t i = 0; i < o.splits * o.channels; ++i) o.y[widePosition(o, i)] = o.x[i];
+}
+
+void run(const op::PadBeliefBackward& o) {
+  for (int64_t i = 0; i < o.splits * o.channels; ++i) o.dx[i] = o.dy[widePosition(o, i)];
+}
+
+}  // namespace kn::cpu
