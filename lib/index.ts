@@ -16,6 +16,7 @@ export {
 } from './device.js';
 export { type ErrorCode, KalmanNormError } from './errors.js';
 export { Generator } from './generator.js';
+export * from './io/model-file.js';
 export * from './io/safetensors.js';
 export * from './models/cifar-resnet.js';
 export type { DType, Format } from './native.js';
@@ -31,6 +32,7 @@ export type { NormLayerOptions, RunningNormOptions, RunningStats } from './nn/no
 export * from './ops/batch-norm.js';
 export { type Conv2dOptions, conv2d, type Padding } from './ops/conv2d.js';
 export { add, relu, reshape, samples, scale } from './ops/elementwise.js';
+export * from './ops/gather.js';
 export * from './ops/group-norm.js';
 export * from './ops/kalman.js';
 export * from './ops/linear.js';
@@ -42,3 +44,4 @@ export * from './optim/sgd.js';
 export { HostRandom } from './random.js';
 export { scope } from './scope.js';
 export { Tensor, type TensorData } from './tensor.js';
+export * from './train/trainer.js';

@@ -119,7 +119,6 @@ export class CifarResNet extends Module {
     const [first, last] = [this.norm0 as KalmanNorm2d, this.normLast as KalmanNorm2d];
     const start = first.step(stem, null, this.training ? draws() : null);
     stem.dispose();
-    start.ratio?.dispose();
     let state = { x: start.output, prior: start.posterior };
     for (const block of this.blocks()) {
       const next = (block as KalmanBlock).forward(state.x, state.prior, draws);
@@ -127,8 +126,8 @@ export class CifarResNet extends Module {
       state.prior?.dispose();
       state = next;
     }
-    const { output, posterior, ratio } = last.step(state.x, state.prior);
-    for (const unused of [state.x, state.prior, posterior, ratio]) unused?.dispose();
+    const { output, posterior } = last.step(state.x, state.prior);
+    for (const unused of [state.x, state.prior, posterior]) unused?.dispose();
     return output;
   }
 }

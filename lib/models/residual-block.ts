@@ -130,10 +130,7 @@ export class KalmanBlock extends Block {
     const real = this.training && !start ? use(samples(x, 0, (x.shape[0] as number) - splits)) : x;
     const middle = this.norm2.step(use(this.conv1.forward(activated)), carried, draw());
     const branch = use(this.conv2.forward(use(middle.output)));
-    for (const step of [start, middle]) {
-      use(step?.posterior ?? null);
-      use(step?.ratio ?? null);
-    }
+    for (const step of [start, middle]) use(step?.posterior ?? null);
 
     const shortcut = this.shortcut(real);
     if (shortcut !== real) use(shortcut);

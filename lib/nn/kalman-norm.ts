@@ -19,8 +19,6 @@ export interface KalmanOutput {
   output: Tensor;
   /** The filtered statistics of the layer's input; null in inference, where nothing depends on them. */
   posterior: Belief | null;
-  /** The guard's ratio, and 1 where the prior was used; null in inference. */
-  ratio: Tensor | null;
 }
 
 /**
@@ -38,6 +36,8 @@ export interface KalmanOutput {
 export class KalmanNorm2d extends RunningNorm {
   readonly gain: number;
   readonly guard: number;
+  /** Two values of the last training step: the guard's ratio, and 1 where the prior was used. */
+  lastRatio: Tensor | null = null;
 
   constructor(device: Device, channels: number, options: KalmanNormLayerOptions = {}) {
     super(device, channels, options);
@@ -50,9 +50,8 @@ export class KalmanNorm2d extends RunningNorm {
 
   /** Without a prior, as in the first layer of a network. */
   override forward(x: Tensor): Tensor {
-    const { output, posterior, ratio } = this.step(x, null);
+    const { output, posterior } = this.step(x, null);
     posterior?.dispose();
-    ratio?.dispose();
     return output;
   }
 
@@ -66,7 +65,7 @@ export class KalmanNorm2d extends RunningNorm {
   step(x: Tensor, prior: Belief | 'carried' | null, noise: Noise | null = null): KalmanOutput {
     const { epsilon, relu, splits, gain, guard } = this;
     if (!this.training) {
-      return { output: normalize(x, this.running, this.affine, { epsilon, relu }), posterior: null, ratio: null };
+      return { output: normalize(x, this.running, this.affine, { epsilon, relu }), posterior: null };
     }
     const result = kalmanNorm(x, prior, this.affine, { splits, gain, guard, epsilon, relu, sample: noise });
     // The posterior's variance is the one to average: filtered, or unbiased where there was no prior.
@@ -78,6 +77,13 @@ export class KalmanNorm2d extends RunningNorm {
     });
     result.observation.mean.dispose();
     result.observation.variance.dispose();
-    return { output: result.output, posterior: result.posterior, ratio: result.ratio };
+    this.lastRatio?.dispose();
+    this.lastRatio = result.ratio.keep();
+    return { output: result.output, posterior: result.posterior };
+  }
+
+  override dispose(): void {
+    this.lastRatio?.dispose();
+    super.dispose();
   }
 }

@@ -26,24 +26,43 @@ export function stepSchedule(initial: number, entries: readonly (readonly [epoch
 export const REFERENCE_EPOCHS = 400;
 
 /**
- * The reference's schedule: epoch 1 at 0.01, then 0.1 to epoch 82, 0.01 to 123, 0.001 to 300, 0.0002 to 400 (SEMANTICS
- * of the original code: entries take effect after their epoch). For another number of epochs all but the first change
- * are moved in proportion; then at least the first epoch warms up.
+ * The reference's schedule: epoch 1 at 0.01, then 0.1 to epoch 82, 0.01 to 123, 0.001 to 300, 0.0002 to 400. For another
+ * number of epochs all changes but the first are moved in proportion.
  *
  * @param epochs of the whole training; default 400
  * @param rate of the main phase; the others keep their ratio to it; default 0.1
  */
 export function referenceSchedule(epochs = REFERENCE_EPOCHS, rate = 0.1): Schedule {
+  const at = proportion(epochs, REFERENCE_EPOCHS);
+  return stepSchedule(rate / 10, [
+    [1, rate],
+    [at(82), rate / 10],
+    [at(123), rate / 100],
+    [at(300), rate / 500],
+  ]);
+}
+
+/**
+ * A schedule for a few epochs, of which the reference's would spend most at small rates: epoch 1 at a tenth of the rate,
+ * then the rate to 55 % of the epochs, a tenth to 85 %, a hundredth to the end.
+ *
+ * @param epochs of the whole training
+ * @param rate of the main phase; default 0.1
+ */
+export function shortSchedule(epochs: number, rate = 0.1): Schedule {
+  const at = proportion(epochs, 100);
+  return stepSchedule(rate / 10, [
+    [1, rate],
+    [at(55), rate / 10],
+    [at(85), rate / 100],
+  ]);
+}
+
+function proportion(epochs: number, of: number): (epoch: number) => number {
   check(
     Number.isInteger(epochs) && epochs >= 1,
     'INVALID_ARGUMENT',
     `schedule: epochs must be a whole number of at least 1, got ${epochs}`,
   );
-  const at = (epoch: number) => Math.max(1, Math.round((epoch * epochs) / REFERENCE_EPOCHS));
-  return stepSchedule(0.1 * rate, [
-    [1, rate],
-    [at(82), 0.1 * rate],
-    [at(123), 0.01 * rate],
-    [at(300), 0.002 * rate],
-  ]);
+  return (epoch) => Math.max(1, Math.round((epoch * epochs) / of));
 }

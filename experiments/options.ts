@@ -1,0 +1,208 @@
+import { parseArgs } from 'node:util';
+import {
+  type BeliefPadding,
+  type DatasetName,
+  datasetNames,
+  KalmanNormError,
+  type NormSpec,
+  type RunningStats,
+} from '../lib/index.js';
+
+/** What is particular to an experiment: its name, its curve's label, and its defaults. */
+export interface Experiment {
+  /** Of the script and, by default, of the run's folder. */
+  name: string;
+  /** Of the curve in reports. */
+  label: string;
+  /** Blocks a stage; the network has 6n + 2 layers. */
+  n: number;
+  norm: NormSpec;
+}
+
+/** The configuration of a run; it is written into the log as it is. */
+export interface Configuration {
+  name: string;
+  label: string;
+  n: number;
+  norm: NormSpec;
+  logDir: string;
+  load: string | null;
+  device: string;
+  dataset: DatasetName;
+  dataDir: string | null;
+  download: boolean;
+  epochs: number;
+  batchSize: number;
+  learningRate: number;
+  schedule: 'reference' | 'short';
+  momentum: number;
+  weightDecay: number;
+  seed: number;
+  threads: number;
+  limitTrain: number | null;
+  limitTest: number | null;
+  eager: boolean;
+  profile: boolean;
+}
+
+const flags = {
+  gpu: { type: 'string', help: 'number of the NVIDIA GPU to run on, as --device cuda:N' },
+  n: { type: 'string', short: 'n', help: 'blocks a stage; the network has 6n + 2 layers' },
+  log_dir: { type: 'string', help: 'folder of the run; a bare name lies in train_log' },
+  load: { type: 'string', help: 'model file (.safetensors) to start from' },
+  device: { type: 'string', help: 'cpu (default) or cuda:N' },
+  dataset: { type: 'string', help: `${datasetNames.join(', ')}; default cifar10` },
+  'data-dir': { type: 'string', help: 'folder of the data set; default: the cache' },
+  download: { type: 'boolean', help: 'download CIFAR where it is not found' },
+  epochs: { type: 'string', help: 'epochs of the whole schedule; default 400' },
+  'batch-size': { type: 'string', help: 'default 128' },
+  splits: { type: 'string', help: 'groups of samples that are normalized apart' },
+  gain: { type: 'string', help: 'weight of the batch statistics against the prior (1 - p_rate)' },
+  'belief-padding': { type: 'string', help: 'aligned (default) or reference' },
+  'running-stats': { type: 'string', help: 'all-splits (default) or first-split' },
+  schedule: { type: 'string', help: 'reference (default), or short: the large rate for most of a few epochs' },
+  lr: { type: 'string', help: 'learning rate of the main phase; default 0.1' },
+  seed: { type: 'string', help: 'of initial values, order, crops, flips and noise; default 0' },
+  threads: { type: 'string', help: 'of the CPU device; default: one a core' },
+  'limit-train': { type: 'string', help: 'use only so many training images' },
+  'limit-test': { type: 'string', help: 'use only so many test images' },
+  eager: { type: 'boolean', help: 'enqueue every operation instead of replaying a recorded step' },
+  profile: { type: 'boolean', help: 'print the time by operation at the end' },
+  help: { type: 'boolean', short: 'h', help: 'this text' },
+} as const;
+
+/** The text of `--help`. */
+export function usage(experiment: Experiment): string {
+  const lines = Object.entries(flags).map(([name, flag]) => {
+    const value = flag.type === 'string' ? ' VALUE' : '';
+    return `  ${(name === 'n' ? '-n' : `--${name}`) + value}`.padEnd(26) + flag.help;
+  });
+  return [`npm run ${experiment.name} -- [flags]`, ...lines].join('\n');
+}
+
+/**
+ * Reads the command line of an experiment.
+ *
+ * @returns null where help was asked for
+ * @throws KalmanNormError `INVALID_ARGUMENT` for unknown flags and bad values
+ */
+export function parseOptions(experiment: Experiment, args: readonly string[]): Configuration | null {
+  const values = parse(args);
+  if (values.help) return null;
+  const text = (flag: keyof typeof flags) => values[flag] as string | undefined;
+  const whole = (flag: keyof typeof flags, fallback: number, least: number) =>
+    number(
+      flag,
+      text(flag),
+      fallback,
+      (value) => Number.isInteger(value) && value >= least,
+      `a whole number of at least ${least}`,
+    );
+  const limit = (flag: keyof typeof flags) => (text(flag) === undefined ? null : whole(flag, 0, 1));
+  if (text('gpu') !== undefined && text('device') !== undefined) {
+    throw new KalmanNormError('INVALID_ARGUMENT', 'give either --gpu or --device, not both');
+  }
+  const device = text('gpu') === undefined ? (text('device') ?? 'cpu') : `cuda:${whole('gpu', 0, 0)}`;
+  return {
+    name: experiment.name,
+    label: experiment.label,
+    n: whole('n', experiment.n, 1),
+    norm: normOf(experiment, text, whole),
+    logDir: logDir(text('log_dir') ?? experiment.name),
+    load: text('load') ?? null,
+    device,
+    dataset: choice('dataset', text('dataset'), 'cifar10', datasetNames),
+    dataDir: text('data-dir') ?? null,
+    download: values.download === true,
+    epochs: whole('epochs', 400, 1),
+    batchSize: whole('batch-size', 128, 1),
+    learningRate: number(
+      'lr',
+      text('lr'),
+      0.1,
+      (value) => value >= 0 && Number.isFinite(value),
+      'a number of at least 0',
+    ),
+    schedule: choice('schedule', text('schedule'), 'reference', ['reference', 'short']),
+    momentum: 0.9,
+    weightDecay: 2e-4,
+    seed: whole('seed', 0, 0),
+    threads: whole('threads', 0, 0),
+    limitTrain: limit('limit-train'),
+    limitTest: limit('limit-test'),
+    eager: values.eager === true,
+    profile: values.profile === true,
+  };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({ args: [...args], options: flags, strict: true, allowPositionals: false }).values;
+  } catch (error) {
+    throw new KalmanNormError('INVALID_ARGUMENT', (error as Error).message, { cause: error });
+  }
+}
+
+function normOf(
+  experiment: Experiment,
+  text: (flag: keyof typeof flags) => string | undefined,
+  whole: (flag: keyof typeof flags, fallback: number, least: number) => number,
+): NormSpec {
+  const { norm } = experiment;
+  const refuse = (...names: (keyof typeof flags)[]) => {
+    for (const flag of names) {
+      if (text(flag) !== undefined) {
+        throw new KalmanNormError('INVALID_ARGUMENT', `--${flag} has no meaning for ${experiment.name}`);
+      }
+    }
+  };
+  if (norm.type === 'group') {
+    refuse('splits', 'gain', 'belief-padding', 'running-stats');
+    return norm;
+  }
+  const splits = whole('splits', norm.splits ?? 1, 1);
+  const runningStats = choice<RunningStats>('running-stats', text('running-stats'), norm.runningStats ?? 'all-splits', [
+    'all-splits',
+    'first-split',
+  ]);
+  if (norm.type === 'batch') {
+    refuse('gain', 'belief-padding');
+    return { ...norm, splits, runningStats };
+  }
+  return {
+    ...norm,
+    splits,
+    runningStats,
+    gain: number('gain', text('gain'), norm.gain, (value) => value >= 0 && value <= 1, 'a number between 0 and 1'),
+    beliefPadding: choice<BeliefPadding>('belief-padding', text('belief-padding'), norm.beliefPadding ?? 'aligned', [
+      'aligned',
+      'reference',
+    ]),
+  };
+}
+
+function number(
+  flag: string,
+  text: string | undefined,
+  fallback: number,
+  fits: (value: number) => boolean,
+  expected: string,
+): number {
+  if (text === undefined) return fallback;
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  if (!fits(value)) throw new KalmanNormError('INVALID_ARGUMENT', `--${flag}: expected ${expected}, got "${text}"`);
+  return value;
+}
+
+function choice<T extends string>(flag: string, text: string | undefined, fallback: T, allowed: readonly T[]): T {
+  if (text === undefined) return fallback;
+  if (!allowed.includes(text as T)) {
+    throw new KalmanNormError('INVALID_ARGUMENT', `--${flag}: expected one of ${allowed.join(', ')}, got "${text}"`);
+  }
+  return text as T;
+}
+
+/** As the reference: a bare name lies in train_log. */
+function logDir(name: string): string {
+  return /[\\/]/.test(name) ? name : `train_log/${name}`;
+}

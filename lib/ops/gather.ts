@@ -1,0 +1,53 @@
+import type { Generator } from '../generator.js';
+import { native } from '../native.js';
+import { Tensor } from '../tensor.js';
+
+/** What {@link gather} draws from. */
+export interface GatherSource {
+  /** uint8 [count, C, H, W]. */
+  images: Tensor;
+  /** uint8 [count]. */
+  labels: Tensor;
+  /** [C, H, W], subtracted from every image; format `plain`. */
+  mean: Tensor;
+  /** int32: numbers of images. */
+  indices: Tensor;
+  /** int32, one value: which batch of the indices. */
+  cursor: Tensor;
+}
+
+/** Options of {@link gather}. */
+export interface GatherOptions {
+  batchSize: number;
+  /** Factor after the mean is subtracted; default 1. */
+  scale?: number;
+  /**
+   * Random crops and flips as in the reference: the raw image is pasted on a canvas of zeros with `pad` pixels on each
+   * side, cropped at offsets drawn from 0 to 2·pad - 1, and flipped with probability 1/2. Default: none.
+   */
+  augment?: { pad?: number; generator: Generator };
+}
+
+/**
+ * A batch of images and labels out of a set that lies on the device: image i is number indices[cursor·batchSize + i].
+ * No gradient.
+ *
+ * @returns images [N, C, H, W], row-major, and labels [N]; NaN and -1 where an index is outside
+ */
+export function gather(source: GatherSource, options: GatherOptions): { images: Tensor; labels: Tensor } {
+  const { batchSize, scale = 1, augment } = options;
+  const result = native.gather({
+    images: source.images.handle,
+    labels: source.labels.handle,
+    mean: source.mean.handle,
+    indices: source.indices.handle,
+    cursor: source.cursor.handle,
+    batch: batchSize,
+    pad: augment?.pad ?? 4,
+    scale,
+    augment: augment !== undefined,
+    random: augment?.generator.next() ?? null,
+  });
+  const { device } = source.images;
+  return { images: new Tensor(device, result.images), labels: new Tensor(device, result.labels) };
+}

@@ -1,0 +1,163 @@
+import type { ExecutionContext } from 'ava';
+import { backward } from '../../lib/autograd.js';
+import type { Device } from '../../lib/device.js';
+import type { Format } from '../../lib/native.js';
+import { scope } from '../../lib/scope.js';
+import type { Tensor } from '../../lib/tensor.js';
+import { dot, type NdArray } from './array.js';
+import { closeTo } from './compare.js';
+import type { TestRandom } from './random.js';
+import { kink } from './reference.js';
+import type { Hold } from './reference-kalman.js';
+
+/** An input of an op under test. */
+export interface Input extends NdArray {
+  format?: Format;
+  /** No gradient is wanted. */
+  constant?: boolean;
+}
+
+/** An operation of the library and its reference, on inputs of the same names. */
+export interface OpCase<Name extends string> {
+  inputs: Record<Name, Input>;
+  run(tensors: Record<Name, Tensor>): readonly Tensor[];
+  reference(arrays: Record<Name, NdArray>, hold: Hold): readonly NdArray[];
+  /** Of the outputs. */
+  tolerance: number;
+  /** Of the gradients; default that of the outputs. */
+  gradientTolerance?: number;
+}
+
+/** Step of the finite differences, and how far from a ReLU's kink inputs must keep. */
+const STEP = 1e-6;
+const MARGIN = 3e-5;
+/** Central differences of a float64 reference: truncation STEP²·f''' and cancellation 1e-16·f / STEP. */
+const DIFFERENCE_ERROR = 1e-8;
+/** Most entries of an input that are differentiated one by one; random directions cover all. */
+const ENTRIES = 32;
+const DIRECTIONS = 2;
+
+/**
+ * Checks an operation's outputs against its reference, and its gradients against finite differences of the reference,
+ * both for random gradients of all outputs that are on the tape.
+ */
+export async function checkOp<Name extends string>(
+  t: ExecutionContext,
+  device: Device,
+  random: TestRandom,
+  make: () => OpCase<Name>,
+): Promise<void> {
+  const { op, expected, evaluate } = draw(make);
+  const names = Object.keys(op.inputs) as Name[];
+  const { leaves, outputs, seeds } = scope(() => {
+    const entries = names.map((name) => {
+      const { shape, data, format, constant = false } = op.inputs[name];
+      const options = { ...(format && { format }), requiresGrad: !constant };
+      return [name, device.tensor(Float32Array.from(data), shape, options)] as const;
+    });
+    const leaves = Object.fromEntries(entries) as Record<Name, Tensor>;
+    const outputs = op.run(leaves);
+    // Read before backward, which may reuse the memory of what it adds into.
+    const seeds = outputs.map((output) => (output.node ? random.normals(output.shape) : null));
+    const live = outputs.flatMap((output, i) => (seeds[i] ? [{ output, seed: seeds[i] }] : []));
+    const gradients = live.map(({ output, seed }) =>
+      device.tensor(Float32Array.from(seed.data), seed.shape, { format: output.format }),
+    );
+    if (live.length > 0) {
+      backward(
+        live.map(({ output }) => output),
+        gradients,
+      );
+    }
+    return { leaves, outputs, seeds };
+  });
+
+  t.is(outputs.length, expected.length, 'number of outputs');
+  for (const [i, output] of outputs.entries()) {
+    t.deepEqual([...output.shape], [...expected[i]!.shape], `shape of output ${i}`);
+    closeTo(t, await output.data(), expected[i]!.data, op.tolerance, `output ${i}`);
+  }
+  const objective = (inputs: Record<Name, NdArray>) =>
+    evaluate(inputs).reduce((total, y, i) => total + (seeds[i] ? dot(y.data, seeds[i].data) : 0), 0);
+  const allowed = (op.gradientTolerance ?? op.tolerance) + DIFFERENCE_ERROR;
+  for (const name of names) {
+    if (op.inputs[name].constant || seeds.every((seed) => seed === null)) continue;
+    const { grad } = leaves[name];
+    if (!grad) {
+      t.fail(`gradient of ${name} is missing`);
+      return;
+    }
+    const derivative = (direction: Float64Array) => slope(objective, op.inputs, name, direction);
+    checkGradient(t, random, await grad.data(), derivative, allowed, name);
+  }
+  for (const tensor of [...names.map((name) => leaves[name]), ...outputs]) tensor.dispose();
+}
+
+/** Inputs whose ReLUs keep clear of the kink, with the outputs of the reference. */
+function draw<Name extends string>(make: () => OpCase<Name>) {
+  for (let attempt = 0; attempt < 200; attempt++) {
+    const op = make();
+    kink.nearest = Number.POSITIVE_INFINITY;
+    const held: unknown[] = [];
+    const expected = op.reference(op.inputs, (value) => {
+      held.push(value);
+      return value;
+    });
+    if (kink.nearest < MARGIN) continue;
+    const evaluate = (inputs: Record<Name, NdArray>) => {
+      let next = 0;
+      return op.reference(inputs, <T>() => held[next++] as T);
+    };
+    return { op, expected, evaluate };
+  }
+  throw new Error('no inputs away from the kinks of ReLU in 200 draws');
+}
+
+/** Derivative of the objective in a direction of one input. */
+function slope<Name extends string>(
+  objective: (inputs: Record<Name, NdArray>) => number,
+  inputs: Record<Name, NdArray>,
+  name: Name,
+  direction: Float64Array,
+): number {
+  const moved = (step: number) => {
+    const data = inputs[name].data.map((value, i) => value + step * direction[i]!);
+    return objective({ ...inputs, [name]: { shape: inputs[name].shape, data } });
+  };
+  return (moved(STEP) - moved(-STEP)) / (2 * STEP);
+}
+
+function checkGradient(
+  t: ExecutionContext,
+  random: TestRandom,
+  gradient: ArrayLike<number>,
+  derivative: (direction: Float64Array) => number,
+  allowed: number,
+  name: string,
+): void {
+  const size = gradient.length;
+  const all = Array.from({ length: size }, (_, i) => i);
+  const entries = size <= ENTRIES ? all : Array.from({ length: ENTRIES }, () => random.below(size));
+  const expected = entries.map((entry) => {
+    const direction = new Float64Array(size);
+    direction[entry] = 1;
+    return derivative(direction);
+  });
+  closeTo(
+    t,
+    entries.map((entry) => gradient[entry]!),
+    expected,
+    allowed,
+    `gradient of ${name} at [${entries.join(', ')}]`,
+  );
+  for (let i = 0; i < DIRECTIONS; i++) {
+    // Within [-1, 1], so that no value moves further than when it moves alone.
+    const direction = random.uniforms([size], -1, 1).data;
+    const along = dot(gradient, direction);
+    // The errors of the entries add up like independent ones: relative to the norm of the terms.
+    const terms = Math.sqrt(direction.reduce((total, d, j) => total + (d * gradient[j]!) ** 2, 0));
+    const difference = Math.abs(along - derivative(direction));
+    const limit = 4 * allowed * terms + DIFFERENCE_ERROR;
+    t.true(difference <= limit, `gradient of ${name} in a random direction: off by ${difference}, allowed ${limit}`);
+  }
+}

@@ -1,0 +1,40 @@
+import type { ExecutionContext, TestFn } from 'ava';
+import { type Device, openDevice } from '../../lib/device.js';
+import { SEED, TestRandom } from './random.js';
+
+/** The devices that every op test runs on. */
+const kinds = [
+  { label: 'cpu, 1 thread', open: () => openDevice('cpu', { threads: 1 }) },
+  { label: 'cpu, 2 threads', open: () => openDevice('cpu', { threads: 2 }) },
+] as const;
+
+const opened = new Map<string, Device>();
+
+export type DeviceBody = (t: ExecutionContext, device: Device, random: TestRandom) => Promise<void> | void;
+
+/**
+ * Defines a test for each device. The tests of a file share the devices; where memory is counted, a test opens its own.
+ */
+export function eachDevice(test: TestFn, title: string, body: DeviceBody): void {
+  for (const { label, open } of kinds) {
+    test(`${title} [${label}]`, async (t) => {
+      const device = opened.get(label) ?? open();
+      opened.set(label, device);
+      await seeded(t, title, (random) => body(t, device, random));
+    });
+  }
+}
+
+/** Runs a body with random numbers; says how to repeat it where it fails. */
+export async function seeded(
+  t: ExecutionContext,
+  title: string,
+  body: (random: TestRandom) => Promise<void> | void,
+): Promise<void> {
+  try {
+    await body(new TestRandom(title));
+  } catch (error) {
+    t.log(`to repeat: KN_TEST_SEED=${SEED}`);
+    throw error;
+  }
+}
