@@ -6,6 +6,7 @@ import {
   KalmanNormError,
   type NormSpec,
   type RunningStats,
+  type Transition,
 } from '../lib/index.js';
 
 /** What is particular to an experiment: its name, its curve's label, and its defaults. */
@@ -57,7 +58,8 @@ const flags = {
   epochs: { type: 'string', help: 'epochs of the whole schedule; default 400' },
   'batch-size': { type: 'string', help: 'default 128' },
   splits: { type: 'string', help: 'groups of samples that are normalized apart' },
-  gain: { type: 'string', help: 'weight of the batch statistics against the prior (1 - p_rate)' },
+  gain: { type: 'string', help: 'weight of the batch statistics against the prior (1 - p_rate), or learned' },
+  transition: { type: 'string', help: 'sampled (default) or analytic' },
   'belief-padding': { type: 'string', help: 'aligned (default) or reference' },
   'running-stats': { type: 'string', help: 'all-splits (default) or first-split' },
   schedule: { type: 'string', help: 'reference (default), or short: the large rate for most of a few epochs' },
@@ -157,7 +159,7 @@ function normOf(
     }
   };
   if (norm.type === 'group') {
-    refuse('splits', 'gain', 'belief-padding', 'running-stats');
+    refuse('splits', 'gain', 'transition', 'belief-padding', 'running-stats');
     return norm;
   }
   const splits = whole('splits', norm.splits ?? 1, 1);
@@ -166,14 +168,27 @@ function normOf(
     'first-split',
   ]);
   if (norm.type === 'batch') {
-    refuse('gain', 'belief-padding');
+    refuse('gain', 'transition', 'belief-padding');
     return { ...norm, splits, runningStats };
   }
   return {
     ...norm,
     splits,
     runningStats,
-    gain: number('gain', text('gain'), norm.gain, (value) => value >= 0 && value <= 1, 'a number between 0 and 1'),
+    gain:
+      text('gain') === 'learned'
+        ? 'learned'
+        : number(
+            'gain',
+            text('gain'),
+            norm.gain as number,
+            (q) => q >= 0 && q <= 1,
+            '"learned" or a number from 0 to 1',
+          ),
+    transition: choice<Transition>('transition', text('transition'), norm.transition ?? 'sampled', [
+      'sampled',
+      'analytic',
+    ]),
     beliefPadding: choice<BeliefPadding>('belief-padding', text('belief-padding'), norm.beliefPadding ?? 'aligned', [
       'aligned',
       'reference',

@@ -138,6 +138,8 @@ export interface Addon {
   scaleBy(x: Handle, factor: Handle): Handle;
   relu(x: Handle): Handle;
   reluBackward(y: Handle, dy: Handle): Handle;
+  sigmoid(x: Handle): Handle;
+  sigmoidBackward(y: Handle, dy: Handle): Handle;
 
   conv2d(x: Handle, w: Handle, shape: ConvShape): Handle;
   conv2dBackwardData(dy: Handle, w: Handle, x: Handle, shape: ConvShape): Handle;
@@ -259,6 +261,27 @@ export interface Addon {
     noise: Maybe,
   ): Handle;
   samplePriorBackward(mean: Handle, variance: Handle, y: Handle, dy: Handle): { mean: Handle; var: Handle };
+
+  transition(
+    mean: Handle,
+    variance: Handle,
+    w: Handle,
+    splits: number,
+    height: number,
+    width: number,
+    shape: ConvShape,
+  ): { mean: Handle; var: Handle };
+  transitionBackward(
+    mean: Handle,
+    variance: Handle,
+    w: Handle,
+    splits: number,
+    height: number,
+    width: number,
+    shape: ConvShape,
+    dmean: Handle,
+    dvariance: Handle,
+  ): { dmean: Handle; dvar: Handle; dw: Handle };
 
   softmaxCrossEntropy(logits: Handle, labels: Handle): { loss: Handle; errors: Handle; dlogits: Handle };
   sgd(

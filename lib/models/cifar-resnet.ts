@@ -7,8 +7,9 @@ import { KalmanNorm2d } from '../nn/kalman-norm.js';
 import { Linear } from '../nn/linear.js';
 import { type Layer, Module } from '../nn/module.js';
 import type { RunningStats } from '../nn/norm.js';
-import type { BeliefPadding, Noise } from '../ops/kalman.js';
+import type { BeliefPadding } from '../ops/belief.js';
 import { globalAvgPool } from '../ops/pool.js';
+import type { Noise, Transition } from '../ops/transition.js';
 import { HostRandom } from '../random.js';
 import type { Tensor } from '../tensor.js';
 import { KalmanBlock, PlainBlock } from './residual-block.js';
@@ -20,12 +21,15 @@ export type NormSpec =
   | {
       type: 'kalman';
       splits?: number;
-      /** q, weight of the observation; the reference's p_rate is 1 - gain. */
-      gain: number;
+      /** q, weight of the observation; the reference's p_rate is 1 - gain. `learned`: one a channel, from initialGain. */
+      gain: number | 'learned';
+      initialGain?: number;
       guard?: number;
       runningStats?: RunningStats;
       /** How the shortcut of a widening block pads beliefs; default `aligned`. */
       beliefPadding?: BeliefPadding;
+      /** How beliefs go through convolutions; default `sampled`. */
+      transition?: Transition;
     };
 
 /** Options of {@link CifarResNet}. */
@@ -90,7 +94,7 @@ export class CifarResNet extends Module {
 
   /**
    * @param images [N, 3, H, W]
-   * @param noise of the virtual samples: needed in the training of a Kalman network. A list has one tensor [S, C, H, W]
+   * @param noise of the virtual samples: needed in the training of a Kalman network with the sampled transition. A list has one tensor [S, C, H, W]
    *   for each convolution of the blocks, in order
    */
   forward(images: Tensor, noise: Noise | readonly Tensor[] | null = null): Tensor {
@@ -117,11 +121,12 @@ export class CifarResNet extends Module {
 
   private kalmanFeatures(stem: Tensor, draws: () => Noise | null): Tensor {
     const [first, last] = [this.norm0 as KalmanNorm2d, this.normLast as KalmanNorm2d];
-    const start = first.step(stem, null, this.training ? draws() : null);
+    const blocks = this.blocks() as KalmanBlock[];
+    const start = first.step(stem, null, blocks[0]?.draw(draws) ?? null);
     stem.dispose();
     let state = { x: start.output, prior: start.posterior };
-    for (const block of this.blocks()) {
-      const next = (block as KalmanBlock).forward(state.x, state.prior, draws);
+    for (const block of blocks) {
+      const next = block.forward(state.x, state.prior, draws);
       state.x.dispose();
       state.prior?.dispose();
       state = next;
@@ -177,6 +182,7 @@ function makeBlock(
       ...shape,
       ...(norms() as { norm1: KalmanNorm2d | null; norm2: KalmanNorm2d }),
       beliefPadding: spec.beliefPadding ?? 'aligned',
+      transition: spec.transition ?? 'sampled',
     });
   }
   return new PlainBlock(device, { ...shape, ...norms() });

@@ -4,10 +4,12 @@ import { Conv2d } from '../nn/conv2d.js';
 import type { KalmanNorm2d } from '../nn/kalman-norm.js';
 import { type Layer, Module } from '../nn/module.js';
 import { RunningNorm } from '../nn/norm.js';
+import { addBeliefs, type Belief, type BeliefPadding, padBelief } from '../ops/belief.js';
 import { samples } from '../ops/elementwise.js';
-import { type Belief, type BeliefPadding, kalmanResidual, type Noise, padBelief } from '../ops/kalman.js';
+import { kalmanResidual } from '../ops/kalman.js';
 import { addWithMoments } from '../ops/moments.js';
 import { avgPool2d, padChannels } from '../ops/pool.js';
+import { type Noise, predict, type Transition } from '../ops/transition.js';
 import type { HostRandom } from '../random.js';
 import type { Tensor } from '../tensor.js';
 
@@ -82,68 +84,130 @@ export class PlainBlock extends Block {
   }
 }
 
+/** Frees, at the end of a block's forward, what it made on the way. */
+class Temporaries {
+  private readonly values: { dispose(): void }[] = [];
+
+  use<T extends { dispose(): void } | null>(value: T): T {
+    if (value) this.values.push(value);
+    return value;
+  }
+
+  dispose(): void {
+    for (const value of this.values) value.dispose();
+  }
+}
+
+/** What flows between Kalman blocks: samples, and the prior of their statistics (null in inference). */
+export interface KalmanState {
+  x: Tensor;
+  prior: Belief | null;
+}
+
 /**
- * Pre-activation residual block with Kalman normalization. In training the tensors between its layers hold the real
- * samples and, behind them, one virtual sample a split, drawn from the rectified posterior of the layer before: so the
- * prediction costs no convolution of its own.
+ * Pre-activation residual block with Kalman normalization.
+ *
+ * With the sampled transition, the tensors between its layers hold in training the real samples and, behind them, one
+ * virtual sample a split, drawn from the rectified posterior of the layer before: so the prediction costs no convolution
+ * of its own. With the analytic one the prediction is computed from the filters.
  */
 export class KalmanBlock extends Block {
   readonly norm1: KalmanNorm2d | null;
   readonly norm2: KalmanNorm2d;
   readonly beliefPadding: BeliefPadding;
+  readonly transition: Transition;
 
-  constructor(device: Device, options: BlockOptions<KalmanNorm2d> & { beliefPadding: BeliefPadding }) {
+  constructor(
+    device: Device,
+    options: BlockOptions<KalmanNorm2d> & { beliefPadding: BeliefPadding; transition?: Transition },
+  ) {
     super(device, options);
     this.norm1 = options.norm1;
     this.norm2 = options.norm2;
     this.beliefPadding = options.beliefPadding;
+    this.transition = options.transition ?? 'sampled';
+  }
+
+  /** The noise for one draw of virtual samples, where there are any. @internal */
+  draw(draws: () => Noise | null): Noise | null {
+    if (!this.training || this.transition === 'analytic') return null;
+    const noise = draws();
+    check(
+      noise !== null,
+      'INVALID_ARGUMENT',
+      'KalmanBlock: training with the sampled transition needs noise for its virtual samples: pass a Generator',
+    );
+    return noise;
   }
 
   /**
-   * @param x [N, C, H, W]; for the network's first block [N + S, C, H, W] in training, with the virtual samples of the
-   *   layer before
+   * @param x [N, C, H, W]; for the network's first block [N + S, C, H, W] in sampled training, with the virtual samples
+   *   of the layer before
    * @param prior of x; in the first block the statistics of the layer before; null in inference
    * @param draws noise for one draw of virtual samples
    * @returns the block's output without virtual samples, and its prior
    */
-  forward(x: Tensor, prior: Belief | null, draws: () => Noise | null): { x: Tensor; prior: Belief | null } {
-    const draw = () => {
-      if (!this.training) return null;
-      const noise = draws();
-      check(
-        noise !== null,
-        'INVALID_ARGUMENT',
-        'KalmanBlock: training needs noise for its virtual samples: pass a Generator',
-      );
-      return noise;
-    };
-    const used: { dispose(): void }[] = [];
-    const use = <T extends { dispose(): void } | null>(value: T): T => {
-      if (value) used.push(value);
-      return value;
-    };
-    const { splits } = this.norm2;
-    const carried = this.training ? 'carried' : null;
-
-    const start = this.norm1?.step(x, prior, draw());
-    const activated = start ? use(start.output) : x;
-    const real = this.training && !start ? use(samples(x, 0, (x.shape[0] as number) - splits)) : x;
-    const middle = this.norm2.step(use(this.conv1.forward(activated)), carried, draw());
-    const branch = use(this.conv2.forward(use(middle.output)));
-    for (const step of [start, middle]) use(step?.posterior ?? null);
-
-    const shortcut = this.shortcut(real);
-    if (shortcut !== real) use(shortcut);
-    let result: { x: Tensor; prior: Belief | null };
-    if (this.training && prior) {
-      const pad = this.inChannels / 2;
-      const belief = this.widens ? use(padBelief(prior, pad, pad, this.beliefPadding)) : prior;
-      const { output, prior: next } = kalmanResidual(shortcut, belief, branch);
-      result = { x: output, prior: next };
-    } else {
-      result = { x: addWithMoments(shortcut, branch, 0, { inPlace: true }), prior: null };
+  forward(x: Tensor, prior: Belief | null, draws: () => Noise | null): KalmanState {
+    const temporaries = new Temporaries();
+    try {
+      if (!this.training || !prior) return this.infer(x, temporaries);
+      return this.transition === 'analytic'
+        ? this.trainAnalytic(x, prior, temporaries)
+        : this.trainSampled(x, prior, draws, temporaries);
+    } finally {
+      temporaries.dispose();
     }
-    for (const value of used) value.dispose();
-    return result;
+  }
+
+  private infer(x: Tensor, temporaries: Temporaries): KalmanState {
+    const use = temporaries.use.bind(temporaries);
+    const start = this.norm1 ? use(this.norm1.step(x, null).output) : x;
+    const middle = use(this.norm2.step(use(this.conv1.forward(start)), null).output);
+    const branch = use(this.conv2.forward(middle));
+    return { x: addWithMoments(this.usedShortcut(x, temporaries), branch, 0, { inPlace: true }), prior: null };
+  }
+
+  private trainSampled(x: Tensor, prior: Belief, draws: () => Noise | null, temporaries: Temporaries): KalmanState {
+    const use = temporaries.use.bind(temporaries);
+    const start = this.norm1?.step(x, prior, this.draw(draws));
+    use(start?.posterior ?? null);
+    const activated = start ? use(start.output) : x;
+    const real = start ? x : use(samples(x, 0, (x.shape[0] as number) - this.norm2.splits));
+    const middle = this.norm2.step(use(this.conv1.forward(activated)), 'carried', this.draw(draws));
+    use(middle.posterior);
+    const branch = use(this.conv2.forward(use(middle.output)));
+    const sum = kalmanResidual(this.usedShortcut(real, temporaries), this.shortcutBelief(prior, temporaries), branch);
+    return { x: sum.output, prior: sum.prior };
+  }
+
+  private trainAnalytic(x: Tensor, prior: Belief, temporaries: Temporaries): KalmanState {
+    const use = temporaries.use.bind(temporaries);
+    const through = (conv: Conv2d, input: Tensor, belief: Belief) => {
+      const [, , height = 1, width = 1] = input.shape;
+      return {
+        output: use(conv.forward(input)),
+        prior: use(predict(belief, conv.weight, { ...conv.options, height, width, transition: 'analytic' })),
+      };
+    };
+    const start = this.norm1?.step(x, prior);
+    const activated = start ? use(start.output) : x;
+    const inner = through(this.conv1, activated, use(start?.posterior ?? null) ?? prior);
+    const middle = this.norm2.step(inner.output, inner.prior);
+    const branch = through(this.conv2, use(middle.output), use(middle.posterior) as Belief);
+    const shortcut = this.usedShortcut(x, temporaries);
+    return {
+      x: addWithMoments(shortcut, branch.output, this.norm2.splits, { inPlace: true }),
+      prior: addBeliefs(this.shortcutBelief(prior, temporaries), branch.prior),
+    };
+  }
+
+  private usedShortcut(x: Tensor, temporaries: Temporaries): Tensor {
+    const shortcut = this.shortcut(x);
+    return shortcut === x ? x : temporaries.use(shortcut);
+  }
+
+  private shortcutBelief(prior: Belief, temporaries: Temporaries): Belief {
+    const pad = this.inChannels / 2;
+    return this.widens ? temporaries.use(padBelief(prior, pad, pad, this.beliefPadding)) : prior;
   }
 }

@@ -1,14 +1,22 @@
 import type { Device } from '../device.js';
 import { check } from '../errors.js';
 import { normalize, updateRunning } from '../ops/batch-norm.js';
-import { type Belief, kalmanNorm, type Noise } from '../ops/kalman.js';
+import type { Belief } from '../ops/belief.js';
+import { sigmoid } from '../ops/elementwise.js';
+import { kalmanNorm } from '../ops/kalman.js';
+import type { Noise } from '../ops/transition.js';
 import type { Tensor } from '../tensor.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
 
 /** Options of {@link KalmanNorm2d}. */
 export interface KalmanNormLayerOptions extends RunningNormOptions {
-  /** q, the weight of the batch statistics against the prior, in [0, 1]; default 0.1. The reference's p_rate is 1 - q. */
-  gain?: number;
+  /**
+   * q, the weight of the batch statistics against the prior, in [0, 1]; default 0.1. The reference's p_rate is 1 - q.
+   * `learned`: one a channel, the sigmoid of the parameter `gainLogit`, as in the paper's formulation.
+   */
+  gain?: number | 'learned';
+  /** Where a learned gain starts, in (0, 1); default 0.1. */
+  initialGain?: number;
   /** The prior is dropped where it exceeds the batch variance this many times on average; default 100. */
   guard?: number;
 }
@@ -34,17 +42,32 @@ export interface KalmanOutput {
  * const { output, posterior } = norm.step(x, prior);
  */
 export class KalmanNorm2d extends RunningNorm {
-  readonly gain: number;
+  readonly gain: number | 'learned';
+  /** [C]; null where the gain isn't learned. */
+  readonly gainLogit: Tensor | null = null;
   readonly guard: number;
   /** Two values of the last training step: the guard's ratio, and 1 where the prior was used. */
   lastRatio: Tensor | null = null;
 
   constructor(device: Device, channels: number, options: KalmanNormLayerOptions = {}) {
     super(device, channels, options);
-    const { gain = 0.1, guard = 100 } = options;
-    check(gain >= 0 && gain <= 1, 'INVALID_ARGUMENT', `KalmanNorm2d: gain must be between 0 and 1, got ${gain}`);
+    const { gain = 0.1, initialGain = 0.1, guard = 100 } = options;
+    check(
+      gain === 'learned' || (gain >= 0 && gain <= 1),
+      'INVALID_ARGUMENT',
+      `KalmanNorm2d: gain must be "learned" or between 0 and 1, got ${gain}`,
+    );
+    check(
+      initialGain > 0 && initialGain < 1,
+      'INVALID_ARGUMENT',
+      `KalmanNorm2d: initialGain must lie between 0 and 1, got ${initialGain}`,
+    );
     check(guard > 0, 'INVALID_ARGUMENT', `KalmanNorm2d: guard must be a positive number, got ${guard}`);
     this.gain = gain;
+    if (gain === 'learned') {
+      const logit = Math.log(initialGain / (1 - initialGain));
+      this.gainLogit = this.parameter(() => device.full([channels], logit));
+    }
     this.guard = guard;
   }
 
@@ -63,11 +86,14 @@ export class KalmanNorm2d extends RunningNorm {
    * @param noise for virtual samples of the rectified posterior behind the output (training only)
    */
   step(x: Tensor, prior: Belief | 'carried' | null, noise: Noise | null = null): KalmanOutput {
-    const { epsilon, relu, splits, gain, guard } = this;
+    const { epsilon, relu, splits, guard } = this;
     if (!this.training) {
       return { output: normalize(x, this.running, this.affine, { epsilon, relu }), posterior: null };
     }
+    const learned = this.gainLogit && sigmoid(this.gainLogit);
+    const gain = learned ?? (this.gain as number);
     const result = kalmanNorm(x, prior, this.affine, { splits, gain, guard, epsilon, relu, sample: noise });
+    learned?.dispose();
     // The posterior's variance is the one to average: filtered, or unbiased where there was no prior.
     updateRunning(this.running, result.posterior, {
       splits,

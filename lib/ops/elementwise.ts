@@ -45,6 +45,22 @@ export function relu(x: Tensor): Tensor {
   return y;
 }
 
+/** 1 / (1 + exp(-x)). */
+export function sigmoid(x: Tensor): Tensor {
+  const y = new Tensor(x.device, native.sigmoid(x.handle));
+  record([x], () => {
+    const output = y.handle.share();
+    return {
+      name: 'sigmoid',
+      inputs: [x],
+      outputs: [y],
+      saved: [output],
+      backward: ({ grads: [dy] }) => [dy ? native.sigmoidBackward(output, dy) : null],
+    };
+  });
+  return y;
+}
+
 /**
  * The same values in row-major order under another shape.
  *

@@ -5,49 +5,10 @@ import { Generator } from '../generator.js';
 import { type Handle, type KalmanInput, type KalmanOptions, type Maybe, native } from '../native.js';
 import { Tensor } from '../tensor.js';
 import type { Affine, NormOptions } from './batch-norm.js';
-import { type Conv2dOptions, conv2d } from './conv2d.js';
-import { add, within } from './elementwise.js';
-import { attachMoments, type Moments, moments } from './moments.js';
-
-/**
- * What is believed of the distribution of a layer's input: a mean and a variance per (split, channel), as vectors of
- * S·C values, split-major.
- */
-export class Belief {
-  /**
-   * @throws KalmanNormError `SHAPE_MISMATCH` where mean and variance aren't vectors of one length, divisible by splits
-   */
-  constructor(
-    readonly mean: Tensor,
-    readonly variance: Tensor,
-    readonly splits: number,
-  ) {
-    const [length] = mean.shape;
-    check(
-      mean.shape.length === 1 && variance.shape.length === 1 && variance.shape[0] === length,
-      'SHAPE_MISMATCH',
-      () => `belief: mean and variance must be vectors of one length, got [${mean.shape}] and [${variance.shape}]`,
-    );
-    check(
-      Number.isInteger(splits) && splits >= 1 && (length as number) % splits === 0,
-      'SHAPE_MISMATCH',
-      () => `belief: a length of splits·channels is expected, got ${length} values for ${splits} splits`,
-    );
-  }
-
-  /** C. */
-  get channels(): number {
-    return (this.mean.shape[0] as number) / this.splits;
-  }
-
-  dispose(): void {
-    this.mean.dispose();
-    this.variance.dispose();
-  }
-}
-
-/** Where virtual samples take their standard normal values from: a generator, or a tensor [S, C, H, W] of them. */
-export type Noise = Generator | Tensor;
+import { Belief } from './belief.js';
+import { within } from './elementwise.js';
+import { attachMoments, type Moments } from './moments.js';
+import type { Noise } from './transition.js';
 
 /** Options of {@link kalmanNorm}. */
 export interface KalmanNormOptions extends NormOptions {
@@ -173,104 +134,12 @@ function mapValues<T extends object, R>(object: T, map: (value: T[keyof T]) => R
 }
 
 /**
- * One sample a split of the rectified Gaussian of a belief: relu(z·sqrt(variance) + mean), [S, C, height, width].
- */
-export function samplePrior(belief: Belief, size: { height: number; width: number }, noise: Noise): Tensor {
-  const { mean, variance, splits } = belief;
-  const y = new Tensor(
-    mean.device,
-    native.samplePrior(
-      mean.handle,
-      variance.handle,
-      splits,
-      size.height,
-      size.width,
-      noise instanceof Generator ? noise.next() : null,
-      noise instanceof Tensor ? noise.handle : null,
-    ),
-  );
-  record([mean, variance], () => {
-    const saved = [mean, variance, y].map((tensor) => tensor.handle.share());
-    const [m, v, output] = saved;
-    return {
-      name: 'samplePrior',
-      inputs: [mean, variance],
-      outputs: [y],
-      saved,
-      backward({ grads: [dy] }) {
-        if (!dy) return [null, null];
-        const gradient = native.samplePriorBackward(m!, v!, output!, dy);
-        return [gradient.mean, gradient.var];
-      },
-    };
-  });
-  return y;
-}
-
-/**
- * The Kalman filter's prediction: pushes a belief through ReLU and a convolution, and gives the prior of what the
- * convolution puts out. The transition is sampled: one rectified Gaussian image a split goes through the convolution,
- * and its moments over the positions are the prediction.
- *
- * @param belief of the convolution's (not yet rectified) input
- * @param weight the filter that the real samples go through
- * @param options stride and padding, the size of the real input, and the noise
- */
-export function predict(
-  belief: Belief,
-  weight: Tensor,
-  options: Conv2dOptions & { height: number; width: number; noise: Noise },
-): Belief {
-  const image = samplePrior(belief, options, options.noise);
-  const transformed = conv2d(image, weight, options);
-  const { mean, variance } = moments(transformed, belief.splits);
-  image.dispose();
-  transformed.dispose();
-  return new Belief(mean, variance, belief.splits);
-}
-
-/**
  * The Kalman filter's update: fuses a prior with the batch statistics of x, without normalizing. See {@link kalmanNorm}.
  */
 export function update(x: Tensor, prior: Belief | null, options: KalmanNormOptions): Belief {
   const { output, posterior, observation, ratio } = kalmanNorm(x, prior, { gamma: null, beta: null }, options);
   for (const tensor of [output, observation.mean, observation.variance, ratio]) tensor.dispose();
   return posterior;
-}
-
-/** The sum of two beliefs, as of independent variables. */
-export function addBeliefs(a: Belief, b: Belief): Belief {
-  check(a.splits === b.splits, 'SHAPE_MISMATCH', `addBeliefs: expected ${a.splits} splits, got ${b.splits}`);
-  return new Belief(add(a.mean, b.mean), add(a.variance, b.variance), a.splits);
-}
-
-/**
- * Where a widening shortcut puts a belief: `aligned` moves (split s, channel c) to (s, before + c), as the samples move;
- * `reference` shifts the flat vector by S·before, as the authors' code does, which mixes up splits and channels for S > 1.
- */
-export type BeliefPadding = 'aligned' | 'reference';
-
-/** A belief of `before` + C + `after` channels, with zeros for the new ones. */
-export function padBelief(belief: Belief, before: number, after: number, padding: BeliefPadding = 'aligned'): Belief {
-  const { splits } = belief;
-  const aligned = padding === 'aligned';
-  const pad = (x: Tensor) => {
-    const y = new Tensor(x.device, native.padBelief(x.handle, splits, before, after, aligned));
-    record([x], () => {
-      const input = x.handle.share();
-      return {
-        name: 'padBelief',
-        inputs: [x],
-        outputs: [y],
-        saved: [input],
-        backward: ({ grads: [dy] }) => [
-          dy ? native.padBeliefBackward(dy, input, splits, before, after, aligned) : null,
-        ],
-      };
-    });
-    return y;
-  };
-  return new Belief(pad(belief.mean), pad(belief.variance), splits);
 }
 
 /**

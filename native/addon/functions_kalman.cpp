@@ -1,6 +1,6 @@
 #include "functions.h"
 
-/// Bindings of kalman.cpp.
+/// Bindings of kalman.cpp and transition.cpp.
 namespace kn::addon {
 
 template <>
@@ -63,6 +63,10 @@ Napi::Value toJs(Call& call, const KalmanGradients& g) {
                        {"dpriorVar", g.dprior.var}});
 }
 
+Napi::Value toJs(Call& call, const TransitionGradients& g) {
+  return object(call, {{"dmean", g.dbelief.mean}, {"dvar", g.dbelief.var}, {"dw", g.dw}});
+}
+
 const Bindings& kalmanFunctions() {
   static const Bindings table{
       bind<&kalmanUpdate>("kalmanUpdate", "input", "options"),
@@ -70,6 +74,9 @@ const Bindings& kalmanFunctions() {
                                   "options", "add?", "extraSamples"),
       bind<&samplePrior>("samplePrior", "mean", "variance", "splits", "height", "width", "random?", "noise?"),
       bind<&samplePriorBackward>("samplePriorBackward", "mean", "variance", "y", "dy"),
+      bind<&transition>("transition", "mean", "variance", "w", "splits", "height", "width", "shape"),
+      bind<&transitionBackward>("transitionBackward", "mean", "variance", "w", "splits", "height", "width", "shape",
+                                "dmean", "dvariance"),
   };
   return table;
 }

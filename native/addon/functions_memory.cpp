@@ -75,6 +75,8 @@ const Bindings& memoryFunctions() {
       bind<&scaleBy>("scaleBy", "x", "factor"),
       bind<&relu>("relu", "x"),
       bind<&reluBackward>("reluBackward", "y", "dy"),
+      bind<&sigmoid>("sigmoid", "x"),
+      bind<&sigmoidBackward>("sigmoidBackward", "y", "dy"),
   };
   return table;
 }

@@ -8,6 +8,8 @@ Device::Device(std::shared_ptr<MemorySource> source, size_t memoryLimit)
     : source_(std::move(source)), allocator_(std::make_shared<Allocator>(source_, memoryLimit)) {}
 
 Tensor Device::empty(const Shape& shape, DType dtype, Format format, int64_t extraSamples) {
+  require(extraSamples >= 0 && (extraSamples == 0 || shape.rank() > 0), ErrorCode::InvalidArgument,
+          "empty: expected room for a number of samples, got ", extraSamples, " for shape ", shape.str());
   int64_t elements = 1;
   for (int i = 0; i < shape.rank(); ++i) {
     require(shape[i] >= 1, ErrorCode::InvalidArgument, "shape: expected sizes of at least 1, got ", shape.str());

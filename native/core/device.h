@@ -66,6 +66,8 @@ class Device {
   virtual void launch(const op::Scale&) = 0;
   virtual void launch(const op::Relu&) = 0;
   virtual void launch(const op::ReluBackward&) = 0;
+  virtual void launch(const op::Sigmoid&) = 0;
+  virtual void launch(const op::SigmoidBackward&) = 0;
   virtual void launch(const op::Advance&) = 0;
   virtual void launch(const op::Append&) = 0;
   virtual void launch(const op::Conv2d&) = 0;
@@ -95,6 +97,8 @@ class Device {
   virtual void launch(const op::KalmanUpdateBackward&) = 0;
   virtual void launch(const op::SamplePrior&) = 0;
   virtual void launch(const op::SamplePriorBackward&) = 0;
+  virtual void launch(const op::Transition&) = 0;
+  virtual void launch(const op::TransitionBackward&) = 0;
   virtual void launch(const op::SoftmaxCrossEntropy&) = 0;
   virtual void launch(const op::Sgd&) = 0;
   virtual void launch(const op::Gather&) = 0;

@@ -74,4 +74,23 @@ Tensor reluBackward(const Tensor& y, const Tensor& dy) {
   return dx;
 }
 
+Tensor sigmoid(const Tensor& x) {
+  checkFloat(x, {"sigmoid", "x"});
+  Device& device = x.device();
+  const float* from = same(device, x, x, {"sigmoid", "x"});
+  Tensor y = emptyLike(device, x);
+  device.launch(op::Sigmoid{from, y.data(), physicalCount(x)});
+  return y;
+}
+
+Tensor sigmoidBackward(const Tensor& y, const Tensor& dy) {
+  checkFloat(y, {"sigmoidBackward", "y"});
+  Device& device = y.device();
+  const float* output = same(device, y, y, {"sigmoidBackward", "y"});
+  const float* gradient = same(device, dy, y, {"sigmoidBackward", "dy"});
+  Tensor dx = emptyLike(device, y);
+  device.launch(op::SigmoidBackward{output, gradient, dx.data(), physicalCount(y)});
+  return dx;
+}
+
 }  // namespace kn

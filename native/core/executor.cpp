@@ -89,6 +89,11 @@ void Executor::loop(const std::function<void()>& start) {
       lock.lock();
       busy_ = false;
       if (failure_.empty()) failure_ = failure;
+    } else {
+      // What a dropped task holds is freed outside the lock, as its deleters may come back here.
+      lock.unlock();
+      item.task.run = nullptr;
+      lock.lock();
     }
     if (queue_.empty()) idle_.notify_all();
   }

@@ -40,6 +40,8 @@ Tensor scale(const Tensor& x, double factor);
 Tensor scaleBy(const Tensor& x, const Tensor& factor);
 Tensor relu(const Tensor& x);
 Tensor reluBackward(const Tensor& y, const Tensor& dy);
+Tensor sigmoid(const Tensor& x);
+Tensor sigmoidBackward(const Tensor& y, const Tensor& dy);
 
 // conv2d.cpp
 Tensor conv2d(const Tensor& x, const Tensor& w, const op::ConvShape& shape);
@@ -137,9 +139,19 @@ struct KalmanGradients {
 KalmanGradients kalmanUpdateBackward(const KalmanInput& input, const KalmanResult& result, const Tensor& dy,
                                      const MeanVar& dposterior, const KalmanOptions& options, const Tensor& add,
                                      int64_t extraSamples);
+
+// transition.cpp
 Tensor samplePrior(const MeanVar& prior, int64_t splits, int64_t height, int64_t width, const RandomSource& random,
                    const Tensor& noise);
 MeanVar samplePriorBackward(const MeanVar& prior, const Tensor& y, const Tensor& dy);
+MeanVar transition(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
+                   const op::ConvShape& shape);
+struct TransitionGradients {
+  MeanVar dbelief;
+  Tensor dw;
+};
+TransitionGradients transitionBackward(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height,
+                                       int64_t width, const op::ConvShape& shape, const MeanVar& dout);
 
 // loss.cpp
 struct LossResult {

@@ -148,41 +148,4 @@ KalmanGradients kalmanUpdateBackward(const KalmanInput& in, const KalmanResult& 
   return out;
 }
 
-Tensor samplePrior(const MeanVar& prior, int64_t splits, int64_t height, int64_t width, const RandomSource& source,
-                   const Tensor& noise) {
-  constexpr const char* fn = "samplePrior";
-  checkFloat(prior.mean, {fn, "mean"});
-  Device& device = prior.mean.device();
-  const int64_t count = prior.mean.count();
-  require(splits >= 1 && count % splits == 0, ErrorCode::ShapeMismatch, fn,
-          ": mean must hold splits·channels values for ", splits, " splits, got ", count);
-  op::SamplePrior sample{};
-  sample.mean = vector(device, prior.mean, count, {fn, "mean"});
-  sample.var = vector(device, prior.var, count, {fn, "variance"});
-  const Shape shape{splits, count / splits, height, width};
-  if (noise) {
-    sample.noise = activation(device, noise, {fn, "noise"}).data;
-    checkShape(noise, shape, {fn, "noise"});
-  } else {
-    sample.random = randomOf(device, source, {fn, "generator"});
-  }
-  Tensor y = device.empty(shape, DType::F32, Format::Activation);
-  sample.y = activation(device, y, {fn, "y"});
-  device.launch(sample);
-  return y;
-}
-
-MeanVar samplePriorBackward(const MeanVar& prior, const Tensor& y, const Tensor& dy) {
-  constexpr const char* fn = "samplePriorBackward";
-  checkFloat(y, {fn, "y"});
-  Device& device = y.device();
-  const op::Act output = activation(device, y, {fn, "y"});
-  const int64_t count = output.n * output.c;
-  MeanVar out = emptyBelief(device, count);
-  device.launch(op::SamplePriorBackward{vector(device, prior.mean, count, {fn, "mean"}),
-                                        vector(device, prior.var, count, {fn, "variance"}), output,
-                                        activationLike(device, dy, y, {fn, "dy"}), out.mean.data(), out.var.data()});
-  return out;
-}
-
 }  // namespace kn

@@ -1,3 +1,4 @@
+#include <cmath>
 #include <cstring>
 
 #include "checks.h"
@@ -41,6 +42,14 @@ void checkAlive(const Tensor& t, Name name) {
 void checkBytes(const Tensor& t, size_t bytes, Name name) {
   require(bytes == t.count() * dtypeSize(t.dtype), ErrorCode::ShapeMismatch, name, " must hold ", t.count(), " ",
           dtypeName(t.dtype), " values for shape ", t.shape.str(), ", got ", bytes / dtypeSize(t.dtype));
+}
+
+void checkValue(DType dtype, double value) {
+  const bool fits = dtype == DType::F32 || (std::trunc(value) == value &&
+                                            (dtype == DType::U8 ? value >= 0 && value <= 255
+                                                                : value >= INT32_MIN && value <= INT32_MAX));
+  require(fits, ErrorCode::InvalidArgument, "fill: value must be a whole number within ", dtypeName(dtype), ", got ",
+          value);
 }
 
 uint32_t bitsOf(DType dtype, double value) {
@@ -100,6 +109,7 @@ void read(const Tensor& t, void* values, size_t bytes, std::shared_ptr<void> kee
 
 Tensor full(Device& device, const Shape& shape, DType dtype, Format format, double value) {
   checkFormat(shape, format);
+  checkValue(dtype, value);
   Tensor t = device.empty(shape, dtype, format);
   fill(t, value);
   return t;
@@ -108,6 +118,7 @@ Tensor full(Device& device, const Shape& shape, DType dtype, Format format, doub
 void fill(const Tensor& t, double value) {
   checkAlive(t, {"fill", "tensor"});
   checkDevice(t.device(), t, {"fill", "tensor"});
+  checkValue(t.dtype, value);
   const size_t size = dtypeSize(t.dtype);
   const int64_t count = t.dtype == DType::F32 ? t.device().physicalCount(t.shape, t.format) : t.count();
   t.device().launch(

@@ -69,6 +69,17 @@ struct ReluBackward {
   float* dx;
   int64_t count;
 };
+/// 1 / (1 + exp(-x))
+struct Sigmoid {
+  const float* x;
+  float* y;
+  int64_t count;
+};
+struct SigmoidBackward {
+  const float *y, *dy;
+  float* dx;
+  int64_t count;
+};
 /// counter += by
 struct Advance {
   int32_t* counter;
@@ -291,6 +302,25 @@ struct SamplePriorBackward {
   const float *mean, *var;
   Act y, dy;
   float *dmean, *dvar;
+};
+
+/// The moments of a convolution of independent rectified Gaussians, in closed form: what the moments over the positions
+/// of a sampled image are on average (biased variance over the positions).
+struct Transition {
+  const float *mean, *var;  ///< [splits·w.in], before the ReLU
+  int64_t splits, height, width;
+  Filter w;
+  ConvShape shape;
+  float *outMean, *outVar;  ///< [splits·w.out]
+};
+struct TransitionBackward {
+  const float *mean, *var;
+  int64_t splits, height, width;
+  Filter w;
+  ConvShape shape;
+  const float *doutMean, *doutVar;
+  float *dmean, *dvar;
+  Filter dw;
 };
 
 // --- loss, optimiser, data ------------------------------------------------------------------------------------------

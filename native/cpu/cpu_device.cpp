@@ -167,6 +167,8 @@ class CpuDevice : public Device {
   void launch(const op::Scale& o) override { enqueue("scale", o); }
   void launch(const op::Relu& o) override { enqueue("relu", o); }
   void launch(const op::ReluBackward& o) override { enqueue("reluBackward", o); }
+  void launch(const op::Sigmoid& o) override { enqueue("sigmoid", o); }
+  void launch(const op::SigmoidBackward& o) override { enqueue("sigmoidBackward", o); }
   void launch(const op::Advance& o) override { enqueue("advance", o); }
   void launch(const op::Append& o) override { enqueue("append", o); }
   void launch(const op::Conv2d& o) override { enqueue("conv2d", o); }
@@ -196,6 +198,8 @@ class CpuDevice : public Device {
   void launch(const op::KalmanUpdateBackward& o) override { enqueue("kalmanUpdateBackward", o); }
   void launch(const op::SamplePrior& o) override { enqueue("samplePrior", o); }
   void launch(const op::SamplePriorBackward& o) override { enqueue("samplePriorBackward", o); }
+  void launch(const op::Transition& o) override { enqueue("transition", o); }
+  void launch(const op::TransitionBackward& o) override { enqueue("transitionBackward", o); }
   void launch(const op::SoftmaxCrossEntropy& o) override { enqueue("softmaxCrossEntropy", o); }
   void launch(const op::Sgd& o) override { enqueue("sgd", o); }
   void launch(const op::Gather& o) override { enqueue("gather", o); }

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "kernels.h"
 #include "parallel.h"
 
@@ -33,6 +35,14 @@ void run(const op::Relu& o) {
 
 void run(const op::ReluBackward& o) {
   forEach(o.count, [=](int64_t i) { o.dx[i] = o.y[i] <= 0 ? 0 : o.dy[i]; });
+}
+
+void run(const op::Sigmoid& o) {
+  forEach(o.count, [=](int64_t i) { o.y[i] = 1 / (1 + std::exp(-o.x[i])); });
+}
+
+void run(const op::SigmoidBackward& o) {
+  forEach(o.count, [=](int64_t i) { o.dx[i] = o.dy[i] * o.y[i] * (1 - o.y[i]); });
 }
 
 }  // namespace kn::cpu

@@ -11,6 +11,8 @@ void run(const op::Add&);
 void run(const op::Scale&);
 void run(const op::Relu&);
 void run(const op::ReluBackward&);
+void run(const op::Sigmoid&);
+void run(const op::SigmoidBackward&);
 void run(const op::Advance&);
 void run(const op::Append&);
 
@@ -44,6 +46,9 @@ void run(const op::KalmanUpdate&);
 void run(const op::KalmanUpdateBackward&);
 void run(const op::SamplePrior&);
 void run(const op::SamplePriorBackward&);
+
+void run(const op::Transition&);
+void run(const op::TransitionBackward&);
 
 void run(const op::SoftmaxCrossEntropy&);
 void run(const op::Sgd&);

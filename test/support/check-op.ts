@@ -1,9 +1,5 @@
 import type { ExecutionContext } from 'ava';
-import { backward } from '../../lib/autograd.js';
-import type { Device } from '../../lib/device.js';
-import type { Format } from '../../lib/native.js';
-import { scope } from '../../lib/scope.js';
-import type { Tensor } from '../../lib/tensor.js';
+import { backward, type Device, type Format, scope, type Tensor } from '../../lib/index.js';
 import { dot, type NdArray } from './array.js';
 import { closeTo } from './compare.js';
 import type { TestRandom } from './random.js';

@@ -49,7 +49,10 @@ export function closeTo(
     if (!(error <= worst)) [worst, at] = [error, i];
     if (Number.isNaN(error)) break;
   }
-  if (worst <= relative * largest) return t.pass();
+  if (worst <= relative * largest) {
+    t.pass();
+    return;
+  }
   const off = `${(worst / largest).toExponential(2)} of the largest value, allowed ${relative.toExponential(2)}`;
   t.fail(`${label}: value ${at} of ${expected.length} is ${actual[at]}, expected ${expected[at]}: off by ${off}`);
 }

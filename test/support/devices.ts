@@ -1,5 +1,5 @@
 import type { ExecutionContext, TestFn } from 'ava';
-import { type Device, openDevice } from '../../lib/device.js';
+import { type Device, openDevice } from '../../lib/index.js';
 import { SEED, TestRandom } from './random.js';
 
 /** The devices that every op test runs on. */

@@ -1,6 +1,6 @@
 import { concat, map, type NdArray, ndarray, sizes, slice, sum, zip } from './array.js';
-import * as plain from './reference.js';
 import type { Scaling, Sides, Statistics } from './reference.js';
+import * as plain from './reference.js';
 
 /** Takes a value out of the differentiation: later evaluations get that of the first. */
 export type Hold = <T>(value: T) => T;
@@ -107,6 +107,8 @@ export function addBeliefs(a: Statistics, b: Statistics): Statistics {
 export interface BlockCase {
   x: NdArray;
   prior: Statistics;
+  /** The network's first block has normalized samples and the statistics of the layer before, and no norm1. */
+  first?: boolean;
   conv1: NdArray;
   conv2: NdArray;
   norm1: Scaling;
@@ -124,7 +126,9 @@ export function kalmanBlock(c: BlockCase, hold: Hold): { x: NdArray; prior: Stat
   const { splits, gain, widens } = c;
   const [, channels, height, width] = sizes(c.x);
   const stride = widens ? 2 : 1;
-  const step1 = kalmanNorm(c.x, { ...c.norm1, relu: true, splits, gain, prior: c.prior }, hold);
+  const step1 = c.first
+    ? { output: c.x, posterior: c.prior }
+    : kalmanNorm(c.x, { ...c.norm1, relu: true, splits, gain, prior: c.prior }, hold);
   const sides1 = plain.samePadding(height, width, 3, stride);
   const prior1 = predict(step1.posterior, c.conv1, c.noise[0], [stride, stride], sides1);
   const inner = plain.conv2d(step1.output, c.conv1, [stride, stride], sides1);

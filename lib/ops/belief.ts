@@ -1,0 +1,77 @@
+import { record } from '../autograd.js';
+import { check } from '../errors.js';
+import { native } from '../native.js';
+import { Tensor } from '../tensor.js';
+import { add } from './elementwise.js';
+
+/**
+ * What is believed of the distribution of a layer's input: a mean and a variance per (split, channel), as vectors of
+ * S·C values, split-major.
+ */
+export class Belief {
+  /**
+   * @throws KalmanNormError `SHAPE_MISMATCH` where mean and variance aren't vectors of one length, divisible by splits
+   */
+  constructor(
+    readonly mean: Tensor,
+    readonly variance: Tensor,
+    readonly splits: number,
+  ) {
+    const [length] = mean.shape;
+    check(
+      mean.shape.length === 1 && variance.shape.length === 1 && variance.shape[0] === length,
+      'SHAPE_MISMATCH',
+      () => `belief: mean and variance must be vectors of one length, got [${mean.shape}] and [${variance.shape}]`,
+    );
+    check(
+      Number.isInteger(splits) && splits >= 1 && (length as number) % splits === 0,
+      'SHAPE_MISMATCH',
+      () => `belief: a length of splits·channels is expected, got ${length} values for ${splits} splits`,
+    );
+  }
+
+  /** C. */
+  get channels(): number {
+    return (this.mean.shape[0] as number) / this.splits;
+  }
+
+  dispose(): void {
+    this.mean.dispose();
+    this.variance.dispose();
+  }
+}
+
+/** The sum of two beliefs, as of independent variables. */
+export function addBeliefs(a: Belief, b: Belief): Belief {
+  check(a.splits === b.splits, 'SHAPE_MISMATCH', `addBeliefs: expected ${a.splits} splits, got ${b.splits}`);
+  return new Belief(add(a.mean, b.mean), add(a.variance, b.variance), a.splits);
+}
+
+/**
+ * Where a widening shortcut puts a belief: `aligned` moves (split s, channel c) to (s, before + c), as the samples move;
+ * `reference` shifts the flat vector by S·before, as the authors' code does, which mixes up splits and channels for S > 1.
+ */
+export type BeliefPadding = 'aligned' | 'reference';
+
+/** A belief of `before` + C + `after` channels, with zeros for the new ones. */
+export function padBelief(belief: Belief, before: number, after: number, padding: BeliefPadding = 'aligned'): Belief {
+  const { splits } = belief;
+  const aligned = padding === 'aligned';
+  const pad = (x: Tensor) => {
+    const y = new Tensor(x.device, native.padBelief(x.handle, splits, before, after, aligned));
+    record([x], () => {
+      const input = x.handle.share();
+      return {
+        name: 'padBelief',
+        inputs: [x],
+        outputs: [y],
+        saved: [input],
+        backward: ({ grads: [dy] }) => [
+          dy ? native.padBeliefBackward(dy, input, splits, before, after, aligned) : null,
+        ],
+      };
+    });
+    return y;
+  };
+  return new Belief(pad(belief.mean), pad(belief.variance), splits);
+}
