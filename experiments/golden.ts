@@ -20,7 +20,7 @@ Runs every pair of .json and .safetensors files in DIR through the library, and 
 
 /** The line about a case: its name, its worst tensor, and why it failed. */
 export function resultLine(result: CaseResult): string {
-  const { id, comparisons, faults, notes } = result;
+  const { id, comparisons, faults } = result;
   const share = ({ error, tolerance }: Comparison) => error / tolerance;
   const byShare = [...comparisons].sort((a, b) => share(b) - share(a));
   // A tensor that failed says more than one that passed, by the fallback, with a larger error.
@@ -32,7 +32,6 @@ export function resultLine(result: CaseResult): string {
     ...(failed.length > 0 ? [`also failed: ${failed.map(({ name }) => name).join(', ')}`] : []),
     ...(flipped.length > 0 ? [flipText(flipped)] : []),
     ...faults,
-    ...notes,
   ];
   return `${passed(result) ? 'pass' : 'FAIL'}  ${id}  ${texts.join('; ')}`;
 }

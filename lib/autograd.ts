@@ -60,7 +60,7 @@ export class TapeNode {
     check(
       !this.spent,
       'INVALID_STATE',
-      `backward: the graph behind ${this.operation.name} was freed by an earlier backward`,
+      `backward: the graph behind ${this.operation.name} was freed by an earlier backward or the end of its scope`,
     );
     const { absorbs = [] } = this.operation;
     const taken = this.edges.map((edge, i) => {

@@ -53,6 +53,10 @@ export class Device {
     return this.handle;
   }
 
+  get disposed(): boolean {
+    return this.handle === null;
+  }
+
   /** Such as `cpu`. */
   get name(): string {
     return this.native.name;

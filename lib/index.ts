@@ -19,6 +19,7 @@ export { Generator } from './generator.js';
 export * from './io/model-file.js';
 export * from './io/safetensors.js';
 export * from './models/cifar-resnet.js';
+export * from './models/residual-block.js';
 export type { DType, Format } from './native.js';
 export * from './nn/activation.js';
 export * from './nn/batch-norm.js';

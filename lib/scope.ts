@@ -45,6 +45,7 @@ function forEachDisposable(value: unknown, visit: (resource: Disposable) => void
 /**
  * Runs `body` and frees every tensor made within, except those that it returns (also in arrays, maps and plain objects),
  * parameters, buffers and the gradients of parameters. Scopes nest: what an inner one returns belongs to the outer one.
+ * The graph is freed too: `backward` belongs into the scope of its forward.
  *
  * @throws KalmanNormError `INVALID_ARGUMENT` when `body` returns a promise: memory would be freed while it's in use
  *

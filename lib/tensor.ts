@@ -44,6 +44,7 @@ export class Tensor {
   /** @internal */
   get handle(): Handle {
     check(this.handleOrNull !== null, 'DISPOSED', 'tensor: used after its disposal');
+    check(!this.device.disposed, 'DISPOSED', "tensor: used after its device's disposal");
     return this.handleOrNull;
   }
 

@@ -6,11 +6,11 @@ import {
   crossEntropy,
   type Device,
   HostRandom,
-  KalmanBlock,
   KalmanNorm2d,
   kalmanResidual,
   type Tensor,
 } from '../lib/index.js';
+import { KalmanBlock } from '../lib/models/residual-block.js';
 import { dot, type NdArray, slice } from './support/array.js';
 import { checkOp } from './support/check-op.js';
 import { tolerance } from './support/compare.js';
@@ -207,12 +207,13 @@ eachDevice(test, 'KalmanBlock: behind the first layer, and the last layer behind
 });
 
 /**
- * Along its own gradient g, the loss of a parameter changes by |g| a unit. The step moves the loss by ±CHANGE: above
- * float32's noise in the loss (about 10 ROUNDOFF) by a factor of 10^4, and small against the loss (2.3), so that the
- * cubic term stays below a percent.
+ * Along its own gradient g, the loss of a parameter changes by |g| a unit. The step moves the loss by ±CHANGE. Float32
+ * holds a loss of 2.3 to 2.4e-7, which with the network's own rounding makes some 1e-6 / CHANGE = 0.2 %; the curvature,
+ * and the ReLUs that the step takes over their kink, grow with CHANGE and are as much again. (At 2e-3 the worst
+ * parameter is off by 2 %, at 5e-4 and 1e-3 by 0.6 %, at 2e-4 by 0.8 %.)
  */
-const CHANGE = 5e-3;
-const ALLOWED = 0.03;
+const CHANGE = 5e-4;
+const ALLOWED = 0.02;
 
 eachDevice(
   test,

@@ -97,7 +97,9 @@ async function inputOf(c: Case): Promise<Input> {
   const belief = () => new Belief(c.vector('m', true), c.vector('v', true), splits);
   const draw = (from: Belief) => samplePrior(from, { height, width }, c.noise('noise_conv1', splits));
   const virtual = first ? (await evaluate(() => ({ images: draw(belief()) }))).images.data : new Float32Array();
-  const all = Float32Array.of(...data, ...virtual);
+  const all = new Float32Array(data.length + virtual.length);
+  all.set(data);
+  all.set(virtual, data.length);
   const count = first ? real + splits : real;
   return {
     x: () => c.device.tensor(all, [count, channels, height, width], { requiresGrad: true }),

@@ -1,5 +1,5 @@
 import { type Device, scope, type Tensor } from '../../lib/index.js';
-import { type Comparison, compare, largest, type Tolerance } from './compare.js';
+import { type Comparison, compare, largest, type Tolerance, withoutUnfoundedFlips } from './compare.js';
 import type { Fields, Recording } from './files.js';
 import { toNchw, toNhwc, toOihw, toSamples, type Values } from './layout.js';
 
@@ -10,7 +10,6 @@ export interface CaseResult {
   readonly comparisons: readonly Comparison[];
   /** What failed besides comparisons. */
   readonly faults: readonly string[];
-  readonly notes: readonly string[];
 }
 
 /** Whether a case passed: compared something, all within tolerance, and met no fault. */
@@ -22,7 +21,6 @@ export function passed({ comparisons, faults }: CaseResult): boolean {
 export class Case {
   readonly comparisons: Comparison[] = [];
   readonly faults: string[] = [];
-  readonly notes: string[] = [];
 
   /**
    * @param fields the case's settings
@@ -88,14 +86,17 @@ export class Case {
    */
   private toleranceOf(name: string): Tolerance {
     const tolerance = this.tolerance(name);
-    const isZero = (gradient: string) =>
-      this.zeroGradients.some(
-        (zero) => gradient === zero || (gradient.startsWith('grad') && gradient.endsWith(`/${zero}`)),
-      );
-    if (!isZero(name) || tolerance.metric !== 'entry') return tolerance;
-    const others = this.recording.peek((other) => other.startsWith('grad') && !isZero(other));
-    const scale = Math.max(1, ...others.map(({ data }) => largest(data)));
-    return { metric: 'entry', absolute: tolerance.absolute * scale, relative: 0 };
+    const isGradient = (other: string) => other.startsWith('grad');
+    const isZero = (other: string) =>
+      this.zeroGradients.some((zero) => other === zero || (isGradient(other) && other.endsWith(`/${zero}`)));
+    if (!isZero(name)) return tolerance;
+    const others = this.recording.peek((other) => isGradient(other) && !isZero(other));
+    const scale = Math.max(...others.map(({ data }) => largest(data)), 0);
+    const absolute =
+      tolerance.metric === 'entry'
+        ? tolerance.absolute * Math.max(1, scale)
+        : tolerance.relative * Math.max(1e-6, scale);
+    return { metric: 'entry', absolute, relative: 0 };
   }
 
   /** Fails for everything recorded that nothing was compared with or made from. */
@@ -103,7 +104,7 @@ export class Case {
     const unused = this.recording.unused();
     if (unused.length > 0) this.faults.push(`recorded, but not compared: ${unused.join(', ')}`);
     else if (this.comparisons.length === 0) this.faults.push('nothing was compared');
-    return { id, comparisons: this.comparisons, faults: this.faults, notes: this.notes };
+    return { id, comparisons: withoutUnfoundedFlips(this.comparisons), faults: this.faults };
   }
 }
 

@@ -140,7 +140,7 @@ class Run {
     const penalty = await optimizer.penalty();
     const weights = await model.stateValues();
     model.zeroGrad();
-    const results = await evaluate(() => {
+    const results: Record<string, Values> = await evaluate(() => {
       const { images, labels } = this.batch(step);
       const logits = model.forward(images, layers.length > 0 ? this.noise(step) : null);
       const { loss } = crossEntropy(logits, labels);
@@ -219,7 +219,8 @@ class Run {
     const { device, fields, recording } = this.c;
     const row = Math.min(step, fields.number('noise_rows') - 1);
     const splits = fields.number('split_num');
-    return Array.from({ length: this.layers.length }, (_, i) => {
+    // Each convolution of the blocks leads to one layer with a prior.
+    return this.layers.map((_, i) => {
       const { shape, data } = toSamples(slice(recording.take(`noise_${i}`), row), splits);
       return device.tensor(data, shape);
     });

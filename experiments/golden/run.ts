@@ -1,7 +1,7 @@
 /**
  * Runs all cases of a folder of golden files.
  */
-import { check } from '../../lib/errors.js';
+import { check, KalmanNormError } from '../../lib/errors.js';
 import type { Device } from '../../lib/index.js';
 import { blockCheck } from './block.js';
 import { Case, type CaseResult } from './case.js';
@@ -37,23 +37,25 @@ export async function* runGolden(dir: string, device: Device, options: GoldenOpt
       yield await run();
     }
   }
-  check(count > 0 || faults.length > 0, 'INVALID_ARGUMENT', `--filter: no case's name contains "${filter}"`);
+  const missing = filter === '' ? `DIR: ${dir} holds no cases` : `--filter: no case's name contains "${filter}"`;
+  check(count > 0 || faults.length > 0, 'INVALID_ARGUMENT', missing);
   // With a filter, the cases that read the rest may not have run.
   if (filter !== '') return;
   for (const { name, recording, json } of files.filter((file) => companions.has(file.name))) {
     const left = recording.unused().map((tensor) => `tensor ${tensor} wasn't read by any case`);
-    const problems = [...recording.differences(json.object('tensors')), ...left];
+    const declared = Fields.of(`${name}.json`, json.value('tensors') ?? {});
+    const problems = [...recording.differences(declared), ...left];
     if (problems.length > 0) yield failure(name, problems);
   }
 }
 
 function failure(id: string, faults: readonly string[]): CaseResult {
-  return { id, comparisons: [], faults, notes: [] };
+  return { id, comparisons: [], faults };
 }
 
 /** The files that a file takes further inputs from. */
 function companionNames(json: Fields): string[] {
-  return ['inputs_file', 'init_file'].flatMap((key) => (json.has(key) ? [json.text(key)] : []));
+  return ['inputs_file', 'init_file'].map((key) => json.value(key)).filter((value) => typeof value === 'string');
 }
 
 /** A case that hasn't run. */
@@ -62,15 +64,30 @@ interface Pending {
   run(): Promise<CaseResult>;
 }
 
-/** The cases of a file, by its title. */
+/** The cases of a file, by its title; where they can't be told, one that fails. */
 function casesOf(file: GoldenFile, files: readonly GoldenFile[], device: Device): Pending[] {
   const { name, json } = file;
+  const failing = (fault: string) => [{ id: name, run: async () => failure(name, [fault]) }];
   const title = String(json.value('title'));
   if (networkTitle.test(title)) return [networkCase(file, files, device)];
   const family = /^(A|B|C1|C2): /.exec(title)?.[1];
-  if (family) return listedCases(file, family, device);
-  const fault = `unknown title ${JSON.stringify(json.value('title'))}, and no other file takes inputs from this one`;
-  return [{ id: name, run: async () => failure(name, [fault]) }];
+  if (!family) return failing(`unknown title ${JSON.stringify(title)}, and no other file takes inputs from this one`);
+  try {
+    const cases = listedCases(file, family, device);
+    return cases.length > 0 ? cases : failing('there are no cases in it');
+  } catch (error) {
+    return failing(reasonOf(error));
+  }
+}
+
+/** What a person needs to know of an error; for one of the program, rather than of its input, with its type. */
+function reasonOf(error: unknown): string {
+  return error instanceof KalmanNormError ? error.message : String(error);
+}
+
+/** Names of gradients whose true value is zero. */
+function zeroGradients(entry: Fields): string[] {
+  return entry.has('structurally_zero_grads') ? entry.list('structurally_zero_grads').map(String) : [];
 }
 
 /** Runs a check, with whatever it throws as a fault. */
@@ -78,8 +95,8 @@ async function finish(id: string, c: Case, body: () => Promise<void>): Promise<C
   try {
     await body();
   } catch (error) {
-    c.faults.push((error as Error).message);
-    return { id, comparisons: c.comparisons, faults: c.faults, notes: c.notes };
+    c.faults.push(reasonOf(error));
+    return { id, comparisons: c.comparisons, faults: c.faults };
   }
   return c.finish(id);
 }
@@ -92,7 +109,7 @@ function networkCase({ name, json, recording }: GoldenFile, files: readonly Gold
     return found.recording;
   };
   const run = () => {
-    const c = new Case(device, json, recording, modelTolerances(json));
+    const c = new Case(device, json, recording, modelTolerances(json), zeroGradients(json));
     return finish(name, c, async () => {
       c.faults.push(...recording.differences(json.object('tensors')));
       const init = json.has('init_file') ? companion('init_file') : null;
@@ -119,8 +136,7 @@ function listedCases({ name, json, recording }: GoldenFile, family: string, devi
     const run = () => {
       const entry = Fields.of(`${name}.json: ${label}`, cases.value(label));
       const fields = entry.object('hyper');
-      const zeros = entry.has('structurally_zero_grads') ? entry.list('structurally_zero_grads').map(String) : [];
-      const c = new Case(device, fields, part, tolerances, zeros);
+      const c = new Case(device, fields, part, tolerances, zeroGradients(entry));
       return finish(id, c, async () => {
         c.faults.push(...part.differences(entry.object('tensors')));
         const body = find(fields.text(key));

@@ -3,10 +3,10 @@ import { check } from '../errors.js';
 import { BatchNorm2d } from '../nn/batch-norm.js';
 import { Conv2d } from '../nn/conv2d.js';
 import { GroupNorm } from '../nn/group-norm.js';
-import { KalmanNorm2d } from '../nn/kalman-norm.js';
+import { KalmanNorm2d, type KalmanNormLayerOptions } from '../nn/kalman-norm.js';
 import { Linear } from '../nn/linear.js';
 import { type Layer, Module } from '../nn/module.js';
-import type { RunningStats } from '../nn/norm.js';
+import type { NormLayerOptions, RunningNormOptions } from '../nn/norm.js';
 import type { BeliefPadding } from '../ops/belief.js';
 import { globalAvgPool } from '../ops/pool.js';
 import type { Noise, Transition } from '../ops/transition.js';
@@ -14,23 +14,18 @@ import { HostRandom } from '../random.js';
 import type { Tensor } from '../tensor.js';
 import { KalmanBlock, PlainBlock } from './residual-block.js';
 
-/** The normalization of a network. */
+/** The normalization of a network: the options of its layers, and of the blocks where they concern beliefs. */
 export type NormSpec =
-  | { type: 'batch'; splits?: number; runningStats?: RunningStats }
-  | { type: 'group'; groups?: number }
-  | {
+  | ({ type: 'batch' } & Omit<RunningNormOptions, 'relu' | 'affine'>)
+  | ({ type: 'group'; groups?: number } & Pick<NormLayerOptions, 'epsilon'>)
+  | ({
       type: 'kalman';
-      splits?: number;
-      /** q, weight of the observation; the reference's p_rate is 1 - gain. `learned`: one a channel, from initialGain. */
       gain: number | 'learned';
-      initialGain?: number;
-      guard?: number;
-      runningStats?: RunningStats;
       /** How the shortcut of a widening block pads beliefs; default `aligned`. */
       beliefPadding?: BeliefPadding;
       /** How beliefs go through convolutions; default `sampled`. */
       transition?: Transition;
-    };
+    } & Omit<KalmanNormLayerOptions, 'relu' | 'affine'>);
 
 /** Options of {@link CifarResNet}. */
 export interface CifarResNetOptions {
@@ -161,7 +156,7 @@ function makeNorm(device: Device, spec: NormSpec, channels: number): Layer {
     case 'batch':
       return new BatchNorm2d(device, channels, { ...spec, relu: true });
     case 'group':
-      return new GroupNorm(device, spec.groups ?? 4, channels, { relu: true });
+      return new GroupNorm(device, spec.groups ?? 4, channels, { ...spec, relu: true });
     case 'kalman':
       return new KalmanNorm2d(device, channels, { ...spec, relu: true });
   }

@@ -67,10 +67,15 @@ export interface PredictOptions extends Conv2dOptions {
  *
  * @param belief of the convolution's (not yet rectified) input
  * @param weight the filter that the real samples go through
- * @throws KalmanNormError `INVALID_ARGUMENT` for a sampled transition without noise
+ * @throws KalmanNormError `INVALID_ARGUMENT` for a sampled transition without noise, or another name of one
  */
 export function predict(belief: Belief, weight: Tensor, options: PredictOptions): Belief {
   const { noise, transition = noise ? 'sampled' : 'analytic' } = options;
+  check(
+    transition === 'analytic' || transition === 'sampled',
+    'INVALID_ARGUMENT',
+    `predict: transition must be "sampled" or "analytic", got "${transition}"`,
+  );
   if (transition === 'analytic') return predictAnalytic(belief, weight, options);
   check(noise !== undefined, 'INVALID_ARGUMENT', 'predict: a sampled transition needs noise');
   const image = samplePrior(belief, options, noise);

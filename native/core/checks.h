@@ -24,8 +24,8 @@ inline void checkFloat(const Tensor& t, Name name) {
 }
 
 inline void checkDevice(const Device& device, const Tensor& t, Name name) {
-  require(&t.device() == &device, ErrorCode::DeviceMismatch, name, " is on ", t.device().name(),
-          ", but other arguments are on ", device.name());
+  require(&t.device() == &device, ErrorCode::DeviceMismatch, name, " is on another device (",
+          t.device().name(), ") than the other arguments (", device.name(), ")");
   if (device.recording()) const_cast<Device&>(device).retain(t);
 }
 

@@ -3,7 +3,7 @@
 namespace kn {
 
 LossResult softmaxCrossEntropy(const Tensor& logits, const Tensor& labels) {
-  constexpr const char* fn = "softmaxCrossEntropy";
+  constexpr const char* fn = "crossEntropy";
   checkFloat(logits, {fn, "logits"});
   require(logits.shape.rank() == 2, ErrorCode::ShapeMismatch, fn, ": logits must have shape [N, classes], got ",
           logits.shape.str());

@@ -98,7 +98,7 @@ void run(const op::BatchNormBackward& o) {
     for (int i = 0; i < valid; ++i) {
       const double r = rstd[task.split * o.x.c + task.group * kLanes + i], scale = affine.scale[i];
       gradient.slope[i] = static_cast<float>(-scale * r * r * sums.gx[i] / count);
-      gradient.offset[i] = static_cast<float>(-scale * sums.g[i] / count);
+      gradient.shift[i] = static_cast<float>(-sums.g[i] / count);
     }
     for (int64_t n = task.first; n < task.last; ++n) {
       const Plane x = plane(o.x, n, task.group);

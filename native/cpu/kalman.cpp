@@ -120,7 +120,7 @@ void run(const op::KalmanUpdateBackward& o) {
     for (int i = 0; i < validLanes(channels, task.group); ++i) {
       const int64_t cell = at + i;
       const double scale = affine.scale[i], r = rstd[cell];
-      double dmean = -scale * sums.g[i], dvar = -0.5 * scale * r * r * sums.gx[i];
+      double dmean = 0, dvar = -0.5 * scale * r * r * sums.gx[i];
       if (hasPrior) {
         dmean += sampleMean[cell] + (o.dpostMean ? o.dpostMean[cell] : 0);
         dvar += sampleVar[cell] + (o.dpostVar ? o.dpostVar[cell] : 0);
@@ -129,13 +129,15 @@ void run(const op::KalmanUpdateBackward& o) {
       const double difference = used ? static_cast<double>(s.obsMean[cell]) - s.priorMean[cell] : 0;
       const double crossed = 2 * p * (1 - p) * difference * dvar;
       const double dobsMean = (1 - p) * dmean + crossed, dobsVar = (1 - p) * dvar;
-      dpriorMean[cell] = static_cast<float>(p * dmean - crossed);
+      const double doutput = -scale * sums.g[i];
+      dpriorMean[cell] = static_cast<float>(p * (doutput + dmean) - crossed);
       dpriorVar[cell] = static_cast<float>(p * dvar);
       if (o.dgain && used) {
         const double spread = static_cast<double>(s.priorVar[cell]) - s.obsVar[cell];
-        gainSums[cell] = difference * dmean - (spread + (1 - 2 * p) * difference * difference) * dvar;
+        gainSums[cell] = difference * (doutput + dmean) - (spread + (1 - 2 * p) * difference * difference) * dvar;
       }
       const double slope = 2 * dobsVar / count;
+      gradient.shift[i] = static_cast<float>(-(1 - p) * sums.g[i] / count);
       gradient.slope[i] = static_cast<float>(slope);
       gradient.offset[i] =
           static_cast<float>(dobsMean / count + slope * (static_cast<double>(affine.center[i]) - s.obsMean[cell]));

@@ -166,9 +166,10 @@ inline void gradientSums(const Plane& x, const Plane& dy, const Affine8& affine,
   dispatch(x.full(), relu, [&]<bool Full, bool Relu>() { gradientSums<Full, Relu>(x, dy, affine, sums); });
 }
 
-/// dx = scale·g + slope·(x - center) + offset
+/// dx = scale·(g + shift) + slope·(x - center) + offset. The mean gradient is subtracted before scaling (shift), so that
+/// what cancels cancels without rounding, however small the variance.
 struct Gradient8 {
-  Float8 slope = {}, offset = {};
+  Float8 shift = {}, slope = {}, offset = {};
 };
 
 template <bool Full, bool Relu, bool Add>
@@ -177,7 +178,7 @@ void gradientPlane(const Plane& x, const Plane& dy, const Plane& dx, const float
   for (int64_t i = 0, at = 0; i < x.pixels; ++i, at += x.stride) {
     const Float8 v = load<Full>(x.data + at, x.valid);
     const Float8 g = masked<Relu>(load<Full>(dy.data + at, x.valid), v, affine);
-    Float8 d = g * affine.scale + ((v - affine.center) * gradient.slope + gradient.offset);
+    Float8 d = (g + gradient.shift) * affine.scale + ((v - affine.center) * gradient.slope + gradient.offset);
     if constexpr (Add) d += load<Full>(add + at, x.valid);
     store<Full>(dx.data + at, d, dx.valid);
   }

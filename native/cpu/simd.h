@@ -13,7 +13,8 @@ typedef double Double4 __attribute__((vector_size(32)));
 
 constexpr int kLanes = 8;
 
-inline Float8 broadcast(float value) { return Float8{} + value; }
+// Not Float8{} + value, which is an addition: it turns -0 into 0.
+inline Float8 broadcast(float v) { return Float8{v, v, v, v, v, v, v, v}; }
 
 inline Float8 loadFull(const float* p) {
   Float8 v;

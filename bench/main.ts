@@ -1,0 +1,61 @@
+/** `npm run bench`: measures kalman-norm on this machine. */
+
+import { writeFile } from 'node:fs/promises';
+import { KalmanNormError, openDevice } from '../lib/index.js';
+import { batchNormRoom } from './batch-norm.bench.js';
+import { groupNormRoom } from './group-norm.bench.js';
+import { inferenceRoom } from './inference.bench.js';
+import { kalmanRoom } from './kalman.bench.js';
+import { overheadRoom } from './overhead.bench.js';
+import { stepRoom } from './step.bench.js';
+import { type BenchArguments, benchUsage, matches, parseBenchArguments } from './support/arguments.js';
+import { type Case, Context } from './support/case.js';
+import { describeMachine, inspectMachine, isBusy } from './support/machine.js';
+import { type Row, renderRows } from './support/table.js';
+import { transitionRoom } from './transition.bench.js';
+
+const rooms = [kalmanRoom, transitionRoom, batchNormRoom, groupNormRoom, stepRoom, inferenceRoom, overheadRoom];
+
+async function main(): Promise<void> {
+  const options = parseBenchArguments(process.argv.slice(2));
+  if (!options) return console.log(benchUsage);
+  const cases = rooms.flatMap((room) => room(options)).filter(({ name }) => matches(name, options.filters));
+  if (cases.length === 0) {
+    throw new KalmanNormError('INVALID_ARGUMENT', 'no case has these words; --list shows all names');
+  }
+  if (options.list) return console.log(cases.map(({ name }) => name).join('\n'));
+  await runCases(cases, options);
+}
+
+async function runCases(cases: readonly Case[], options: BenchArguments): Promise<void> {
+  using device = openDevice(options.device, { threads: options.threads });
+  const machine = inspectMachine(device.description);
+  console.log(describeMachine(machine));
+  if (options.smoke) console.log('Smoke test: the figures mean nothing.');
+  const context = new Context(device, options);
+  const rows: Row[] = [];
+  for (const [index, { name, run }] of cases.entries()) {
+    progress(`${index + 1}/${cases.length} ${name}`);
+    rows.push(...(await run(context)));
+    // What a case leaves in the pool is no memory of the next one's.
+    device.trimMemory();
+    if (options.json) await writeFile(options.json, JSON.stringify({ machine, options, rows }, null, 2));
+  }
+  progress('');
+  console.log(renderRows(rows));
+  if (isBusy(machine)) console.log('The machine was busy when this began: measure again on an idle one.');
+}
+
+/** Shows what is being measured; not in files. */
+function progress(text: string): void {
+  if (!process.stderr.isTTY) return;
+  process.stderr.write(`\r\x1b[K${text}`);
+}
+
+try {
+  await main();
+} catch (error) {
+  if (!(error instanceof KalmanNormError)) throw error;
+  console.error(`bench: ${error.message}`);
+  process.exitCode = 1;
+}

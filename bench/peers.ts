@@ -1,0 +1,118 @@
+/** `npm run bench:peers`: our training steps and those of other libraries, in turns on one machine. */
+
+import { writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { KalmanNormError, openDevice } from '../lib/index.js';
+import type { Verdict } from './peers/goals.js';
+import { type Arena, depthPart, growthPart, memoryPart, type Report, tfjsPart } from './peers/parts.js';
+import { TorchPeer } from './peers/torch.js';
+import { type PeerArguments, type PeerPart, parsePeerArguments, peerUsage } from './support/arguments.js';
+import { describeMachine, inspectMachine } from './support/machine.js';
+import { digits, renderTable } from './support/table.js';
+
+const parts: Record<PeerPart, (arena: Arena) => Promise<Report>> = {
+  'n=5': (arena) => depthPart(arena, 5),
+  'n=1': (arena) => depthPart(arena, 1),
+  growth: growthPart,
+  memory: memoryPart,
+  tfjs: tfjsPart,
+};
+
+async function main(): Promise<void> {
+  const options = parsePeerArguments(process.argv.slice(2), process.env);
+  if (!options) return console.log(peerUsage);
+  const threads = options.threads || availableParallelism();
+  using device = openDevice(options.device, { threads });
+  const machine = inspectMachine(device.description);
+  console.log(describeMachine(machine));
+  if (options.smoke) console.log('Smoke test: the figures mean nothing.');
+  const { torch, missing } = await startTorch(options, threads);
+  if (missing) console.log(missing);
+  const reports: Report[] = [];
+  try {
+    for (const part of options.parts) {
+      const report = await parts[part]({ device, options, threads, torch, progress });
+      progress('');
+      show(report);
+      reports.push(report);
+      if (options.json) {
+        const peers = { torch: torch ? `${torch.version}, ${torch.threads} threads` : missing };
+        await writeFile(options.json, JSON.stringify({ machine, options, peers, reports }, null, 2));
+      }
+    }
+  } finally {
+    await torch?.close();
+  }
+  showVerdicts(reports.flatMap(({ verdicts }) => verdicts));
+}
+
+async function startTorch(
+  options: PeerArguments,
+  threads: number,
+): Promise<{ torch: TorchPeer | null; missing: string }> {
+  const needed = options.parts.some((part) => part === 'n=1' || part === 'n=5' || part === 'memory');
+  if (!needed) return { torch: null, missing: '' };
+  try {
+    const torch = await TorchPeer.start(options.python, threads);
+    console.log(`PyTorch ${torch.version}, ${torch.threads} threads`);
+    return { torch, missing: '' };
+  } catch (error) {
+    return { torch: null, missing: (error as Error).message };
+  }
+}
+
+function show({ part, lines, ratios }: Report): void {
+  const spread = (low?: number, high?: number) => (low === undefined ? '' : `${digits(low)} – ${digits(high ?? low)}`);
+  console.log(`\n${part}`);
+  const measured = lines.filter(({ median }) => median !== undefined);
+  if (measured.length > 0) {
+    console.log(
+      renderTable(
+        ['', 'median', 'p25 – p75', 'images/s'],
+        measured.map(({ name, unit = '', median = Number.NaN, p25, p75, imagesPerSecond }) => [
+          name,
+          `${digits(median)} ${unit}`,
+          spread(p25, p75),
+          imagesPerSecond === undefined ? '' : digits(imagesPerSecond),
+        ]),
+      ),
+    );
+  }
+  for (const { name, note } of lines) if (note !== undefined) console.log(`${name}: ${note}`);
+  if (ratios.length === 0) return;
+  console.log(
+    renderTable(
+      ['time of / time of', 'ratio', 'p25 – p75 of rounds', '95 %'],
+      ratios.map(({ pair, ratio, p25, p75, low, high }) => [pair, digits(ratio), spread(p25, p75), spread(low, high)]),
+    ),
+  );
+}
+
+function showVerdicts(verdicts: readonly Verdict[]): void {
+  if (verdicts.length === 0) return;
+  console.log(
+    `\n${renderTable(
+      ['figure', 'goal', 'measured', 'p25 – p75', ''],
+      verdicts.map(({ figure, goal, ratio, p25, p75, met }) => [
+        figure,
+        goal,
+        digits(ratio),
+        `${digits(p25)} – ${digits(p75)}`,
+        met ? 'met' : 'missed',
+      ]),
+    )}`,
+  );
+}
+
+/** Shows what is going on; not in files. */
+function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+}
+
+try {
+  await main();
+} catch (error) {
+  if (!(error instanceof KalmanNormError)) throw error;
+  console.error(`bench:peers: ${error.message}`);
+  process.exitCode = 1;
+}

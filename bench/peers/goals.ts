@@ -1,0 +1,100 @@
+import { type Comparison, compare, median, scaledComparison } from '../support/statistics.js';
+import type { Result } from './contest.js';
+
+/** A figure that the project set itself, with what was measured. */
+export interface Verdict extends Comparison {
+  figure: string;
+  /** Such as `at least 1.25`. */
+  goal: string;
+  met: boolean;
+}
+
+/** Names of contenders, by which verdicts find them. */
+export const names = {
+  batchNorm: 'bn S=1',
+  kalmanSampled: 'kn sampled S=64',
+  kalmanAnalytic: 'kn analytic S=64',
+  kalmanLargeSampled: 'kn sampled S=1',
+  kalmanLargeAnalytic: 'kn analytic S=1',
+  torchBatchNorm: 'torch bn',
+  torchKalman: 'torch kn eager contiguous',
+} as const;
+
+/**
+ * What the contest at a depth says: how often our step fits into the best PyTorch mode's, and what Kalman normalization
+ * costs. Figures without contenders are left out.
+ */
+export function judgeDepth(n: number, results: readonly Result[]): Verdict[] {
+  const find = (name: string) => results.find((result) => result.name === name);
+  const ours = find(names.batchNorm);
+  const fastest = results
+    .filter(({ name }) => name.startsWith(names.torchBatchNorm))
+    .sort((a, b) => median(a.seconds) - median(b.seconds))[0];
+  const sampled = find(names.kalmanSampled);
+  return [
+    ratio(`BN step, n = ${n}: best PyTorch mode (${fastest?.name}) / ours`, fastest, ours, {
+      atLeast: n === 1 ? 1.4 : 1.25,
+    }),
+    ratio(`KN sampled, S = 64, n = ${n}: PyTorch's straight port / ours`, find(names.torchKalman), sampled, {
+      atLeast: 2,
+    }),
+    ratio(`KN sampled, S = 64, n = ${n} / our BN`, sampled, ours, { atMost: 1.5 }),
+    ratio(`KN analytic, S = 64, n = ${n} / our BN`, find(names.kalmanAnalytic), ours, { atMost: 1.1 }),
+    ratio(`KN sampled, S = 1, n = ${n} / our BN`, find(names.kalmanLargeSampled), ours, { atMost: 1.05 }),
+    ratio(`KN analytic, S = 1, n = ${n} / our BN`, find(names.kalmanLargeAnalytic), ours, { atMost: 1.05 }),
+  ].filter((verdict) => verdict !== null);
+}
+
+/**
+ * Whether images/s times n stays the same from one depth to another: a step has the work of its blocks, and little else.
+ *
+ * @param shallow at depth `from`
+ * @param deep at depth `to`
+ */
+export function judgeGrowth(
+  what: string,
+  shallow: { n: number; result: Result },
+  deep: { n: number; result: Result },
+): Verdict {
+  const times = compare(shallow.result.seconds, deep.result.seconds);
+  const growth = scaledComparison(times, deep.n / shallow.n);
+  return {
+    figure: `${what}: images/s times n, n = ${deep.n} / n = ${shallow.n}`,
+    goal: 'within 10 % of 1',
+    met: Math.abs(growth.ratio - 1) <= 0.1,
+    ...growth,
+  };
+}
+
+/** Whether our peak memory is at most the smallest of PyTorch's modes. Bytes. */
+export function judgeMemory(n: number, ours: number, theirs: readonly { name: string; bytes: number }[]): Verdict {
+  const least = [...theirs].sort((a, b) => a.bytes - b.bytes)[0] ?? { name: 'none', bytes: Number.NaN };
+  const value = ours / least.bytes;
+  return {
+    figure: `peak memory of the BN step, n = ${n}: ours / PyTorch's least (${least.name})`,
+    goal: 'at most 1',
+    met: value <= 1,
+    ratio: value,
+    p25: value,
+    p75: value,
+    low: value,
+    high: value,
+  };
+}
+
+function ratio(
+  figure: string,
+  numerator: Result | undefined,
+  denominator: Result | undefined,
+  bound: { atLeast: number } | { atMost: number },
+): Verdict | null {
+  if (!numerator || !denominator) return null;
+  const comparison = compare(numerator.seconds, denominator.seconds);
+  const atLeast = 'atLeast' in bound;
+  return {
+    figure,
+    goal: atLeast ? `at least ${bound.atLeast}` : `at most ${bound.atMost}`,
+    met: atLeast ? comparison.ratio >= bound.atLeast : comparison.ratio <= bound.atMost,
+    ...comparison,
+  };
+}

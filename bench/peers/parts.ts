@@ -1,0 +1,234 @@
+import type { Device } from '../../lib/index.js';
+import type { PeerArguments } from '../support/arguments.js';
+import { type Comparison, compare, type Summary, scaled, summarize } from '../support/statistics.js';
+import { type Method, methods, TrainingStep } from '../support/training-step.js';
+import { type Contender, contest, type Result } from './contest.js';
+import { judgeDepth, judgeGrowth, judgeMemory, names, type Verdict } from './goals.js';
+import { measureOurMemory } from './our-memory.js';
+import { tryTfjs } from './tfjs.js';
+import { type TorchMode, TorchPeer, torchBatchNormModes, torchKalmanModes } from './torch.js';
+
+/** A line of a part's table. */
+export interface Line extends Partial<Summary> {
+  name: string;
+  unit?: 'ms' | 'MiB';
+  imagesPerSecond?: number;
+  note?: string;
+}
+
+/** What a part of the run found. */
+export interface Report {
+  part: string;
+  lines: Line[];
+  /** Pairs of contenders: how often the first's time is the second's. */
+  ratios: ({ pair: string } & Comparison)[];
+  verdicts: Verdict[];
+  /** Raw seconds of a step, round by round. */
+  results: Result[];
+}
+
+/** What the parts share. */
+export interface Arena {
+  device: Device;
+  options: PeerArguments;
+  /** As many as the device has. */
+  threads: number;
+  /** Null where it's missing. */
+  torch: TorchPeer | null;
+  progress: (text: string) => void;
+}
+
+/** Images of a step, always: S = 64 makes micro-batches of 2. */
+const batch = 128;
+const splits = batch / 2;
+
+/** Our steps and PyTorch's at one depth, in turns. */
+export async function depthPart(arena: Arena, n: number): Promise<Report> {
+  const own = methods(batch);
+  const { contenders, lines, release } = await gather(
+    arena,
+    [
+      { method: own.batchNorm, n },
+      { method: own.kalmanSampled, n },
+      { method: own.kalmanAnalytic, n },
+      { method: own.kalmanLargeSampled, n },
+      { method: own.kalmanLargeAnalytic, n },
+    ],
+    [...torchBatchNormModes, ...torchKalmanModes].filter(({ compile }) => !(compile && arena.options.smoke)),
+  );
+  try {
+    const results = await take(arena, `n=${n}`, contenders);
+    return {
+      part: `n=${n}`,
+      lines: [...results.map(lineOf), ...lines],
+      ratios: pairsOf(results),
+      verdicts: judgeDepth(n, results),
+      results,
+    };
+  } finally {
+    await release();
+  }
+}
+
+/** Our steps at n = 5 and n = 18, in turns. */
+export async function growthPart(arena: Arena): Promise<Report> {
+  const own = methods(batch);
+  const compared = [own.batchNorm, own.kalmanSampled, own.kalmanAnalytic];
+  const [shallow, deep] = [5, 18];
+  const { contenders, release } = await gather(
+    arena,
+    compared.flatMap((method) => [
+      { method, n: shallow, name: `${method.name} n=${shallow}` },
+      { method, n: deep, name: `${method.name} n=${deep}` },
+    ]),
+    [],
+  );
+  try {
+    const results = await take(arena, 'growth', contenders);
+    const verdicts = compared.map(({ name }, i) =>
+      judgeGrowth(
+        name,
+        { n: shallow, result: results[2 * i] as Result },
+        { n: deep, result: results[2 * i + 1] as Result },
+      ),
+    );
+    return { part: 'growth', lines: results.map(lineOf), ratios: [], verdicts, results };
+  } finally {
+    await release();
+  }
+}
+
+/**
+ * Peak memory of a step, each in a process of its own and above what the process had with its library loaded. PyTorch's
+ * compiler isn't among them: it needs more memory than the step.
+ */
+export async function memoryPart(arena: Arena): Promise<Report> {
+  const { options, threads, progress } = arena;
+  const { smoke, device } = options;
+  const n = smoke ? 1 : 5;
+  const size = imageSize(smoke);
+  const own = methods(batch);
+  const lines: Line[] = [];
+  const used = (name: string, bytes: number) => lines.push({ name, unit: 'MiB', ...summarize([bytes / 2 ** 20]) });
+
+  let ours = Number.NaN;
+  const measured: Method[] = smoke ? [own.batchNorm] : [own.batchNorm, own.kalmanSampled, own.kalmanAnalytic];
+  for (const { name, norm } of measured) {
+    for (const eager of [false, true]) {
+      progress(`memory: ${name}`);
+      const use = await measureOurMemory({ device, threads, n, norm, batch, size, eager });
+      used(`${name} ${eager ? 'eager' : 'replayed'}`, use.peak - use.baseline);
+      if (norm.type === 'batch' && !eager) ours = use.peak - use.baseline;
+    }
+  }
+  const theirs: { name: string; bytes: number }[] = [];
+  const modes = [...torchBatchNormModes, ...(smoke ? [] : torchKalmanModes)].filter(({ compile }) => !compile);
+  for (const mode of arena.torch ? modes : []) {
+    progress(`memory: ${mode.name}`);
+    const peer = await TorchPeer.start(options.python, threads);
+    try {
+      await peer.prepare('step', mode, { n, batch, size, splits });
+      await peer.run('step', 3);
+      const { baseline, peak } = await peer.memory();
+      used(mode.name, peak - baseline);
+      if (mode.norm === 'bn') theirs.push({ name: mode.name, bytes: peak - baseline });
+    } finally {
+      await peer.close();
+    }
+  }
+  const verdicts = theirs.length > 0 ? [judgeMemory(n, ours, theirs)] : [];
+  return { part: 'memory', lines, ratios: [], verdicts, results: [] };
+}
+
+/** TensorFlow.js at n = 1, if it can, and our steps at once after it. */
+export async function tfjsPart(arena: Arena): Promise<Report> {
+  const { options, threads, progress } = arena;
+  const size = imageSize(options.smoke);
+  progress('tfjs');
+  const turns = options.smoke ? 1 : 5;
+  const outcome = await tryTfjs(options.tfjs, { threads, n: 1, batch, size, turns });
+  if ('reason' in outcome) {
+    return {
+      part: 'tfjs',
+      lines: [{ name: 'tfjs bn n=1', note: outcome.reason }],
+      ratios: [],
+      verdicts: [],
+      results: [],
+    };
+  }
+  const theirs: Result = { name: `tfjs ${outcome.version} bn n=1`, steps: 1, seconds: outcome.seconds };
+  const { contenders, release } = await gather(arena, [{ method: methods(batch).batchNorm, n: 1 }], []);
+  try {
+    const [ours] = await take(arena, 'tfjs', contenders);
+    const results = [theirs, ours as Result];
+    const ratios = [{ pair: `${theirs.name} / ours`, ...compare(theirs.seconds, (ours as Result).seconds) }];
+    return { part: 'tfjs', lines: results.map(lineOf), ratios, verdicts: [], results };
+  } finally {
+    await release();
+  }
+}
+
+/** Networks of 32 × 32 images, but in smoke tests. */
+function imageSize(smoke: boolean): number {
+  return smoke ? 8 : 32;
+}
+
+/** Makes our contenders and PyTorch's; a mode that fails is a line with the reason. */
+async function gather(
+  { device, options, torch, progress }: Arena,
+  own: readonly { method: Method; n: number; name?: string }[],
+  modes: readonly TorchMode[],
+): Promise<{ contenders: Contender[]; lines: Line[]; release: () => Promise<void> }> {
+  const size = imageSize(options.smoke);
+  const steps = own.map(({ method: { norm }, n }) => new TrainingStep(device, { n, norm, batch, size, eager: false }));
+  const contenders: Contender[] = own.map(({ method, name = method.name }, i) => ({
+    name,
+    run: (count) => (steps[i] as TrainingStep).run(count),
+  }));
+  const lines: Line[] = [];
+  const n = own[0]?.n ?? 1;
+  for (const mode of torch ? modes : []) {
+    progress(`preparing ${mode.name} n=${n}`);
+    try {
+      const parameters = await (torch as TorchPeer).prepare(mode.name, mode, { n, batch, size, splits });
+      const expected = (steps[0] as TrainingStep).parameterCount;
+      if (parameters !== expected) throw new Error(`it has ${parameters} parameters, ours ${expected}`);
+      // Compilation happens here, where nothing else runs.
+      await (torch as TorchPeer).run(mode.name, 1);
+      contenders.push({ name: mode.name, run: (count) => (torch as TorchPeer).run(mode.name, count) });
+    } catch (error) {
+      lines.push({ name: mode.name, note: `failed: ${(error as Error).message.split('\n')[0]}` });
+      await torch?.drop(mode.name);
+    }
+  }
+  const release = async () => {
+    for (const step of steps) step.dispose();
+    device.trimMemory();
+    for (const { name } of modes) await torch?.drop(name);
+  };
+  return { contenders, lines, release };
+}
+
+function take({ options, progress }: Arena, part: string, contenders: readonly Contender[]): Promise<Result[]> {
+  return contest(contenders, {
+    rounds: options.rounds,
+    turn: options.time / 1000,
+    onTurn: (round, name) => progress(`${part}: round ${round} of ${options.rounds}, ${name}`),
+  });
+}
+
+function lineOf({ name, seconds }: Result): Line {
+  const summary = scaled(summarize(seconds), 1000);
+  return { name, unit: 'ms', ...summary, imagesPerSecond: (1000 * batch) / summary.median };
+}
+
+/** Every PyTorch mode against our step with the same normalization, and our normalizations against our BN. */
+function pairsOf(results: readonly Result[]): Report['ratios'] {
+  const ours = (name: string) => results.find((result) => result.name === name);
+  return results.flatMap((result) => {
+    const peer = result.name.startsWith('torch');
+    const base = ours(peer && result.name.startsWith('torch kn') ? names.kalmanSampled : names.batchNorm);
+    if (!base || base === result) return [];
+    return [{ pair: `${result.name} / our ${base.name}`, ...compare(result.seconds, base.seconds) }];
+  });
+}

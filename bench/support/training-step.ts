@@ -1,0 +1,128 @@
+import {
+  backward,
+  CifarResNet,
+  crossEntropy,
+  type Device,
+  Generator,
+  type MemoryStats,
+  type NormSpec,
+  type Program,
+  Sgd,
+  scope,
+  type Tensor,
+} from '../../lib/index.js';
+import { normalValues, volume } from './values.js';
+
+/** A network's normalization, under the name by which cases are found. */
+export interface Method {
+  name: string;
+  norm: NormSpec;
+}
+
+/** All normalizations for batches of this size; micro-batches have 2 samples. */
+export function methods(batch: number) {
+  const splits = batch / 2;
+  const kalman = (transition: 'sampled' | 'analytic', count: number): Method => ({
+    name: `kn ${transition} S=${count}`,
+    norm: { type: 'kalman', splits: count, gain: 0.1, transition },
+  });
+  return {
+    batchNorm: { name: 'bn S=1', norm: { type: 'batch' } },
+    splitBatchNorm: { name: `bn S=${splits}`, norm: { type: 'batch', splits } },
+    groupNorm: { name: 'gn G=4', norm: { type: 'group', groups: 4 } },
+    kalmanSampled: kalman('sampled', splits),
+    kalmanAnalytic: kalman('analytic', splits),
+    kalmanLargeSampled: kalman('sampled', 1),
+    kalmanLargeAnalytic: kalman('analytic', 1),
+  } as const satisfies Record<string, Method>;
+}
+
+/** Options of {@link TrainingStep}. */
+export interface TrainingStepOptions {
+  /** Blocks a stage; the network has 6n + 2 layers. */
+  n: number;
+  norm: NormSpec;
+  /** Images of a step. */
+  batch: number;
+  /** Rows and columns of an image. */
+  size: number;
+  /** Enqueue every operation from JavaScript, instead of replaying a recorded step. */
+  eager: boolean;
+}
+
+/**
+ * So small that the network doesn't learn its one batch by heart: gradients would sink to denormal numbers, and the step
+ * would become another one while it is measured.
+ */
+const learningRate = 1e-4;
+
+/**
+ * A training step as the trainer makes it (forward, backward, update of all parameters), but on one batch that stays: so
+ * that data loading and augmentation, which differ between libraries, are no part of the figure.
+ */
+export class TrainingStep {
+  private readonly model: CifarResNet;
+  private readonly optimizer: Sgd;
+  private readonly generator: Generator;
+  private readonly images: Tensor;
+  private readonly labels: Tensor;
+  private readonly program: Program | null;
+
+  constructor(
+    readonly device: Device,
+    { n, norm, batch, size, eager }: TrainingStepOptions,
+  ) {
+    this.model = new CifarResNet(device, { n, norm });
+    this.optimizer = new Sgd(device, this.model.namedParameters(), learningRate, {
+      momentum: 0.9,
+      weightDecay: 2e-4,
+    });
+    this.generator = new Generator(device, 1);
+    const shape = [batch, 3, size, size];
+    this.images = device.tensor(normalValues(volume(shape)), shape);
+    this.labels = device.tensor(Int32Array.from({ length: batch }, (_, i) => i % 10));
+    this.program = eager ? null : device.record(() => this.step()).program;
+  }
+
+  get parameterCount(): number {
+    return this.model.parameterCount();
+  }
+
+  /** Enqueues steps. */
+  enqueue(count: number): void {
+    if (this.program) this.program.run(count);
+    else for (let i = 0; i < count; i++) this.step();
+  }
+
+  /** Runs steps. @returns the seconds that they took */
+  async run(count: number): Promise<number> {
+    const begin = performance.now();
+    this.enqueue(count);
+    await this.device.synchronize();
+    return (performance.now() - begin) / 1000;
+  }
+
+  /** Memory of the recorded step; null for an eager one. */
+  get programMemory(): MemoryStats | null {
+    return this.program?.memoryStats() ?? null;
+  }
+
+  dispose(): void {
+    this.program?.dispose();
+    this.generator.dispose();
+    this.optimizer.dispose();
+    this.model.dispose();
+    this.images.dispose();
+    this.labels.dispose();
+  }
+
+  private step(): void {
+    scope(() => {
+      const { loss } = crossEntropy(this.model.forward(this.images, this.generator), this.labels);
+      this.model.zeroGrad();
+      backward(loss);
+      this.optimizer.step();
+    });
+    this.generator.advance();
+  }
+}

@@ -1,0 +1,16 @@
+#pragma once
+#include "../core/ops.h"
+
+/// 3 x 3 convolutions of stride 1 by Winograd's minimal filtering, F(2x2, 3x3) (Lavin and Gray 2016): 16 products for
+/// what takes 36 directly. Tiles of 4 x 4 pixels and filters are transformed, multiplied as 16 matrices, and transformed
+/// back. With this small tile the rounding errors are those of a direct sum.
+namespace kn::cpu {
+
+/// Whether the kernels below take a problem: channels in multiples of 8, which are the blocked layouts.
+bool winogradFits(const op::Act& x, const op::Filter& w, const op::ConvShape& shape);
+
+void winogradForward(const op::Conv2d&);
+void winogradBackwardData(const op::Conv2dBackwardData&);
+void winogradBackwardWeights(const op::Conv2dBackwardWeights&);
+
+}  // namespace kn::cpu
