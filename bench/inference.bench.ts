@@ -1,8 +1,8 @@
 import { CifarResNet, type Device, noGrad, scope, type Tensor } from '../lib/index.js';
 import type { Case, Context, Room } from './support/case.js';
 import { measureLatency } from './support/measure.js';
+import { type Method, methods } from './support/methods.js';
 import type { Row } from './support/table.js';
-import { type Method, methods } from './support/training-step.js';
 import { normalValues, volume } from './support/values.js';
 
 /**

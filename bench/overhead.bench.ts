@@ -3,9 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { measureOurMemory } from './peers/our-memory.js';
 import type { Case, Context, Room } from './support/case.js';
 import { measure } from './support/measure.js';
+import { type Method, methods } from './support/methods.js';
 import { scaled, summarize } from './support/statistics.js';
 import type { Row } from './support/table.js';
-import { type Method, methods, TrainingStep } from './support/training-step.js';
+import { TrainingStep } from './support/training-step.js';
 
 interface Setting extends Method {
   n: number;

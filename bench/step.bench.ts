@@ -1,6 +1,7 @@
 import type { Case, Room } from './support/case.js';
 import { measureWork } from './support/measure.js';
-import { methods, TrainingStep } from './support/training-step.js';
+import { methods } from './support/methods.js';
+import { TrainingStep } from './support/training-step.js';
 
 /** Whole training steps of the CIFAR networks at batch 128, by every normalization, eager and replayed. */
 export const stepRoom: Room = ({ smoke }) => {

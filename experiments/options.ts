@@ -104,12 +104,20 @@ export function parseOptions(experiment: Experiment, args: readonly string[]): C
   if (text('gpu') !== undefined && text('device') !== undefined) {
     throw new KalmanNormError('INVALID_ARGUMENT', 'give either --gpu or --device, not both');
   }
+  const batchSize = whole('batch-size', 128, 1);
+  const norm = normOf(experiment, text, whole);
+  if (norm.type !== 'group' && batchSize % (norm.splits ?? 1) !== 0) {
+    throw new KalmanNormError(
+      'INVALID_ARGUMENT',
+      `--splits: expected a divisor of the batch size ${batchSize}, got ${norm.splits}`,
+    );
+  }
   const device = text('gpu') === undefined ? (text('device') ?? 'cpu') : `cuda:${whole('gpu', 0, 0)}`;
   return {
     name: experiment.name,
     label: experiment.label,
     n: whole('n', experiment.n, 1),
-    norm: normOf(experiment, text, whole),
+    norm,
     logDir: logDir(text('log_dir') ?? experiment.name),
     load: text('load') ?? null,
     device,
@@ -117,7 +125,7 @@ export function parseOptions(experiment: Experiment, args: readonly string[]): C
     dataDir: text('data-dir') ?? null,
     download: values.download === true,
     epochs: whole('epochs', 400, 1),
-    batchSize: whole('batch-size', 128, 1),
+    batchSize,
     learningRate: number(
       'lr',
       text('lr'),

@@ -69,7 +69,6 @@ export async function run(configuration: Configuration): Promise<number> {
       signal: interrupt.signal,
     });
     const dataset = limit(whole, { ...(limitTrain && { train: limitTrain }), ...(limitTest && { test: limitTest }) });
-    await prepareFolder(configuration.logDir, console);
     return await train(configuration, device, dataset, console, interrupt.signal);
   } finally {
     interrupt.release();
@@ -92,6 +91,8 @@ async function train(
   const schedule = (configuration.schedule === 'short' ? shortSchedule : referenceSchedule)(epochs, learningRate);
   const optimizer = new Sgd(device, model.namedParameters(), schedule(1), { momentum, weightDecay });
   const trainer = new Trainer({ device, model, optimizer, dataset, batchSize, seed, eager });
+  // Everything that can be refused has been by now.
+  await prepareFolder(logDir, console);
   const log = new Log(join(logDir, 'log.jsonl'));
   const files = { last: join(logDir, 'model.safetensors'), best: join(logDir, 'best.safetensors') };
 

@@ -24,12 +24,19 @@ const CIFAR_URL = 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz';
 const REACHABLE_WITHIN_MS = 5000;
 
 /** Small enough for a few minutes on two cores, large enough for the curves to separate. */
-const DEFAULTS = { n: '1', epochs: '8', 'limit-train': '10000', 'limit-test': '2000', log_dir: 'train_log/demo' };
+const DEFAULTS = {
+  n: '1',
+  epochs: '12',
+  schedule: 'short',
+  'limit-train': '10000',
+  'limit-test': '2000',
+  log_dir: 'train_log/demo',
+};
 
 const EXPERIMENTS = [
   { name: 'kn-microbatch', script: 'cifar-kn-microbatch', ignores: [] },
-  { name: 'bn-microbatch', script: 'cifar-bn-microbatch', ignores: ['gain'] },
-  { name: 'gn', script: 'cifar-gn', ignores: ['gain', 'splits'] },
+  { name: 'bn-microbatch', script: 'cifar-bn-microbatch', ignores: ['gain', 'transition'] },
+  { name: 'gn', script: 'cifar-gn', ignores: ['gain', 'transition', 'splits'] },
 ];
 
 const text = { type: 'string' };
@@ -45,6 +52,8 @@ const OPTIONS = {
   'batch-size': text,
   splits: text,
   gain: text,
+  transition: text,
+  schedule: text,
   lr: text,
   seed: text,
   threads: text,

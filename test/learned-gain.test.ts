@@ -17,7 +17,7 @@ import { dot, map, type NdArray, vector } from './support/array.js';
 import { checkOp } from './support/check-op.js';
 import { closeTo, ROUNDOFF, tolerance } from './support/compare.js';
 import { eachDevice } from './support/devices.js';
-import type { TestRandom } from './support/random.js';
+import { TestRandom } from './support/random.js';
 import * as kalman from './support/reference-kalman.js';
 
 const upload = (device: Device, x: NdArray) => device.tensor(Float32Array.from(x.data), x.shape);
@@ -173,7 +173,7 @@ eachDevice(test, 'gain: fixed by default', (t, device) => {
 eachDevice(test, 'gain: wrong options', (t, device) => {
   const fails = (options: object, message: RegExp) =>
     t.throws(() => new KalmanNorm2d(device, 4, options), { code: 'INVALID_ARGUMENT', message });
-  for (const gain of [-0.1, 1.1, Number.NaN, 'learnt', '']) fails({ gain }, /gain must be/);
+  for (const gain of [-0.1, 1.1, Number.NaN, 'learnt']) fails({ gain }, /gain must be/);
   for (const initialGain of [0, 1, -1, 2, Number.NaN]) fails({ gain: 'learned', initialGain }, /initialGain/);
   for (const guard of [0, -1, Number.NaN]) fails({ gain: 'learned', guard }, /guard/);
 });
@@ -198,7 +198,8 @@ function gains(model: Module): [string, Tensor][] {
 
 const [BATCH, SPLITS, SIDE] = [8, 4, 8];
 
-function network(device: Device, random: TestRandom, transition: 'analytic' | 'sampled') {
+function network(device: Device, transition: 'analytic' | 'sampled') {
+  const random = new TestRandom('network', 1);
   const norm = { type: 'kalman', splits: SPLITS, gain: 'learned', initialGain: 0.3, transition } as const;
   const model = new CifarResNet(device, { n: 1, norm, seed: 3 });
   const images = upload(device, random.normals([BATCH, 3, SIDE, SIDE]));
@@ -212,19 +213,29 @@ function network(device: Device, random: TestRandom, transition: 'analytic' | 's
   return { model, lossOf };
 }
 
-/** As in the tests of the blocks: a step that moves the loss by this, float32's noise in it and the cubic term small. */
-const CHANGE = 2e-3;
-const ALLOWED = 0.03;
+/**
+ * Along its own gradient g, the loss of a parameter changes by |g| a unit. The step moves the loss by ±CHANGE: against
+ * that float32's noise in the loss (of about 3, so 5e-7 of two roundings) is 0.3 %. What else is seen is values that
+ * cross a ReLU's kink: it falls with the step, and was 1.3 % at most over several seeds. The seed is fixed.
+ */
+const CHANGE = 2e-4;
+const ALLOWED = 0.02;
 
 for (const transition of ['sampled', 'analytic'] as const) {
-  eachDevice(test, `learned gain: in a network with the ${transition} transition`, async (t, device, random) => {
-    const { model, lossOf } = network(device, random, transition);
+  eachDevice(test, `learned gain: in a network with the ${transition} transition`, async (t, device) => {
+    const { model, lossOf } = network(device, transition);
     const all = gains(model);
     t.deepEqual(
       all.map(([name]) => name),
-      ['norm0', 'stage1.0.norm2', 'stage2.0.norm1', 'stage2.0.norm2', 'stage3.0.norm1', 'stage3.0.norm2', 'normLast'].map(
-        (name) => `${name}.gainLogit`,
-      ),
+      [
+        'norm0',
+        'stage1.0.norm2',
+        'stage2.0.norm1',
+        'stage2.0.norm2',
+        'stage3.0.norm1',
+        'stage3.0.norm2',
+        'normLast',
+      ].map((name) => `${name}.gainLogit`),
     );
     backward(lossOf());
     // Behind the first layer there is no prior to weigh.

@@ -260,7 +260,7 @@ eachDevice(test, 'predict, analytic: one position has no variance', async (t, de
   closeTo(t, await prior.mean.data(), terms.mean.data, tolerance.sum(72), 'mean');
   // What cancels is the variance of the one position's value.
   const limit = tolerance.sum(72) * Math.max(...terms.ofValues.data);
-  for (const value of await prior.variance.data()) t.log(value,limit);t.true(Math.abs(value) <= limit, `variance ${value}`);
+  for (const value of await prior.variance.data()) t.true(value >= 0 && value <= limit, `variance ${value}`);
 });
 
 /** The sampled transition's moments over many draws of one belief: average, and standard error of it. */
@@ -321,7 +321,7 @@ for (const stride of [1, 2]) {
       });
       for (const [channel, { average, error }] of actual.variance.entries()) {
         const off = (terms.ofValues.data[channel]! + terms.ofMeans.data[channel]! - average) / error;
-        t.log(off);t.true(off > 8, `channel ${channel}: ${off} standard errors without the last term`);
+        t.true(off > 8, `channel ${channel}: ${off} standard errors without the last term`);
       }
     },
   );
@@ -423,7 +423,8 @@ for (const { title, shape, splits, widens, first } of [
 
 const [BATCH, SPLITS, SIDE] = [8, 4, 8];
 
-function network(device: Device, random: TestRandom, transition: 'analytic' | 'sampled' = 'analytic') {
+function network(device: Device, transition: 'analytic' | 'sampled' = 'analytic') {
+  const random = new TestRandom('network', 1);
   const norm = { type: 'kalman', splits: SPLITS, gain: 0.1, transition } as const;
   const model = new CifarResNet(device, { n: 1, norm, seed: 3 });
   const images = upload(device, random.normals([BATCH, 3, SIDE, SIDE]));
@@ -432,15 +433,15 @@ function network(device: Device, random: TestRandom, transition: 'analytic' | 's
 }
 
 /**
- * Along its own gradient g, the loss of a parameter changes by |g| a unit. The step moves the loss by ±CHANGE: above
- * float32's noise in the loss (about 10 ROUNDOFF) by a factor of 10^4, and small against the loss (2.3), so that the
- * cubic term stays below a percent.
+ * Along its own gradient g, the loss of a parameter changes by |g| a unit. The step moves the loss by ±CHANGE: against
+ * that float32's noise in the loss (of about 3, so 5e-7 of two roundings) is 0.3 %. What else is seen is values that
+ * cross a ReLU's kink: it falls with the step, and was 1.3 % at most over several seeds. The seed is fixed.
  */
-const CHANGE = 5e-3;
-const ALLOWED = 0.03;
+const CHANGE = 2e-4;
+const ALLOWED = 0.02;
 
-eachDevice(test, 'analytic network: finite differences of its own loss, by parameter', async (t, device, random) => {
-  const { model, lossOf } = network(device, random);
+eachDevice(test, 'analytic network: finite differences of its own loss, by parameter', async (t, device) => {
+  const { model, lossOf } = network(device);
   backward(lossOf());
   for (const [name, parameter] of model.namedParameters()) {
     const gradient = await parameter.grad!.data();
@@ -462,8 +463,8 @@ eachDevice(test, 'analytic network: finite differences of its own loss, by param
   model.dispose();
 });
 
-eachDevice(test, 'analytic network: trains without noise, eagerly and replayed alike', async (t, device, random) => {
-  const { model, images, labels, lossOf } = network(device, random);
+eachDevice(test, 'analytic network: trains without noise, eagerly and replayed alike', async (t, device) => {
+  const { model, images, labels, lossOf } = network(device);
   const start = await model.stateValues();
   const train = async (recorded: boolean) => {
     model.loadStateDict(start);
@@ -485,7 +486,7 @@ eachDevice(test, 'analytic network: trains without noise, eagerly and replayed a
       for (let i = 0; i < 20; i++) step();
     }
     const last = await lossOf().item();
-    t.log(first,last);t.true(last < 0.5 * first, `the loss went from ${first} to ${last} on a batch that it could learn by heart`);
+    t.true(last < 0.5 * first, `the loss went from ${first} to ${last} on a batch that it could learn by heart`);
     optimizer.dispose();
     return Promise.all([...model.namedParameters().values()].map(async (tensor) => bits(await tensor.data())));
   };
@@ -512,7 +513,7 @@ eachDevice(test, 'predict: analytic without noise, sampled with it, by default',
   t.notDeepEqual(await values({ ...size, noise }), await values(size));
 });
 
-eachDevice(test, 'transition: wrong arguments', (t, device, random) => {
+eachDevice(test, 'transition: wrong arguments', (t, device) => {
   const belief = (length: number, splits: number) => new Belief(device.zeros([length]), device.ones([length]), splits);
   const filter = (shape: readonly number[]) => device.zeros(shape, { format: 'filter' });
   const size = { height: 4, width: 5 };
@@ -532,7 +533,7 @@ eachDevice(test, 'transition: wrong arguments', (t, device, random) => {
   const unknown = { ...size, transition: 'guessed' as 'sampled', noise: new Generator(device, 1) };
   fails('INVALID_ARGUMENT', () => predict(belief(6, 2), good, unknown), /transition/);
 
-  const { model, images } = network(device, random, 'sampled');
+  const { model, images } = network(device, 'sampled');
   fails('INVALID_ARGUMENT', () => model.forward(images), /noise/);
   model.dispose();
 });

@@ -1,5 +1,7 @@
+import { methods } from '../support/methods.js';
 import { type Comparison, compare, median, scaledComparison } from '../support/statistics.js';
 import type { Result } from './contest.js';
+import { torchBatchNormModes, torchKalmanModes } from './torch.js';
 
 /** A figure that the project set itself, with what was measured. */
 export interface Verdict extends Comparison {
@@ -9,16 +11,21 @@ export interface Verdict extends Comparison {
   met: boolean;
 }
 
+/** Images of a step, always: S = 64 makes micro-batches of 2. */
+export const batch = 128;
+
+const own = methods(batch);
+
 /** Names of contenders, by which verdicts find them. */
 export const names = {
-  batchNorm: 'bn S=1',
-  kalmanSampled: 'kn sampled S=64',
-  kalmanAnalytic: 'kn analytic S=64',
-  kalmanLargeSampled: 'kn sampled S=1',
-  kalmanLargeAnalytic: 'kn analytic S=1',
-  torchBatchNorm: 'torch bn',
-  torchKalman: 'torch kn eager contiguous',
-} as const;
+  batchNorm: own.batchNorm.name,
+  kalmanSampled: own.kalmanSampled.name,
+  kalmanAnalytic: own.kalmanAnalytic.name,
+  kalmanLargeSampled: own.kalmanLargeSampled.name,
+  kalmanLargeAnalytic: own.kalmanLargeAnalytic.name,
+  torchBatchNorm: torchBatchNormModes.map(({ name }) => name),
+  torchKalman: torchKalmanModes[0].name,
+};
 
 /**
  * What the contest at a depth says: how often our step fits into the best PyTorch mode's, and what Kalman normalization
@@ -28,7 +35,7 @@ export function judgeDepth(n: number, results: readonly Result[]): Verdict[] {
   const find = (name: string) => results.find((result) => result.name === name);
   const ours = find(names.batchNorm);
   const fastest = results
-    .filter(({ name }) => name.startsWith(names.torchBatchNorm))
+    .filter(({ name }) => names.torchBatchNorm.includes(name))
     .sort((a, b) => median(a.seconds) - median(b.seconds))[0];
   const sampled = find(names.kalmanSampled);
   return [

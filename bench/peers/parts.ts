@@ -1,9 +1,10 @@
 import type { Device } from '../../lib/index.js';
 import type { PeerArguments } from '../support/arguments.js';
+import { type Method, methods } from '../support/methods.js';
 import { type Comparison, compare, type Summary, scaled, summarize } from '../support/statistics.js';
-import { type Method, methods, TrainingStep } from '../support/training-step.js';
+import { TrainingStep } from '../support/training-step.js';
 import { type Contender, contest, type Result } from './contest.js';
-import { judgeDepth, judgeGrowth, judgeMemory, names, type Verdict } from './goals.js';
+import { batch, judgeDepth, judgeGrowth, judgeMemory, names, type Verdict } from './goals.js';
 import { measureOurMemory } from './our-memory.js';
 import { tryTfjs } from './tfjs.js';
 import { type TorchMode, TorchPeer, torchBatchNormModes, torchKalmanModes } from './torch.js';
@@ -38,8 +39,6 @@ export interface Arena {
   progress: (text: string) => void;
 }
 
-/** Images of a step, always: S = 64 makes micro-batches of 2. */
-const batch = 128;
 const splits = batch / 2;
 
 /** Our steps and PyTorch's at one depth, in turns. */

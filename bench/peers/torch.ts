@@ -18,8 +18,8 @@ export const torchBatchNormModes: readonly TorchMode[] = [
   { name: 'torch bn compile contiguous', norm: 'bn', layout: 'contiguous', compile: true },
 ];
 
-/** Kalman normalization, a tensor operation for each line of the reference code. */
-export const torchKalmanModes: readonly TorchMode[] = [
+/** Kalman normalization, a tensor operation for each line of the reference code; the first is its straight port. */
+export const torchKalmanModes: readonly [TorchMode, ...TorchMode[]] = [
   { name: 'torch kn eager contiguous', norm: 'kn', layout: 'contiguous', compile: false },
   { name: 'torch kn eager channels_last', norm: 'kn', layout: 'channels_last', compile: false },
 ];

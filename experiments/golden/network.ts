@@ -32,25 +32,24 @@ export const networkTitle = /^D: whole model (kn|bn|gn)(?![a-z])/;
 
 function normSpec(fields: Fields): NormSpec {
   const splits = fields.has('split_num') ? fields.number('split_num') : 1;
-  const runningStats = 'first-split';
+  const epsilon = fields.number('epsilon');
+  const running = { splits, epsilon, momentum: 1 - fields.number('decay'), runningStats: 'first-split' } as const;
   switch (networkTitle.exec(fields.text('title'))?.[1]) {
     case 'kn':
-      return { type: 'kalman', splits, gain: 1 - fields.number('p_rate'), runningStats, beliefPadding: 'reference' };
+      return { type: 'kalman', ...running, gain: 1 - fields.number('p_rate'), beliefPadding: 'reference' };
     case 'bn':
-      return { type: 'batch', splits, runningStats };
+      return { type: 'batch', ...running };
     default:
       // The reference's group norm has four groups, whatever the width.
-      return { type: 'group', groups: 4 };
+      return { type: 'group', groups: 4, epsilon };
   }
 }
 
 /** Runs a whole-model case. */
 export async function checkNetwork(c: Case, companions: Companions): Promise<void> {
   const { fields, recording } = c;
-  // What CifarResNet and Sgd have no setting for.
+  // Sgd has no Nesterov momentum.
   fields.require('nesterov', false);
-  fields.require('epsilon', 1e-5);
-  fields.require('decay', 0.9);
 
   const names = [...fields.list('trainable'), ...fields.list('buffers')].map((entry) =>
     String((entry as unknown[])[0]),

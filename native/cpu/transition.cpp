@@ -177,6 +177,8 @@ void run(const op::Transition& o) {
       const auto weight = static_cast<float>(sums.outputs[k].weight);
       for (int64_t i = 0; i < out; ++i) outVar[i] += weight * row[i] * row[i];
     }
+    // Of a single position all terms cancel, and their roundings may fall short of nothing. NaN stays.
+    for (int64_t i = 0; i < out; ++i) outVar[i] = outVar[i] < 0 ? 0.0f : outVar[i];
   });
 }
 
