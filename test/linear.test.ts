@@ -6,7 +6,8 @@ import { eachDevice } from './support/devices.js';
 import * as reference from './support/reference.js';
 
 for (const [n, inner, outer] of [
-  [1, 1, 1],
+  [3, 1, 2],
+  [1, 8, 5],
   [5, 64, 10],
   [7, 12, 3],
   [33, 5, 24],

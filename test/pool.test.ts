@@ -7,7 +7,7 @@ import * as reference from './support/reference.js';
 import { padVector } from './support/reference-kalman.js';
 
 const shapes = [
-  [1, 1, 3, 3],
+  [5, 1, 3, 3],
   [3, 5, 7, 9],
   [2, 16, 8, 6],
   [5, 12, 5, 4],

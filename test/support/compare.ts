@@ -27,16 +27,21 @@ export const tolerance = {
   block: 64 * 8 * ROUNDOFF,
 } as const;
 
-/** Checks values against a reference; NaN and infinities must be where the reference has them. */
+/**
+ * Checks values against a reference; NaN and infinities must be where the reference has them.
+ *
+ * @param scale what errors are relative to at least, where too few values are expected to show their natural size
+ */
 export function closeTo(
   t: ExecutionContext,
   actual: ArrayLike<number>,
   expected: ArrayLike<number>,
   relative: number,
   label: string,
+  scale = 0,
 ): void {
   t.is(actual.length, expected.length, `${label}: number of values`);
-  let largest = 0;
+  let largest = scale;
   for (let i = 0; i < expected.length; i++) {
     if (Number.isFinite(expected[i])) largest = Math.max(largest, Math.abs(expected[i]!));
   }
