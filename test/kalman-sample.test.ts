@@ -9,7 +9,7 @@ import { samePadding } from './support/reference.js';
 import * as kalman from './support/reference-kalman.js';
 
 const shapes = [
-  [1, 1, 1, 1],
+  [3, 1, 1, 1],
   [1, 5, 7, 3],
   [2, 12, 5, 5],
   [4, 24, 3, 2],

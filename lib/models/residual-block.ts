@@ -126,6 +126,16 @@ export class KalmanBlock extends Block {
     this.norm2 = options.norm2;
     this.beliefPadding = options.beliefPadding;
     this.transition = options.transition ?? 'sampled';
+    for (const [name, value, allowed] of [
+      ['transition', this.transition, ['sampled', 'analytic']],
+      ['beliefPadding', this.beliefPadding, ['aligned', 'reference']],
+    ] as const) {
+      check(
+        (allowed as readonly string[]).includes(value),
+        'INVALID_ARGUMENT',
+        `KalmanBlock: ${name} must be "${allowed.join('" or "')}", got "${value}"`,
+      );
+    }
   }
 
   /** The noise for one draw of virtual samples, where there are any. @internal */

@@ -53,7 +53,7 @@ export class KalmanNorm2d extends RunningNorm {
     super(device, channels, options);
     const { gain = 0.1, initialGain = 0.1, guard = 100 } = options;
     check(
-      gain === 'learned' || (gain >= 0 && gain <= 1),
+      gain === 'learned' || (typeof gain === 'number' && gain >= 0 && gain <= 1),
       'INVALID_ARGUMENT',
       `KalmanNorm2d: gain must be "learned" or between 0 and 1, got ${gain}`,
     );

@@ -215,7 +215,7 @@ void run(const op::TransitionBackward& o) {
   });
 
   parallelFor(in, [&](int64_t c) {
-    std::vector<float> daverage(out), dvariance(out), ddeviation(kinds * out), total(out), sum(out);
+    std::vector<float> daverage(out), dvariance(out), ddeviation(kinds * out), sum(out);
     for (int64_t s = 0; s < o.splits; ++s) {
       const float alpha = mean[s * in + c], beta = var[s * in + c];
       const float *dmean = o.doutMean + s * out, *dvar = o.doutVar + s * out, *d = &dkind[s * kinds * out];
@@ -225,10 +225,6 @@ void run(const op::TransitionBackward& o) {
       }
       for (int64_t i = 0; i < kinds * out; ++i) ddeviation[i] += alpha * d[i];
     }
-    // deviation = A of the kind - average, so the average gets the negative sum.
-    for (int64_t k = 0; k < kinds; ++k) {
-      for (int64_t i = 0; i < out; ++i) total[i] += ddeviation[k * out + i];
-    }
     std::vector<float> dw(sums.taps * out);
     for (int64_t k = 0; k < kinds; ++k) {
       const auto weight = static_cast<float>(sums.outputs[k].weight);
@@ -236,7 +232,7 @@ void run(const op::TransitionBackward& o) {
         const float* tap = &sums.w[t * sums.size() + c * out];
         for (int64_t i = 0; i < out; ++i) {
           dw[t * out + i] += ddeviation[k * out + i] +
-                             weight * (daverage[i] - total[i] + 2 * dvariance[i] * tap[i]);
+                             weight * (daverage[i] + 2 * dvariance[i] * tap[i]);
         }
       }
     }
