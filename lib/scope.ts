@@ -50,7 +50,11 @@ function forEachDisposable(value: unknown, visit: (resource: Disposable) => void
  * @throws KalmanNormError `INVALID_ARGUMENT` when `body` returns a promise: memory would be freed while it's in use
  *
  * @example
- * const loss = scope(() => model.forward(images));
+ * const loss = scope(() => {
+ *   const { loss } = crossEntropy(model.forward(images), labels);
+ *   backward(loss);
+ *   return loss;
+ * });
  */
 export function scope<T>(body: () => T): T {
   const outer = current;

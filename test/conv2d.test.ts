@@ -131,6 +131,45 @@ const cases: Case[] = [
     stride: [3, 2],
     sides: [1, 0, 1, 0],
   },
+  // From 32 channels the CPU computes these by Winograd's filtering: tiles that are cut off, channel blocks of one and two vectors, more
+  // tiles than fit a chunk. Its transforms add up to 16 values with factors of at most 1, which costs a small multiple of
+  // a direct sum's rounding: the margin of tolerance.sum covers it.
+  {
+    title: 'tiles: SAME, odd size, five vectors of outputs',
+    shape: [2, 32, 5, 3],
+    outChannels: 40,
+    kernel: [3, 3],
+    options: { padding: 'same' },
+    stride: [1, 1],
+    sides: [1, 1, 1, 1],
+  },
+  {
+    title: 'tiles: four different paddings',
+    shape: [1, 32, 4, 5],
+    outChannels: 32,
+    kernel: [3, 3],
+    options: { padding: [0, 2, 1, 3] },
+    stride: [1, 1],
+    sides: [0, 2, 1, 3],
+  },
+  {
+    title: 'tiles: no padding, one output pixel',
+    shape: [2, 40, 3, 3],
+    outChannels: 32,
+    kernel: [3, 3],
+    options: {},
+    stride: [1, 1],
+    sides: [0, 0, 0, 0],
+  },
+  {
+    title: 'tiles: several chunks',
+    shape: [2, 32, 9, 9],
+    outChannels: 32,
+    kernel: [3, 3],
+    options: { padding: 'same' },
+    stride: [1, 1],
+    sides: [1, 1, 1, 1],
+  },
 ];
 
 for (const { title, shape, outChannels, kernel, options, stride, sides, format = 'activation' } of cases) {

@@ -11,10 +11,11 @@ import {
   type Tensor,
 } from '../lib/index.js';
 import { KalmanBlock } from '../lib/models/residual-block.js';
-import { dot, type NdArray, slice } from './support/array.js';
+import { type NdArray, slice } from './support/array.js';
 import { checkOp } from './support/check-op.js';
 import { tolerance } from './support/compare.js';
 import { eachDevice } from './support/devices.js';
+import { checkLossSlope } from './support/loss-slope.js';
 import type { TestRandom } from './support/random.js';
 import { add as addArrays, conv2d, moments } from './support/reference.js';
 import * as kalman from './support/reference-kalman.js';
@@ -235,23 +236,7 @@ eachDevice(
     const lossOf = () => crossEntropy(model.forward(images, noise), labels).loss;
 
     backward(lossOf());
-    for (const [name, parameter] of model.namedParameters()) {
-      const gradient = await parameter.grad!.data();
-      const original = await parameter.data();
-      const norm = Math.sqrt(dot(gradient, gradient));
-      t.true(norm > 0, `${name} has a gradient`);
-      const at = async (step: number) => {
-        parameter.write(Float32Array.from(original, (value, i) => value + (step * gradient[i]!) / norm));
-        return lossOf().item();
-      };
-      const step = CHANGE / norm;
-      const slope = ((await at(step)) - (await at(-step))) / (2 * step);
-      parameter.write(original);
-      t.true(
-        Math.abs(slope / norm - 1) < ALLOWED,
-        `${name}: the loss changes by ${slope} a unit, its gradient is ${norm}`,
-      );
-    }
+    await checkLossSlope(t, model.namedParameters(), lossOf, { change: CHANGE, allowed: ALLOWED });
     model.dispose();
   },
 );

@@ -13,10 +13,11 @@ import {
   scope,
   type Tensor,
 } from '../lib/index.js';
-import { dot, map, type NdArray, vector } from './support/array.js';
+import { map, type NdArray, vector } from './support/array.js';
 import { checkOp } from './support/check-op.js';
 import { closeTo, ROUNDOFF, tolerance } from './support/compare.js';
 import { eachDevice } from './support/devices.js';
+import { checkLossSlope } from './support/loss-slope.js';
 import { TestRandom } from './support/random.js';
 import * as kalman from './support/reference-kalman.js';
 
@@ -241,23 +242,7 @@ for (const transition of ['sampled', 'analytic'] as const) {
     // Behind the first layer there is no prior to weigh.
     const [first, ...others] = all;
     t.true((await first![1].grad!.data()).every((value) => value === 0));
-    for (const [name, parameter] of others) {
-      const gradient = await parameter.grad!.data();
-      const original = await parameter.data();
-      const norm = Math.sqrt(dot(gradient, gradient));
-      t.true(norm > 0, `${name} has a gradient`);
-      const at = async (step: number) => {
-        parameter.write(Float32Array.from(original, (value, i) => value + (step * gradient[i]!) / norm));
-        return lossOf().item();
-      };
-      const step = CHANGE / norm;
-      const slope = ((await at(step)) - (await at(-step))) / (2 * step);
-      parameter.write(original);
-      t.true(
-        Math.abs(slope / norm - 1) < ALLOWED,
-        `${name}: the loss changes by ${slope} a unit, its gradient is ${norm}`,
-      );
-    }
+    await checkLossSlope(t, others, lossOf, { change: CHANGE, allowed: ALLOWED });
 
     const before = await Promise.all(all.map(([, parameter]) => parameter.data()));
     const optimizer = new Sgd(device, model.namedParameters(), 0.02, { weightDecay: 1e-4 });

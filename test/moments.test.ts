@@ -13,8 +13,8 @@ const cases: { shape: readonly number[]; splits: number }[] = [
   { shape: [8, 24, 3, 5], splits: 4 },
   { shape: [128, 3, 3, 3], splits: 64 },
   { shape: [2, 8, 13, 11], splits: 1 },
-  { shape: [6, 16, 1, 1], splits: 2 },
-  { shape: [12, 5], splits: 4 },
+  { shape: [16, 16, 1, 1], splits: 2 },
+  { shape: [32, 5], splits: 4 },
 ];
 
 for (const { shape, splits } of cases) {

@@ -325,7 +325,7 @@ struct TransitionBackward {
 
 // --- loss, optimiser, data ------------------------------------------------------------------------------------------
 
-/// loss[0] = mean cross-entropy, errors[0] = samples whose label hasn't the (strictly) largest logit.
+/// loss[0] = mean cross-entropy, errors[0] = samples whose label isn't the first of the largest logits.
 struct SoftmaxCrossEntropy {
   const float* logits;
   const int32_t* labels;

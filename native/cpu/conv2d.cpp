@@ -218,12 +218,12 @@ void ConvCache::run(const ConvProblem& problem, const float* source, const float
 }
 
 void run(const op::Conv2d& o, ConvCache& cache) {
-  if (winogradFits(o.x, o.w, o.shape)) return winogradForward(o);
+  if (winogradFits(o.x, o.w, o.shape) && winogradPays(o.w)) return winogradForward(o);
   cache.run(problemOf(Kind::Forward, o.x, o.w, o.y, o.shape), o.x.data, o.w.data, o.y.data);
 }
 
 void run(const op::Conv2dBackwardData& o, ConvCache& cache) {
-  if (winogradFits(o.dx, o.w, o.shape)) return winogradBackwardData(o);
+  if (winogradFits(o.dx, o.w, o.shape) && winogradPays(o.w)) return winogradBackwardData(o);
   cache.run(problemOf(Kind::BackwardData, o.dx, o.w, o.dy, o.shape), o.dx.data, o.w.data, o.dy.data);
 }
 

@@ -49,6 +49,9 @@ AxisKinds axisKinds(int64_t size, int64_t kernel, int64_t stride, int64_t before
   return {collect(seen), collect(seeing), outputs};
 }
 
+/// How many consecutive outputs lie side by side in a filter's memory.
+int64_t outputRun(const op::Filter& f) { return blocked(f.out) ? kLanes : 1; }
+
 /// A set of taps of the filter, and the share of positions that have it.
 struct TapSet {
   std::vector<int64_t> taps;
@@ -76,6 +79,7 @@ std::vector<TapSet> product(const std::vector<Kind>& rows, const std::vector<Kin
 struct Sums {
   int64_t in, out, taps;
   std::vector<TapSet> outputs, inputs;  ///< weights: share of the outputs; count / outputs²
+  std::vector<float> shares;            ///< of each tap: how many of the outputs see it
   std::vector<float> w;                 ///< [taps, in, out]
   std::vector<float> average;           ///< A, averaged over the positions
   std::vector<float> deviation;         ///< [kinds, in, out]: A of a kind minus the average
@@ -90,13 +94,20 @@ struct Sums {
     const double positions = static_cast<double>(rows.outputCount) * columns.outputCount;
     outputs = product(rows.outputs, columns.outputs, f.w, positions);
     inputs = product(rows.inputs, columns.inputs, f.w, positions * positions);
+    shares.resize(taps);
+    for (const TapSet& set : outputs) {
+      for (int64_t t : set.taps) shares[t] += static_cast<float>(set.weight);
+    }
     w.resize(taps * size());
     average.resize(size());
     variance.resize(size());
     deviation.resize(outputs.size() * size());
     parallelFor(in, [&](int64_t c) {
-      for (int64_t o = 0; o < out; ++o) {
-        for (int64_t t = 0; t < taps; ++t) w[t * size() + c * out + o] = f.data[filterIndex(f, o, c, t / f.w, t % f.w)];
+      const int64_t run = outputRun(f);
+      for (int64_t o = 0; o < out; o += run) {
+        for (int64_t t = 0; t < taps; ++t) {
+          std::copy_n(f.data + filterIndex(f, o, c, t / f.w, t % f.w), run, &w[t * size() + c * out + o]);
+        }
       }
       float *mean = &average[c * out], *var = &variance[c * out];
       std::vector<float> sum(out);
@@ -105,12 +116,13 @@ struct Sums {
         const auto weight = static_cast<float>(outputs[k].weight);
         for (int64_t t : outputs[k].taps) {
           const float* tap = &w[t * size() + c * out];
-          for (int64_t o = 0; o < out; ++o) {
-            own[o] += tap[o];
-            var[o] += weight * tap[o] * tap[o];
-          }
+          for (int64_t o = 0; o < out; ++o) own[o] += tap[o];
         }
         for (int64_t o = 0; o < out; ++o) mean[o] += weight * own[o];
+      }
+      for (int64_t t = 0; t < taps; ++t) {
+        const float* tap = &w[t * size() + c * out];
+        for (int64_t o = 0; o < out; ++o) var[o] += shares[t] * tap[o] * tap[o];
       }
       for (size_t k = 0; k < outputs.size(); ++k) {
         float* own = &deviation[k * size() + c * out];
@@ -227,13 +239,14 @@ void run(const op::TransitionBackward& o) {
     }
     std::vector<float> dw(sums.taps * out);
     for (int64_t k = 0; k < kinds; ++k) {
-      const auto weight = static_cast<float>(sums.outputs[k].weight);
       for (int64_t t : sums.outputs[k].taps) {
-        const float* tap = &sums.w[t * sums.size() + c * out];
-        for (int64_t i = 0; i < out; ++i) {
-          dw[t * out + i] += ddeviation[k * out + i] +
-                             weight * (daverage[i] + 2 * dvariance[i] * tap[i]);
-        }
+        for (int64_t i = 0; i < out; ++i) dw[t * out + i] += ddeviation[k * out + i];
+      }
+    }
+    for (int64_t t = 0; t < sums.taps; ++t) {
+      const float* tap = &sums.w[t * sums.size() + c * out];
+      for (int64_t i = 0; i < out; ++i) {
+        dw[t * out + i] += sums.shares[t] * (daverage[i] + 2 * dvariance[i] * tap[i]);
       }
     }
     for (const TapSet& set : sums.inputs) {
@@ -243,8 +256,11 @@ void run(const op::TransitionBackward& o) {
         for (int64_t i = 0; i < out; ++i) dw[t * out + i] -= weight * dvariance[i] * sum[i];
       }
     }
-    for (int64_t i = 0; i < out; ++i) {
-      for (int64_t t = 0; t < sums.taps; ++t) o.dw.data[filterIndex(o.dw, i, c, t / o.w.w, t % o.w.w)] = dw[t * out + i];
+    const int64_t run = outputRun(o.dw);
+    for (int64_t i = 0; i < out; i += run) {
+      for (int64_t t = 0; t < sums.taps; ++t) {
+        std::copy_n(&dw[t * out + i], run, o.dw.data + filterIndex(o.dw, i, c, t / o.w.w, t % o.w.w));
+      }
     }
   });
 }
