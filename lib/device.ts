@@ -2,8 +2,8 @@ import { check, KalmanNormError } from './errors.js';
 import {
   type DType,
   type Format,
+  type MemoryStats,
   type NativeDevice,
-  type NativeMemoryStats,
   type Program as NativeProgram,
   native,
 } from './native.js';
@@ -26,9 +26,6 @@ export interface TensorOptions {
   requiresGrad?: boolean;
 }
 
-/** Memory of a device, in bytes and blocks. */
-export type MemoryStats = NativeMemoryStats;
-
 /** Time spent in a kind of launch since profiling was switched on. */
 export interface ProfileEntry {
   calls: number;
@@ -42,7 +39,7 @@ export interface ProfileEntry {
 export class Device {
   private handle: NativeDevice | null;
 
-  /** Use {@link openDevice}. */
+  /** @internal Use {@link openDevice}. */
   constructor(handle: NativeDevice) {
     this.handle = handle;
   }

@@ -8,7 +8,6 @@ export * from './data/index.js';
 export {
   Device,
   type DeviceOptions,
-  type MemoryStats,
   openDevice,
   type ProfileEntry,
   Program,
@@ -20,7 +19,7 @@ export * from './io/model-file.js';
 export * from './io/safetensors.js';
 export * from './models/cifar-resnet.js';
 export * from './models/residual-block.js';
-export type { DType, Format } from './native.js';
+export type { DType, Format, MemoryStats } from './native.js';
 export * from './nn/activation.js';
 export * from './nn/batch-norm.js';
 export * from './nn/conv2d.js';

@@ -24,23 +24,30 @@ export interface Handle {
 
 export interface Program {
   readonly launches: number;
-  readonly memory: NativeMemoryStats;
+  readonly memory: MemoryStats;
   dispose(): void;
 }
 
-export interface NativeMemoryStats {
+/** Memory of a device. */
+export interface MemoryStats {
+  /** Bytes of live tensors, rounded up to their blocks. */
   inUse: number;
+  /** Bytes held from the system: live and pooled. */
   reserved: number;
+  /** The largest `inUse` since the last reset. */
   peakInUse: number;
+  /** Blocks handed out so far. */
   allocations: number;
+  /** Of these, how many the pool couldn't serve. */
   systemAllocations: number;
+  /** Blocks in use. */
   live: number;
 }
 
 export interface NativeDevice {
   readonly name: string;
   readonly description: string;
-  memoryStats(): NativeMemoryStats;
+  memoryStats(): MemoryStats;
   resetPeakMemory(): void;
   trimMemory(): void;
   /** Resolves when everything enqueued so far has run; rejects when a launch failed. */

@@ -57,12 +57,12 @@ export const cifar100Archive: Archive = {
   folder: 'cifar-100-binary',
 };
 
-/** {@link downloadArchive} for CIFAR-10. */
+/** `downloadArchive` for CIFAR-10. */
 export function downloadCifar10(dir: string, options?: DownloadOptions): Promise<string> {
   return downloadArchive(cifar10Archive, dir, options);
 }
 
-/** {@link downloadArchive} for CIFAR-100. */
+/** `downloadArchive` for CIFAR-100. */
 export function downloadCifar100(dir: string, options?: DownloadOptions): Promise<string> {
   return downloadArchive(cifar100Archive, dir, options);
 }

@@ -123,7 +123,7 @@ export function parseSafetensors(bytes: Uint8Array, name = 'the safetensors data
  * @param path the file to create or replace; its folder must exist
  * @param tensors what to store, by name
  * @param metadata free texts to store with it. Default: none
- * @throws KalmanNormError synchronously, as {@link serializeSafetensors}; the promise fails as {@link writeFileAtomic}
+ * @throws KalmanNormError synchronously, as {@link serializeSafetensors}; the promise fails as `writeFileAtomic`
  */
 export function writeSafetensors(
   path: string,
