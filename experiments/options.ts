@@ -115,7 +115,8 @@ export function parseOptions(experiment: Experiment, args: readonly string[]): C
   const device = text('gpu') === undefined ? (text('device') ?? 'cpu') : `cuda:${whole('gpu', 0, 0)}`;
   return {
     name: experiment.name,
-    label: experiment.label,
+    label:
+      norm.type === 'kalman' && norm.transition === 'analytic' ? `${experiment.label}, analytic` : experiment.label,
     n: whole('n', experiment.n, 1),
     norm,
     logDir: logDir(text('log_dir') ?? experiment.name),
