@@ -4,27 +4,18 @@ import {
   backward,
   type Device,
   Generator,
-  HostRandom,
-  KalmanNorm2d,
   openDevice,
   type Padding,
   predict,
   type Tensor,
 } from '../lib/index.js';
-import { KalmanBlock } from '../lib/models/residual-block.js';
 import type { NdArray } from './support/array.js';
 import { checkOp } from './support/check-op.js';
 import { bits, closeTo, ROUNDOFF, tolerance } from './support/compare.js';
 import { eachDevice, seeded } from './support/devices.js';
 import { TestRandom } from './support/random.js';
 import { type Sides, samePadding } from './support/reference.js';
-import {
-  analyticBlock,
-  type Geometry,
-  predictAnalytic,
-  rectified,
-  transitionTerms,
-} from './support/reference-transition.js';
+import { type Geometry, predictAnalytic, rectified, transitionTerms } from './support/reference-transition.js';
 
 const upload = (device: Device, x: NdArray) => device.tensor(Float32Array.from(x.data), x.shape);
 
@@ -351,71 +342,6 @@ test('predict, analytic: the same bits with one thread and with two', async (t) 
     }
   });
 });
-
-for (const { title, shape, splits, widens, first } of [
-  { title: 'plain', shape: [4, 8, 3, 5], splits: 2, widens: false, first: false },
-  { title: 'widening', shape: [4, 6, 6, 4], splits: 4, widens: true, first: false },
-  { title: 'the first one', shape: [3, 5, 4, 3], splits: 1, widens: false, first: true },
-] as const) {
-  eachDevice(test, `KalmanBlock, analytic: ${title}, [${shape}] in ${splits}`, async (t, device, random) => {
-    const [, channels] = shape;
-    const [outChannels, gain] = [widens ? 2 * channels : channels, 0.3];
-    const filter = (from: number) => ({
-      ...random.normals([outChannels, from, 3, 3], 0, Math.sqrt(2 / (9 * from))),
-      format: 'filter' as const,
-    });
-    const outer = first ? [] : (['gamma1', 'beta1'] as const);
-    await checkOp(t, device, random, () => ({
-      inputs: {
-        x: random.normals(shape),
-        mean: random.normals([splits * channels], 0, 0.5),
-        variance: random.uniforms([splits * channels], 0.5, 1.5),
-        conv1: filter(channels),
-        conv2: filter(outChannels),
-        gamma1: { ...random.normals([channels], 1, 0.2), constant: outer.length === 0 },
-        beta1: { ...random.normals([channels], 0, 0.3), constant: outer.length === 0 },
-        gamma2: random.normals([outChannels], 1, 0.2),
-        beta2: random.normals([outChannels], 0, 0.3),
-      },
-      run: (tensors) => {
-        const norm = (gamma: Tensor, beta: Tensor) =>
-          Object.assign(new KalmanNorm2d(device, gamma.size, { splits, gain, relu: true }), { gamma, beta });
-        const block = new KalmanBlock(device, {
-          inChannels: channels,
-          widens,
-          first,
-          norm1: first ? null : norm(tensors.gamma1, tensors.beta1),
-          norm2: norm(tensors.gamma2, tensors.beta2),
-          random: new HostRandom(0),
-          beliefPadding: 'aligned',
-          transition: 'analytic',
-        });
-        Object.assign(block.conv1, { weight: tensors.conv1 });
-        Object.assign(block.conv2, { weight: tensors.conv2 });
-        const result = block.forward(tensors.x, new Belief(tensors.mean, tensors.variance, splits), () => null);
-        return [result.x, result.prior!.mean, result.prior!.variance];
-      },
-      reference: (arrays, hold) => {
-        const { x, prior } = analyticBlock(
-          {
-            ...arrays,
-            prior: { mean: arrays.mean, variance: arrays.variance },
-            norm1: { gamma: arrays.gamma1, beta: arrays.beta1 },
-            norm2: { gamma: arrays.gamma2, beta: arrays.beta2 },
-            first,
-            splits,
-            gain,
-            widens,
-            aligned: true,
-          },
-          hold,
-        );
-        return [x, prior.mean, prior.variance];
-      },
-      tolerance: tolerance.block,
-    }));
-  });
-}
 
 eachDevice(test, 'predict: analytic without noise, sampled with it, by default', async (t, device, random) => {
   const belief = new Belief(upload(device, random.normals([6])), upload(device, random.uniforms([6], 0.1, 1)), 2);
