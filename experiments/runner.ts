@@ -60,11 +60,10 @@ export async function run(configuration: Configuration): Promise<number> {
   const device = openDevice(deviceName, { threads });
   const interrupt = interruption(console);
   try {
-    const { name, dataDir, download } = { ...configuration, name: configuration.dataset };
     const whole = await openDataset({
-      name,
-      dataDir: dataDir ?? undefined,
-      download,
+      name: configuration.dataset,
+      dataDir: configuration.dataDir ?? undefined,
+      download: configuration.download,
       onProgress: (progress) => console.download(progress),
       signal: interrupt.signal,
     });

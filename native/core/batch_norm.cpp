@@ -12,17 +12,6 @@ Affine affine(Device& device, const Tensor& gamma, const Tensor& beta, int64_t c
           optionalVector(device, beta, channels, {function, "beta"})};
 }
 
-NormGradients emptyGradients(Device& device, const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                             int64_t extraSamples) {
-  NormGradients out;
-  out.dx = emptyLike(device, x, extraSamples);
-  if (gamma) out.dgamma = emptyVector(device, gamma.shape[0]);
-  if (beta) out.dbeta = emptyVector(device, beta.shape[0]);
-  return out;
-}
-
-float* dataOrNull(const Tensor& t) { return t ? t.data() : nullptr; }
-
 }  // namespace
 
 NormResult batchNorm(const Tensor& x, const Tensor& gamma, const Tensor& beta, int64_t splits, double epsilon,

@@ -109,6 +109,18 @@ inline Tensor emptyLike(Device& device, const Tensor& t, int64_t extraSamples = 
 
 inline Tensor emptyVector(Device& device, int64_t count) { return device.empty({count}, DType::F32, Format::Plain); }
 
+inline float* dataOrNull(const Tensor& t) { return t ? t.data() : nullptr; }
+
+/// Gradients of a normalization; those of gamma and beta where it has them.
+inline NormGradients emptyGradients(Device& device, const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                                    int64_t extraSamples) {
+  NormGradients out;
+  out.dx = emptyLike(device, x, extraSamples);
+  if (gamma) out.dgamma = emptyVector(device, gamma.shape[0]);
+  if (beta) out.dbeta = emptyVector(device, beta.shape[0]);
+  return out;
+}
+
 inline Random randomOf(Device& device, const RandomSource& source, Name name) {
   return {integers(device, source.state, 3, name), source.stream};
 }

@@ -15,6 +15,29 @@ float* same(Device& device, const Tensor& t, const Tensor& like, Name name) {
   return t.data();
 }
 
+/// A function of each value.
+template <class Op>
+Tensor map(const Tensor& x, const char* function) {
+  checkFloat(x, {function, "x"});
+  Device& device = x.device();
+  const float* from = same(device, x, x, {function, "x"});
+  Tensor y = emptyLike(device, x);
+  device.launch(Op{from, y.data(), physicalCount(x)});
+  return y;
+}
+
+/// Its gradient, from its results.
+template <class Op>
+Tensor mapBackward(const Tensor& y, const Tensor& dy, const char* function) {
+  checkFloat(y, {function, "y"});
+  Device& device = y.device();
+  const float* output = same(device, y, y, {function, "y"});
+  const float* gradient = same(device, dy, y, {function, "dy"});
+  Tensor dx = emptyLike(device, y);
+  device.launch(Op{output, gradient, dx.data(), physicalCount(y)});
+  return dx;
+}
+
 }  // namespace
 
 Tensor add(const Tensor& a, const Tensor& b) {
@@ -55,42 +78,14 @@ Tensor scaleBy(const Tensor& x, const Tensor& factor) {
   return out;
 }
 
-Tensor relu(const Tensor& x) {
-  checkFloat(x, {"relu", "x"});
-  Device& device = x.device();
-  const float* from = same(device, x, x, {"relu", "x"});
-  Tensor y = emptyLike(device, x);
-  device.launch(op::Relu{from, y.data(), physicalCount(x)});
-  return y;
-}
+Tensor relu(const Tensor& x) { return map<op::Relu>(x, "relu"); }
 
-Tensor reluBackward(const Tensor& y, const Tensor& dy) {
-  checkFloat(y, {"reluBackward", "y"});
-  Device& device = y.device();
-  const float* output = same(device, y, y, {"reluBackward", "y"});
-  const float* gradient = same(device, dy, y, {"reluBackward", "dy"});
-  Tensor dx = emptyLike(device, y);
-  device.launch(op::ReluBackward{output, gradient, dx.data(), physicalCount(y)});
-  return dx;
-}
+Tensor reluBackward(const Tensor& y, const Tensor& dy) { return mapBackward<op::ReluBackward>(y, dy, "reluBackward"); }
 
-Tensor sigmoid(const Tensor& x) {
-  checkFloat(x, {"sigmoid", "x"});
-  Device& device = x.device();
-  const float* from = same(device, x, x, {"sigmoid", "x"});
-  Tensor y = emptyLike(device, x);
-  device.launch(op::Sigmoid{from, y.data(), physicalCount(x)});
-  return y;
-}
+Tensor sigmoid(const Tensor& x) { return map<op::Sigmoid>(x, "sigmoid"); }
 
 Tensor sigmoidBackward(const Tensor& y, const Tensor& dy) {
-  checkFloat(y, {"sigmoidBackward", "y"});
-  Device& device = y.device();
-  const float* output = same(device, y, y, {"sigmoidBackward", "y"});
-  const float* gradient = same(device, dy, y, {"sigmoidBackward", "dy"});
-  Tensor dx = emptyLike(device, y);
-  device.launch(op::SigmoidBackward{output, gradient, dx.data(), physicalCount(y)});
-  return dx;
+  return mapBackward<op::SigmoidBackward>(y, dy, "sigmoidBackward");
 }
 
 }  // namespace kn

@@ -41,13 +41,10 @@ NormGradients groupNormBackward(const Tensor& x, const Tensor& dy, const Tensor&
   const float* mean = vector(device, moments.mean, input.n * groups, {"groupNormBackward", "mean"});
   const float* var = vector(device, moments.var, input.n * groups, {"groupNormBackward", "variance"});
   const float* other = add ? activationLike(device, add, x, {"groupNormBackward", "add"}).data : nullptr;
-  NormGradients out;
-  out.dx = emptyLike(device, x, extraSamples);
-  if (gamma) out.dgamma = emptyVector(device, input.c);
-  if (beta) out.dbeta = emptyVector(device, input.c);
+  NormGradients out = emptyGradients(device, x, gamma, beta, extraSamples);
   device.launch(op::GroupNormBackward{input, gradient, activation(device, out.dx, {"groupNormBackward", "dx"}), other,
-                                      groups, scale, shift, mean, var, gamma ? out.dgamma.data() : nullptr,
-                                      beta ? out.dbeta.data() : nullptr,
+                                      groups, scale, shift, mean, var, dataOrNull(out.dgamma),
+                                      dataOrNull(out.dbeta),
                                       positive(epsilon, {"groupNormBackward", "epsilon"}), relu});
   return out;
 }

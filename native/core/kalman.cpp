@@ -33,8 +33,6 @@ Layer checkLayer(Device& device, const KalmanInput& in, const KalmanOptions& o) 
   return layer;
 }
 
-float* dataOrNull(const Tensor& t) { return t ? t.data() : nullptr; }
-
 MeanVar emptyBelief(Device& device, int64_t count) { return {emptyVector(device, count), emptyVector(device, count)}; }
 
 op::KalmanState stateOf(const KalmanResult& r) {

@@ -1,25 +1,7 @@
-#include <cmath>
-
 #include "kernels.h"
 #include "planes.h"
 
 namespace kn::cpu {
-namespace {
-
-/// The statistics of eight channels at index `at` (split·C + channel), as an affine map.
-Affine8 affineAt(const float* mean, const float* var, const float* gamma, const float* beta, float epsilon, int64_t at,
-                 int64_t channel, int valid) {
-  const Float8 rstd = 1 / sqrt8(loadVector(var, at, valid) + epsilon);
-  return {loadVector(mean, at, valid), loadVector(gamma, channel, valid, 1) * rstd, loadVector(beta, channel, valid)};
-}
-
-std::vector<float> reciprocalStd(const float* var, int64_t count, float epsilon) {
-  std::vector<float> rstd(count);
-  for (int64_t i = 0; i < count; ++i) rstd[i] = 1 / std::sqrt(var[i] + epsilon);
-  return rstd;
-}
-
-}  // namespace
 
 void run(const op::Normalize& o) {
   const Runs runs(o.x, 1);

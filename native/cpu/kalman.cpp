@@ -1,4 +1,4 @@
-#include <cmath>
+#include <algorithm>
 
 #include "kernels.h"
 #include "planes.h"
@@ -45,13 +45,13 @@ bool fuse(const op::KalmanUpdate& o, double count) {
   return used;
 }
 
-/// The map that normalizes eight channels: by the posterior, in the first layer by the biased batch variance.
+/// The variance that a layer divides by: the posterior's, in the first layer the biased one of the batch.
+const float* normalizingVariance(const op::KalmanState& s) { return s.priorMean ? s.postVar : s.obsVar; }
+
+/// The map that normalizes eight channels.
 Affine8 affineAt(const op::KalmanState& s, const float* gamma, const float* beta, float epsilon, int64_t at,
                  int64_t channel, int valid) {
-  const float* var = s.priorMean ? s.postVar : s.obsVar;
-  const Float8 rstd = 1 / sqrt8(loadVector(var, at, valid) + epsilon);
-  return {loadVector(s.postMean, at, valid), loadVector(gamma, channel, valid, 1) * rstd,
-          loadVector(beta, channel, valid)};
+  return kn::cpu::affineAt(s.postMean, normalizingVariance(s), gamma, beta, epsilon, at, channel, valid);
 }
 
 }  // namespace
@@ -89,9 +89,7 @@ void run(const op::KalmanUpdateBackward& o) {
   const Runs runs(x, o.splits);
   const bool hasPrior = s.priorMean != nullptr, used = s.ratio[1] != 0;
   const double count = static_cast<double>(runs.samples * x.pixels());
-  const float* var = hasPrior ? s.postVar : s.obsVar;
-  std::vector<float> rstd(cells);
-  for (int64_t i = 0; i < cells; ++i) rstd[i] = 1 / std::sqrt(var[i] + o.epsilon);
+  const std::vector<float> rstd = reciprocalStd(normalizingVariance(s), cells, o.epsilon);
   std::vector<double> sampleMean(cells), sampleVar(cells), gainSums(o.dgain ? cells : 0);
   std::vector<float> dpriorMean(cells), dpriorVar(cells);
   AffineSums total{std::vector<Sums8>(runs.cells())};

@@ -1,17 +1,29 @@
+#include <cmath>
+
 #include "kernels.h"
 #include "planes.h"
 
 namespace kn::cpu {
 
+std::vector<float> reciprocalStd(const float* var, int64_t count, float epsilon) {
+  std::vector<float> rstd(count);
+  for (int64_t i = 0; i < count; ++i) rstd[i] = 1 / std::sqrt(var[i] + epsilon);
+  return rstd;
+}
+
+void storeCells(const std::vector<Moments8>& parts, const Runs& runs, int64_t channels, float* mean, float* var) {
+  for (int64_t cell = 0; cell < runs.cells(); ++cell) {
+    const int64_t group = cell % runs.groups;
+    storeMoments(mergeRuns(parts, runs, cell), cell / runs.groups * channels + group * kLanes,
+                 validLanes(channels, group), mean, var);
+  }
+}
+
 void computeMoments(const op::Act& x, int64_t splits, float* mean, float* var) {
   const Runs runs(x, splits);
   std::vector<Moments8> parts(runs.tasks());
   parallelFor(runs.tasks(), [&](int64_t i) { parts[i] = momentsOf(x, runs.task(i)); });
-  for (int64_t cell = 0; cell < runs.cells(); ++cell) {
-    const int64_t group = cell % runs.groups;
-    storeMoments(mergeRuns(parts, runs, cell), cell / runs.groups * x.c + group * kLanes, validLanes(x.c, group), mean,
-                 var);
-  }
+  storeCells(parts, runs, x.c, mean, var);
 }
 
 void AffineSums::finish(int64_t splits, int64_t channels, const std::vector<float>& rstd, float* dgamma,
@@ -64,11 +76,7 @@ void run(const op::AddMoments& o) {
     }
     if (withMoments) parts[i] = sums.moments();
   });
-  for (int64_t cell = 0; withMoments && cell < runs.cells(); ++cell) {
-    const int64_t group = cell % runs.groups;
-    storeMoments(mergeRuns(parts, runs, cell), cell / runs.groups * o.out.c + group * kLanes,
-                 validLanes(o.out.c, group), o.mean, o.var);
-  }
+  if (withMoments) storeCells(parts, runs, o.out.c, o.mean, o.var);
 }
 
 void run(const op::RunningUpdate& o) {

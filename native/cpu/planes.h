@@ -236,18 +236,19 @@ inline Float8 loadVector(const float* values, int64_t at, int valid, float missi
   if (!values) return broadcast(missing);
   return valid == kLanes ? loadFull(values + at) : load<false>(values + at, valid);
 }
-inline void storeVector(float* values, int64_t at, int valid, Float8 v) {
-  if (valid == kLanes) {
-    storeFull(values + at, v);
-  } else {
-    store<false>(values + at, v, valid);
-  }
-}
-
 inline int validLanes(int64_t channels, int64_t group) {
   const int64_t left = channels - group * kLanes;
   return static_cast<int>(left < kLanes ? left : kLanes);
 }
+
+/// The statistics of eight channels at index `at` (split·C + channel), as an affine map.
+inline Affine8 affineAt(const float* mean, const float* var, const float* gamma, const float* beta, float epsilon,
+                        int64_t at, int64_t channel, int valid) {
+  const Float8 rstd = 1 / sqrt8(loadVector(var, at, valid) + epsilon);
+  return {loadVector(mean, at, valid), loadVector(gamma, channel, valid, 1) * rstd, loadVector(beta, channel, valid)};
+}
+
+std::vector<float> reciprocalStd(const float* var, int64_t count, float epsilon);
 
 /// Moments of the samples of one task.
 inline Moments8 momentsOf(const op::Act& x, const Runs::Task& task) {
@@ -278,6 +279,9 @@ inline void storeMoments(const Moments8& m, int64_t at, int valid, float* mean, 
     var[at + i] = static_cast<float>(m.m2[i] / m.count);
   }
 }
+
+/// Merges the moments of all tasks into mean and var of every split and channel.
+void storeCells(const std::vector<Moments8>& parts, const Runs& runs, int64_t channels, float* mean, float* var);
 
 /// Moments of every split and channel into mean and var.
 void computeMoments(const op::Act& x, int64_t splits, float* mean, float* var);
