@@ -12,11 +12,10 @@ Tensor upload(Device& device, const Shape& shape, Format format, const Values& v
   require(values.dtype == DType::F32 || format == Format::Plain, ErrorCode::InvalidArgument,
           "upload: format must be plain for ", dtypeName(values.dtype), " values, got ", formatName(format));
   switch (values.dtype) {
-    case DType::F32: return uploadFloat(device, shape, format, static_cast<const float*>(values.data));
     case DType::I32: return uploadInt(device, shape, static_cast<const int32_t*>(values.data));
     case DType::U8: return uploadBytes(device, shape, static_cast<const uint8_t*>(values.data));
+    default: return uploadFloat(device, shape, format, static_cast<const float*>(values.data));
   }
-  return {};
 }
 
 void write(const Tensor& tensor, const Values& values) {

@@ -48,7 +48,7 @@ NormGradients batchNormBackward(const Tensor& x, const Tensor& dy, const Tensor&
   const int64_t count = splits * input.c;
   const float* mean = vector(device, moments.mean, count, {"batchNormBackward", "mean"});
   const float* var = vector(device, moments.var, count, {"batchNormBackward", "variance"});
-  const float* other = add ? activationLike(device, add, x, {"batchNormBackward", "add"}).data : nullptr;
+  const op::Act other = add ? activationLike(device, add, x, {"batchNormBackward", "add"}) : op::Act{};
   NormGradients out = emptyGradients(device, x, gamma, beta, extraSamples);
   device.launch(op::BatchNormBackward{input, gradient, activation(device, out.dx, {"batchNormBackward", "dx"}), other,
                                       splits, a.gamma, a.beta, mean, var, dataOrNull(out.dgamma), dataOrNull(out.dbeta),

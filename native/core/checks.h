@@ -43,7 +43,8 @@ inline op::Act activation(Device& device, const Tensor& t, Name name) {
   const bool matrix = t.shape.rank() == 2;
   require(matrix || t.format == Format::Activation, ErrorCode::InvalidArgument, name,
           " must have the activation format, got ", formatName(t.format));
-  return {t.data(), t.shape[0], t.shape[1], matrix ? 1 : t.shape[2], matrix ? 1 : t.shape[3], Format::Activation};
+  return {t.data<void>(), t.shape[0],         t.shape[1], matrix ? 1 : t.shape[2], matrix ? 1 : t.shape[3],
+          Format::Activation, t.stored};
 }
 
 inline op::Act activation4(Device& device, const Tensor& t, Name name) {

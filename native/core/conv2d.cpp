@@ -9,7 +9,7 @@ op::Act image(Device& device, const Tensor& t, Name name) {
   require(t.shape.rank() == 4, ErrorCode::ShapeMismatch, name, " must have shape [N, C, H, W], got ", t.shape.str());
   if (t.format != Format::Plain) return activation(device, t, name);
   checkDevice(device, t, name);
-  return {t.data(), t.shape[0], t.shape[1], t.shape[2], t.shape[3], Format::Plain};
+  return {t.data<void>(), t.shape[0], t.shape[1], t.shape[2], t.shape[3], Format::Plain, t.stored};
 }
 
 op::Filter filter(Device& device, const Tensor& t, Name name) {

@@ -18,25 +18,31 @@ Tensor Device::empty(const Shape& shape, DType dtype, Format format, int64_t ext
   }
   int64_t count = dtype == DType::F32 ? physicalCount(shape, format) : elements;
   if (extraSamples) count += extraSamples * (count / shape[0]);
-  const size_t bytes = static_cast<size_t>(count) * dtypeSize(dtype);
-  auto& pool = recordingPool_ ? recordingPool_ : allocator_;
-  void* data = pool->allocate(bytes);
-  if (!data) {
-    trimMemory();
-    data = pool->allocate(bytes);
-  }
-  if (!data) {
-    const MemoryStats stats = pool->stats();
-    throw Error(ErrorCode::OutOfMemory, name() + ": no room for " + std::to_string(bytes) + " bytes (shape " +
-                                            shape.str() + "); " + std::to_string(stats.inUse) + " bytes are in use");
-  }
+  const bool activation = dtype == DType::F32 && format == Format::Activation && shape.rank() == 4;
   Tensor tensor;
-  tensor.storage = std::make_shared<Storage>(this, pool, data, bytes);
+  tensor.stored = activation ? activationType() : dtype;
+  tensor.storage = allocate(static_cast<size_t>(count) * dtypeSize(tensor.stored), shape.str());
   tensor.shape = shape;
   tensor.dtype = dtype;
   tensor.format = format;
   tensor.room = extraSamples;
   return tensor;
+}
+
+std::shared_ptr<Storage> Device::allocate(size_t bytes, const std::string& purpose) {
+  auto& pool = recordingPool_ ? recordingPool_ : allocator_;
+  void* data = pool->allocate(bytes);
+  // While a step is recorded the stream can't be waited for.
+  if (!data && !recording()) {
+    trimMemory();
+    data = pool->allocate(bytes);
+  }
+  if (!data) {
+    const MemoryStats stats = pool->stats();
+    throw Error(ErrorCode::OutOfMemory, name() + ": no room for " + std::to_string(bytes) + " bytes (" + purpose +
+                                            "); " + std::to_string(stats.inUse) + " bytes are in use");
+  }
+  return std::make_shared<Storage>(this, pool, data, bytes);
 }
 
 void Device::trimMemory() {
@@ -47,6 +53,7 @@ void Device::trimMemory() {
 void Device::beginRecording() {
   require(!recording(), ErrorCode::InvalidState, "record: a recording is under way on this device");
   checkHealth();
+  startRecording();
   recordingPool_ = std::make_shared<Allocator>(source_, 0);
 }
 

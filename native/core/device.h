@@ -54,8 +54,12 @@ class Device {
   virtual void setProfiling(bool on) = 0;
   virtual std::map<std::string, ProfileEntry> profile() const = 0;
 
-  /// Bytes of the physical layout of a tensor (padding included).
+  /// Values of the physical layout of a tensor (padding included).
   virtual int64_t physicalCount(const Shape& shape, Format format) const = 0;
+  /// How activations [N, C, H, W] are stored. Matrices, filters and statistics are always float32.
+  virtual DType activationType() const { return DType::F32; }
+  /// The format in which a convolution reads images of few channels best.
+  virtual Format imageFormat() const { return Format::Plain; }
 
   virtual void launch(const op::Fill&) = 0;
   virtual void launch(const op::Copy&) = 0;
@@ -105,6 +109,9 @@ class Device {
 
  protected:
   Device(std::shared_ptr<MemorySource> source, size_t memoryLimit);
+  /// Memory of the pool, for `purpose` in the message of an OutOfMemory.
+  std::shared_ptr<Storage> allocate(size_t bytes, const std::string& purpose);
+  virtual void startRecording() {}
   /// A program of the launches kept since `beginRecording`; it owns the pool and the retained memory.
   virtual std::unique_ptr<Program> finishRecording(std::shared_ptr<Allocator> pool,
                                                    std::set<std::shared_ptr<Storage>> retained) = 0;

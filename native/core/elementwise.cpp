@@ -3,16 +3,18 @@
 namespace kn {
 namespace {
 
-int64_t physicalCount(const Tensor& t) { return t.device().physicalCount(t.shape, t.format); }
+op::Values values(const Tensor& t) {
+  return {t.data<void>(), t.device().physicalCount(t.shape, t.format), t.stored};
+}
 
-/// The memory of `t`, which must match `like` in shape and format.
-float* same(Device& device, const Tensor& t, const Tensor& like, Name name) {
+/// The values of `t`, which must match `like` in shape and format.
+op::Values same(Device& device, const Tensor& t, const Tensor& like, Name name) {
   checkFloat(t, name);
   checkDevice(device, t, name);
   checkShape(t, like.shape, name);
   require(t.format == like.format || t.shape.rank() <= 2, ErrorCode::InvalidArgument, name, " must have the ",
           formatName(like.format), " format, got ", formatName(t.format));
-  return t.data();
+  return values(t);
 }
 
 /// A function of each value.
@@ -20,9 +22,9 @@ template <class Op>
 Tensor map(const Tensor& x, const char* function) {
   checkFloat(x, {function, "x"});
   Device& device = x.device();
-  const float* from = same(device, x, x, {function, "x"});
+  const op::Values from = same(device, x, x, {function, "x"});
   Tensor y = emptyLike(device, x);
-  device.launch(Op{from, y.data(), physicalCount(x)});
+  device.launch(Op{from, values(y)});
   return y;
 }
 
@@ -31,10 +33,10 @@ template <class Op>
 Tensor mapBackward(const Tensor& y, const Tensor& dy, const char* function) {
   checkFloat(y, {function, "y"});
   Device& device = y.device();
-  const float* output = same(device, y, y, {function, "y"});
-  const float* gradient = same(device, dy, y, {function, "dy"});
+  const op::Values output = same(device, y, y, {function, "y"});
+  const op::Values gradient = same(device, dy, y, {function, "dy"});
   Tensor dx = emptyLike(device, y);
-  device.launch(Op{output, gradient, dx.data(), physicalCount(y)});
+  device.launch(Op{output, gradient, values(dx)});
   return dx;
 }
 
@@ -43,38 +45,38 @@ Tensor mapBackward(const Tensor& y, const Tensor& dy, const char* function) {
 Tensor add(const Tensor& a, const Tensor& b) {
   checkFloat(a, {"add", "a"});
   Device& device = a.device();
-  const float* left = same(device, a, a, {"add", "a"});
-  const float* right = same(device, b, a, {"add", "b"});
+  const op::Values left = same(device, a, a, {"add", "a"});
+  const op::Values right = same(device, b, a, {"add", "b"});
   Tensor out = emptyLike(device, a);
-  device.launch(op::Add{left, right, out.data(), physicalCount(a)});
+  device.launch(op::Add{left, right, values(out)});
   return out;
 }
 
 void addInto(const Tensor& target, const Tensor& other) {
   checkFloat(target, {"addInto", "target"});
   Device& device = target.device();
-  float* left = same(device, target, target, {"addInto", "target"});
-  const float* right = same(device, other, target, {"addInto", "other"});
-  device.launch(op::Add{left, right, left, physicalCount(target)});
+  const op::Values left = same(device, target, target, {"addInto", "target"});
+  const op::Values right = same(device, other, target, {"addInto", "other"});
+  device.launch(op::Add{left, right, left});
 }
 
 Tensor scale(const Tensor& x, double factor) {
   checkFloat(x, {"scale", "x"});
   checkFinite(factor, {"scale", "factor"});
   Device& device = x.device();
-  const float* from = same(device, x, x, {"scale", "x"});
+  const op::Values from = same(device, x, x, {"scale", "x"});
   Tensor out = emptyLike(device, x);
-  device.launch(op::Scale{from, out.data(), static_cast<float>(factor), nullptr, physicalCount(x)});
+  device.launch(op::Scale{from, values(out), static_cast<float>(factor), nullptr});
   return out;
 }
 
 Tensor scaleBy(const Tensor& x, const Tensor& factor) {
   checkFloat(x, {"scaleBy", "x"});
   Device& device = x.device();
-  const float* from = same(device, x, x, {"scaleBy", "x"});
+  const op::Values from = same(device, x, x, {"scaleBy", "x"});
   const float* by = vector(device, factor, 1, {"scaleBy", "factor"});
   Tensor out = emptyLike(device, x);
-  device.launch(op::Scale{from, out.data(), 1, by, physicalCount(x)});
+  device.launch(op::Scale{from, values(out), 1, by});
   return out;
 }
 

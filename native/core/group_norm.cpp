@@ -40,7 +40,7 @@ NormGradients groupNormBackward(const Tensor& x, const Tensor& dy, const Tensor&
   const float* shift = optionalVector(device, beta, input.c, {"groupNormBackward", "beta"});
   const float* mean = vector(device, moments.mean, input.n * groups, {"groupNormBackward", "mean"});
   const float* var = vector(device, moments.var, input.n * groups, {"groupNormBackward", "variance"});
-  const float* other = add ? activationLike(device, add, x, {"groupNormBackward", "add"}).data : nullptr;
+  const op::Act other = add ? activationLike(device, add, x, {"groupNormBackward", "add"}) : op::Act{};
   NormGradients out = emptyGradients(device, x, gamma, beta, extraSamples);
   device.launch(op::GroupNormBackward{input, gradient, activation(device, out.dx, {"groupNormBackward", "dx"}), other,
                                       groups, scale, shift, mean, var, dataOrNull(out.dgamma),

@@ -62,9 +62,8 @@ KalmanResult kalmanUpdate(const KalmanInput& in, const KalmanOptions& o) {
   if (o.sample && in.noise) {
     Shape noise = in.x.shape;
     noise[0] = o.splits;
-    activation(device, in.noise, {fn, "noise"});
+    update.noise = activation(device, in.noise, {fn, "noise"});
     checkShape(in.noise, noise, {fn, "noise"});
-    update.noise = in.noise.data();
   } else if (o.sample) {
     update.random = randomOf(device, in.random, {fn, "generator"});
   }
@@ -106,7 +105,7 @@ KalmanGradients kalmanUpdateBackward(const KalmanInput& in, const KalmanResult& 
     Shape real = in.x.shape;
     real[0] = layer.real;
     checkShape(add, real, {fn, "add"});
-    back.add = activation(device, add, {fn, "add"}).data;
+    back.add = activation(device, add, {fn, "add"});
   }
   for (const MeanVar* belief : {&result.observation, &result.posterior}) {
     vector(device, belief->mean, layer.count, {fn, "statistics"});

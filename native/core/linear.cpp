@@ -25,7 +25,7 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& b) {
   const float* weight = matrix(device, w, input.c, {"linear", "weight"});
   const float* bias = optionalVector(device, b, w.shape[1], {"linear", "bias"});
   Tensor y = device.empty({input.n, w.shape[1]}, DType::F32, Format::Activation);
-  device.launch(op::Linear{input.data, weight, bias, y.data(), input.n, input.c, w.shape[1]});
+  device.launch(op::Linear{input.values(), weight, bias, y.data(), input.n, input.c, w.shape[1]});
   return y;
 }
 
@@ -40,7 +40,7 @@ LinearGradients linearBackward(const Tensor& x, const Tensor& w, const Tensor& d
   if (needDx) out.dx = emptyLike(device, x);
   out.dw = emptyLike(device, w);
   if (bias) out.db = emptyVector(device, w.shape[1]);
-  device.launch(op::LinearBackward{input.data, weight, gradient.data, needDx ? out.dx.data() : nullptr, out.dw.data(),
+  device.launch(op::LinearBackward{input.values(), weight, gradient.values(), needDx ? out.dx.data() : nullptr, out.dw.data(),
                                    bias ? out.db.data() : nullptr, input.n, input.c, w.shape[1]});
   return out;
 }

@@ -12,7 +12,7 @@ LossResult softmaxCrossEntropy(const Tensor& logits, const Tensor& labels) {
   const int32_t* targets = integers(device, labels, input.n, {fn, "labels"});
   checkShape(labels, {input.n}, {fn, "labels"});
   LossResult out{emptyVector(device, 1), emptyVector(device, 1), emptyLike(device, logits)};
-  device.launch(op::SoftmaxCrossEntropy{input.data, targets, out.loss.data(), out.errors.data(), out.dlogits.data(),
+  device.launch(op::SoftmaxCrossEntropy{input.values(), targets, out.loss.data(), out.errors.data(), out.dlogits.data(),
                                         input.n, input.c});
   return out;
 }

@@ -6,18 +6,14 @@
 namespace kn {
 namespace {
 
-char* bytesOf(const Tensor& t) {
-  return static_cast<char*>(t.storage->data) + t.offset * static_cast<int64_t>(dtypeSize(t.dtype));
-}
-
 bool rowMajor(const Tensor& t) { return t.format == Format::Plain || t.dtype != DType::F32 || t.shape.rank() <= 2; }
 
-op::Transfer transfer(const Tensor& t, float* host, bool upload) {
-  op::Transfer transfer{{}, {}, t.format, host, upload};
+op::Transfer transfer(const Tensor& t, float* plain, bool upload, bool host) {
+  op::Transfer transfer{{}, {}, t.format, plain, upload, host};
   if (t.format == Format::Filter) {
     transfer.filter = {t.data(), t.shape[0], t.shape[1], t.shape[2], t.shape[3]};
   } else {
-    transfer.act = {t.data(), t.shape[0], t.shape[1], t.shape[2], t.shape[3], t.format};
+    transfer.act = {t.data<void>(), t.shape[0], t.shape[1], t.shape[2], t.shape[3], t.format, t.stored};
   }
   return transfer;
 }
@@ -54,9 +50,16 @@ void checkValue(DType dtype, double value) {
 
 uint32_t bitsOf(DType dtype, double value) {
   uint32_t bits = 0;
+  const auto single = static_cast<float>(value);
   if (dtype == DType::F32) {
-    const auto v = static_cast<float>(value);
-    std::memcpy(&bits, &v, 4);
+    std::memcpy(&bits, &single, 4);
+  } else if (dtype == DType::F16) {
+    const auto half = static_cast<_Float16>(single);
+    std::memcpy(&bits, &half, 2);
+  } else if (dtype == DType::BF16) {
+    std::memcpy(&bits, &single, 4);
+    // To the nearest, ties to even; a NaN stays one.
+    bits = std::isnan(single) ? 0x7fc0 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
   } else {
     bits = static_cast<uint32_t>(static_cast<int64_t>(value));
   }
@@ -87,9 +90,9 @@ void write(const Tensor& t, const void* values, size_t bytes) {
   auto staging = std::shared_ptr<void>(operator new(bytes), [](void* p) { operator delete(p); });
   std::memcpy(staging.get(), values, bytes);
   if (rowMajor(t)) {
-    device.launchHostCopy({staging.get(), bytesOf(t), bytes}, true, staging);
+    device.launchHostCopy({staging.get(), t.data<void>(), bytes}, true, staging);
   } else {
-    device.launch(transfer(t, static_cast<float*>(staging.get()), true), staging);
+    device.launch(transfer(t, static_cast<float*>(staging.get()), true, true), staging);
   }
 }
 
@@ -100,10 +103,10 @@ void read(const Tensor& t, void* values, size_t bytes, std::shared_ptr<void> kee
   require(!device.recording(), ErrorCode::InvalidState, "read: a recorded step can't write to host memory");
   device.checkHealth();
   if (rowMajor(t)) {
-    device.launchHostCopy({bytesOf(t), values, bytes}, false,
+    device.launchHostCopy({t.data<void>(), values, bytes}, false,
                           std::move(keep));
   } else {
-    device.launch(transfer(t, static_cast<float*>(values), false), std::move(keep));
+    device.launch(transfer(t, static_cast<float*>(values), false, true), std::move(keep));
   }
 }
 
@@ -119,10 +122,10 @@ void fill(const Tensor& t, double value) {
   checkAlive(t, {"fill", "tensor"});
   checkDevice(t.device(), t, {"fill", "tensor"});
   checkValue(t.dtype, value);
-  const size_t size = dtypeSize(t.dtype);
+  const size_t size = dtypeSize(t.stored);
   const int64_t count = t.dtype == DType::F32 ? t.device().physicalCount(t.shape, t.format) : t.count();
   t.device().launch(
-      op::Fill{bytesOf(t), count, bitsOf(t.dtype, value), size});
+      op::Fill{t.data<void>(), count, bitsOf(t.stored, value), size});
 }
 
 void copy(const Tensor& from, const Tensor& to) {
@@ -135,9 +138,9 @@ void copy(const Tensor& from, const Tensor& to) {
   checkShape(to, from.shape, {"copy", "to"});
   require(from.format == to.format, ErrorCode::InvalidArgument, "copy: to must have the ", formatName(from.format),
           " format, got ", formatName(to.format));
-  const auto size = static_cast<int64_t>(dtypeSize(from.dtype));
-  const int64_t count = size == 4 ? from.device().physicalCount(from.shape, from.format) : from.count();
-  from.device().launch(op::Copy{bytesOf(from), bytesOf(to),
+  const auto size = static_cast<int64_t>(dtypeSize(from.stored));
+  const int64_t count = from.dtype == DType::F32 ? from.device().physicalCount(from.shape, from.format) : from.count();
+  from.device().launch(op::Copy{from.data<void>(), to.data<void>(),
                                 static_cast<size_t>(count * size)});
 }
 
@@ -155,11 +158,11 @@ Tensor reshape(const Tensor& t, const Shape& shape, Format format) {
   Tensor staging;
   if (!rowMajor(t)) {
     staging = plainTarget ? result : device.empty(shape, DType::F32, Format::Plain);
-    device.launch(transfer(t, staging.data(), false), nullptr);
+    device.launch(transfer(t, staging.data(), false, false), nullptr);
     plain = &staging;
   }
   if (!plainTarget) {
-    device.launch(transfer(result, plain->data(), true), nullptr);
+    device.launch(transfer(result, plain->data(), true, false), nullptr);
   } else if (plain == &t) {
     device.launch(op::Copy{t.data(), result.data(), static_cast<size_t>(t.count()) * 4});
   }

@@ -38,7 +38,7 @@ AddResult addMoments(const Tensor& a, const Tensor& b, int64_t splits, bool inPl
   result.out = inPlace ? b : emptyLike(device, a);
   if (splits) result.moments = {emptyVector(device, splits * left.c), emptyVector(device, splits * left.c)};
   op::Act out = right;
-  out.data = result.out.data();
+  out.data = result.out.data<void>();
   device.launch(op::AddMoments{left, right, out, splits, splits ? result.moments.mean.data() : nullptr,
                                splits ? result.moments.var.data() : nullptr});
   return result;

@@ -11,14 +11,34 @@ namespace kn::op {
 
 /// An activation of `n` samples; a matrix has h = w = 1. The physical layout follows from `format` and the device.
 struct Act {
-  float* data = nullptr;
+  void* data = nullptr;
   int64_t n = 0, c = 0, h = 1, w = 1;
   Format format = Format::Activation;
+  DType stored = DType::F32;
 
   int64_t pixels() const { return h * w; }
   int64_t count() const { return n * c * h * w; }
+  template <class T = float>
+  T* values() const {
+    return static_cast<T*>(data);
+  }
   /// Samples [from, from + count).
-  Act samples(int64_t from, int64_t count) const { return {data + from * c * h * w, count, c, h, w, format}; }
+  Act samples(int64_t from, int64_t count) const {
+    const int64_t bytes = from * c * h * w * static_cast<int64_t>(dtypeSize(stored));
+    return {static_cast<char*>(data) + bytes, count, c, h, w, format, stored};
+  }
+};
+
+/// Values of a tensor of any shape, in whatever order it has.
+struct Values {
+  void* data = nullptr;
+  int64_t count = 0;
+  DType stored = DType::F32;
+
+  template <class T = float>
+  T* values() const {
+    return static_cast<T*>(data);
+  }
 };
 
 struct Filter {
@@ -31,7 +51,7 @@ struct Filter {
 struct Fill {
   void* data;
   int64_t count;
-  uint32_t bits;  ///< the value's 32 bits, or 8 where size is 1
+  uint32_t bits;  ///< the value's, as many as `size` (in bytes) says
   size_t size;
 };
 struct Copy {
@@ -39,46 +59,36 @@ struct Copy {
   void* to;
   size_t bytes;
 };
-/// Between row-major host order and the device's own layout; `host` is memory that the task may touch.
+/// Between row-major float32 values and the device's own layout.
 struct Transfer {
   Act act;
   Filter filter;
   Format format;
-  float* host;
-  bool upload;
+  float* plain;
+  bool upload;  ///< from `plain` into the device's layout
+  bool host;    ///< `plain` is memory of the host, not of the device
 };
+/// `out` may be a or b.
 struct Add {
-  const float *a, *b;
-  float* out;  ///< may be a or b
-  int64_t count;
+  Values a, b, out;
 };
 struct Scale {
-  const float* x;
-  float* out;
+  Values x, out;
   float factor;
   const float* by;  ///< a second factor, in device memory; may be null
-  int64_t count;
 };
 struct Relu {
-  const float* x;
-  float* y;
-  int64_t count;
+  Values x, y;
 };
 struct ReluBackward {
-  const float *y, *dy;
-  float* dx;
-  int64_t count;
+  Values y, dy, dx;
 };
 /// 1 / (1 + exp(-x))
 struct Sigmoid {
-  const float* x;
-  float* y;
-  int64_t count;
+  Values x, y;
 };
 struct SigmoidBackward {
-  const float *y, *dy;
-  float* dx;
-  int64_t count;
+  Values y, dy, dx;
 };
 /// counter += by
 struct Advance {
@@ -214,10 +224,9 @@ struct BatchNorm {
   float epsilon;
   bool relu;
 };
-/// `add` (may be null) is added to dx: the gradient that x has from elsewhere.
+/// `add` (without data where there is none) is added to dx: the gradient that x has from elsewhere.
 struct BatchNormBackward {
-  Act x, dy, dx;
-  const float* add;
+  Act x, dy, dx, add;
   int64_t splits;
   const float *gamma, *beta, *mean, *var;
   float *dgamma, *dbeta;
@@ -234,8 +243,7 @@ struct GroupNorm {
   bool relu;
 };
 struct GroupNormBackward {
-  Act x, dy, dx;
-  const float* add;
+  Act x, dy, dx, add;
   int64_t groups;
   const float *gamma, *beta, *mean, *var;
   float *dgamma, *dbeta;
@@ -274,11 +282,11 @@ struct KalmanUpdate {
   float guard, epsilon;
   bool relu;
   Random random;
-  const float* noise;  ///< normal values in y's layout instead of `random`
+  Act noise;  ///< normal values instead of `random`, where it has data
 };
 struct KalmanUpdateBackward {
   Act x, y, dy, dx;
-  const float* add;  ///< gradient of the real samples from elsewhere, added to dx; may be null
+  Act add;  ///< gradient of the real samples from elsewhere, added to dx; may have no data
   int64_t splits;
   bool tail, sample;
   KalmanState state;
@@ -296,7 +304,7 @@ struct SamplePrior {
   const float *mean, *var;
   Act y;
   Random random;
-  const float* noise;
+  Act noise;
 };
 struct SamplePriorBackward {
   const float *mean, *var;
@@ -354,7 +362,7 @@ struct Gather {
   const int32_t* indices;
   const int32_t* cursor;
   int64_t imageCount, indexCount;
-  Act x;  ///< Format::Plain: row-major NCHW
+  Act x;  ///< in the device's imageFormat
   int32_t* y;
   int64_t pad;
   float scale;

@@ -38,7 +38,7 @@ Tensor Tensor::samples(int64_t from, int64_t count) const {
   require(from >= 0 && count >= 1 && from + count <= shape[0], ErrorCode::InvalidArgument, "samples: range [", from,
           ", ", from + count, ") is not within the ", shape[0], " samples");
   Tensor view = *this;
-  view.offset += from * (shape.count() / shape[0]);
+  view.offset += from * (shape.count() / shape[0]) * static_cast<int64_t>(dtypeSize(stored));
   view.shape[0] = count;
   view.room = 0;
   return view;

@@ -11,11 +11,21 @@ namespace kn {
 
 class Device;
 
-enum class DType : uint8_t { F32, I32, U8 };
+/// Tensors are float32, int32 or uint8; float16 and bfloat16 are how a device may store activations (Tensor::stored).
+enum class DType : uint8_t { F32, I32, U8, F16, BF16 };
 
-constexpr size_t dtypeSize(DType type) { return type == DType::U8 ? 1 : 4; }
+constexpr size_t dtypeSize(DType type) {
+  return type == DType::U8 ? 1 : type == DType::F16 || type == DType::BF16 ? 2 : 4;
+}
 constexpr const char* dtypeName(DType type) {
-  return type == DType::F32 ? "float32" : type == DType::I32 ? "int32" : "uint8";
+  switch (type) {
+    case DType::F32: return "float32";
+    case DType::I32: return "int32";
+    case DType::U8: return "uint8";
+    case DType::F16: return "float16";
+    case DType::BF16: return "bfloat16";
+  }
+  return "unknown";
 }
 
 /// What a tensor is for; the device chooses the physical layout by it. Shapes are logical: activations [N, C, H, W]
@@ -72,8 +82,9 @@ struct Tensor {
   std::shared_ptr<Storage> storage;
   Shape shape;
   DType dtype = DType::F32;
+  DType stored = DType::F32;  ///< of the values in memory; differs from dtype where the device keeps activations short
   Format format = Format::Plain;
-  int64_t offset = 0;  ///< in elements
+  int64_t offset = 0;  ///< in bytes
   int64_t room = 0;    ///< how many more samples fit behind, in memory that belongs to this tensor alone
 
   explicit operator bool() const { return storage != nullptr; }
@@ -81,7 +92,7 @@ struct Tensor {
   int64_t count() const { return shape.count(); }
   template <class T = float>
   T* data() const {
-    return static_cast<T*>(storage->data) + offset;
+    return reinterpret_cast<T*>(static_cast<char*>(storage->data) + offset);
   }
   /// Samples [from, from + count) of an activation, sharing memory.
   Tensor samples(int64_t from, int64_t count) const;

@@ -75,7 +75,7 @@ Tensor samplePrior(const MeanVar& prior, int64_t splits, int64_t height, int64_t
   sample.var = vector(device, prior.var, count, {fn, "variance"});
   const Shape shape{splits, count / splits, height, width};
   if (noise) {
-    sample.noise = activation(device, noise, {fn, "noise"}).data;
+    sample.noise = activation(device, noise, {fn, "noise"});
     checkShape(noise, shape, {fn, "noise"});
   } else {
     sample.random = randomOf(device, source, {fn, "generator"});

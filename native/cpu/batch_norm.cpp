@@ -85,7 +85,7 @@ void run(const op::BatchNormBackward& o) {
     for (int64_t n = task.first; n < task.last; ++n) {
       const Plane x = plane(o.x, n, task.group);
       gradientPlane(x, plane(o.dy, n, task.group), plane(o.dx, n, task.group),
-                    o.add ? o.add + (x.data - o.x.data) : nullptr, affine, gradient, o.relu);
+                    o.add.data ? o.add.values() + (x.data - o.x.values()) : nullptr, affine, gradient, o.relu);
     }
   };
 

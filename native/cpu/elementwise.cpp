@@ -10,39 +10,43 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 14;
 
-template <class Element>
-void forEach(int64_t count, const Element& element) {
-  parallelRanges(count, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) element(i);
+/// out = f(values...), value by value.
+template <class Function, class... In>
+void map(const op::Values& out, Function f, const In&... in) {
+  float* const to = out.values();
+  parallelRanges(out.count, kGrain, [&](int64_t begin, int64_t end) {
+    [&](const auto* const... from) {
+      for (int64_t i = begin; i < end; ++i) to[i] = f(from[i]...);
+    }(in.values()...);
   });
 }
 
 }  // namespace
 
 void run(const op::Add& o) {
-  forEach(o.count, [=](int64_t i) { o.out[i] = o.a[i] + o.b[i]; });
+  map(o.out, [](float a, float b) { return a + b; }, o.a, o.b);
 }
 
 void run(const op::Scale& o) {
   const float factor = o.by ? o.factor * *o.by : o.factor;
-  forEach(o.count, [=](int64_t i) { o.out[i] = factor * o.x[i]; });
+  map(o.out, [factor](float x) { return factor * x; }, o.x);
 }
 
 // The comparisons are chosen so that a NaN passes, forward and backward.
 void run(const op::Relu& o) {
-  forEach(o.count, [=](int64_t i) { o.y[i] = o.x[i] < 0 ? 0 : o.x[i]; });
+  map(o.y, [](float x) { return x < 0 ? 0 : x; }, o.x);
 }
 
 void run(const op::ReluBackward& o) {
-  forEach(o.count, [=](int64_t i) { o.dx[i] = o.y[i] <= 0 ? 0 : o.dy[i]; });
+  map(o.dx, [](float y, float dy) { return y <= 0 ? 0 : dy; }, o.y, o.dy);
 }
 
 void run(const op::Sigmoid& o) {
-  forEach(o.count, [=](int64_t i) { o.y[i] = 1 / (1 + std::exp(-o.x[i])); });
+  map(o.y, [](float x) { return 1 / (1 + std::exp(-x)); }, o.x);
 }
 
 void run(const op::SigmoidBackward& o) {
-  forEach(o.count, [=](int64_t i) { o.dx[i] = o.dy[i] * o.y[i] * (1 - o.y[i]); });
+  map(o.dx, [](float y, float dy) { return dy * y * (1 - y); }, o.y, o.dy);
 }
 
 }  // namespace kn::cpu

@@ -54,7 +54,7 @@ void run(const op::Gather& o) {
   const int64_t values = o.x.c * o.x.pixels();
   parallelFor(o.x.n, [&](int64_t i) {
     const int64_t image = imageOf(o, i);
-    float* x = o.x.data + i * values;
+    float* x = o.x.values() + i * values;
     if (image < 0) {
       // No data: the loss shall show it.
       std::fill_n(x, values, std::numeric_limits<float>::quiet_NaN());

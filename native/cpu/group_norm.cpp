@@ -81,7 +81,7 @@ void run(const op::GroupNormBackward& o) {
         gradient.offset[i] = offset[(l * kLanes + i) / perGroup];
       }
       const Plane x = plane(o.x, n, l);
-      gradientPlane(x, plane(o.dy, n, l), plane(o.dx, n, l), o.add ? o.add + (x.data - o.x.data) : nullptr, affine(l),
+      gradientPlane(x, plane(o.dy, n, l), plane(o.dx, n, l), o.add.data ? o.add.values() + (x.data - o.x.values()) : nullptr, affine(l),
                     gradient, o.relu);
     }
   });

@@ -144,7 +144,7 @@ void run(const op::KalmanUpdateBackward& o) {
   const auto apply = [&](const Runs::Task& task, const Affine8& affine) {
     for (int64_t n = task.first; n < task.last; ++n) {
       const Plane p = plane(x, n, task.group);
-      gradientPlane(p, plane(dy, n, task.group), plane(dx, n, task.group), o.add ? o.add + (p.data - x.data) : nullptr,
+      gradientPlane(p, plane(dy, n, task.group), plane(dx, n, task.group), o.add.data ? plane(o.add, n, task.group).data : nullptr,
                     affine, gradients[task.cell], o.relu);
     }
     if (o.tail && task.run == 0) {

@@ -21,7 +21,7 @@ struct Plane {
 };
 
 inline Plane plane(const op::Act& act, int64_t sample, int64_t group) {
-  float* base = act.data + sample * act.c * act.pixels();
+  float* base = act.values() + sample * act.c * act.pixels();
   if (blocked(act.c)) return {base + group * act.pixels() * kLanes, kLanes, act.pixels(), kLanes};
   const int64_t left = act.c - group * kLanes;
   return {base + group * kLanes, act.c, act.pixels(), static_cast<int>(left < kLanes ? left : kLanes)};

@@ -65,9 +65,9 @@ void run(const op::Copy& o) {
 
 void run(const op::Transfer& o) {
   if (o.format == Format::Filter) {
-    transferFilter(o.filter, o.host, o.upload);
+    transferFilter(o.filter, o.plain, o.upload);
   } else {
-    transferActivation(o.act, o.host, o.upload);
+    transferActivation(o.act, o.plain, o.upload);
   }
 }
 

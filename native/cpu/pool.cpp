@@ -101,10 +101,10 @@ void run(const op::PadChannels& o) {
   const int64_t pixels = o.x.pixels();
   if (movesBlocks(o.x, o.y, o.before)) {
     parallelFor(o.x.n, [&](int64_t n) {
-      float* y = o.y.data + n * o.y.c * pixels;
+      float* y = o.y.values() + n * o.y.c * pixels;
       float* behind = y + (o.before + o.x.c) * pixels;
       std::fill_n(y, o.before * pixels, 0.0f);
-      std::copy_n(o.x.data + n * o.x.c * pixels, o.x.c * pixels, y + o.before * pixels);
+      std::copy_n(o.x.values() + n * o.x.c * pixels, o.x.c * pixels, y + o.before * pixels);
       std::fill_n(behind, (o.y.c - o.before - o.x.c) * pixels, 0.0f);
     });
     return;
@@ -126,8 +126,8 @@ void run(const op::PadChannelsBackward& o) {
   const int64_t pixels = o.dx.pixels();
   if (movesBlocks(o.dx, o.dy, o.before)) {
     parallelFor(o.dx.n, [&](int64_t n) {
-      const float* dy = o.dy.data + (n * o.dy.c + o.before) * pixels;
-      std::copy_n(dy, o.dx.c * pixels, o.dx.data + n * o.dx.c * pixels);
+      const float* dy = o.dy.values() + (n * o.dy.c + o.before) * pixels;
+      std::copy_n(dy, o.dx.c * pixels, o.dx.values() + n * o.dx.c * pixels);
     });
     return;
   }

@@ -23,12 +23,12 @@ void samplePlane(const Plane& y, const float* noise, const Gaussian& gaussian, i
 }
 
 /// The virtual samples `y` (one a split) of the rectified Gaussians.
-inline void sampleSplit(const op::Act& y, const float* noise, const Gaussian& gaussian, const float* mean, const float* var,
+inline void sampleSplit(const op::Act& y, const op::Act& noise, const Gaussian& gaussian, const float* mean, const float* var,
                  int64_t split, int64_t group) {
   const Plane p = plane(y, split, group);
   const int64_t at = split * y.c + group * kLanes;
   const Float8 m = loadVector(mean, at, p.valid), std = sqrt8(loadVector(var, at, p.valid));
-  const float* z = noise ? noise + (p.data - y.data) : nullptr;
+  const float* z = noise.data ? plane(noise, split, group).data : nullptr;
   p.full() ? samplePlane<true>(p, z, gaussian, at, m, std) : samplePlane<false>(p, z, gaussian, at, m, std);
 }
 

@@ -73,7 +73,7 @@ void gatherInput(const op::Act& x, const Tiles& tiles, int64_t first, int64_t la
   Tiles::Place at = tiles.place(first);
   for (int64_t t = first; t < last; ++t, tiles.advance(at)) {
     const int64_t y0 = 2 * at.row - tiles.top, x0 = 2 * at.column - tiles.left;
-    const float* tile = x.data + (at.sample * x.pixels() * x.c) + y0 * line + x0 * kLanes;
+    const float* tile = x.values() + (at.sample * x.pixels() * x.c) + y0 * line + x0 * kLanes;
     for (int64_t group = 0; group < x.c / kLanes; ++group, tile += x.pixels() * kLanes) {
       Float8 d[4][4];  // by column
       for (int64_t j = 0; j < 4; ++j) {
@@ -109,7 +109,7 @@ void scatterOutput(const float* m, const Tiles& tiles, int64_t first, int64_t la
         half[0][j] = a + b + c;
         half[1][j] = b - c - d;
       }
-      float* image = y.data + (at.sample * (y.c / kLanes) + group) * y.pixels() * kLanes;
+      float* image = y.values() + (at.sample * (y.c / kLanes) + group) * y.pixels() * kLanes;
       for (int64_t i = 0; i < 2 && y0 + i < y.h; ++i) {
         float* row = image + ((y0 + i) * y.w + x0) * kLanes;
         storeFull(row, half[i][0] + half[i][1] + half[i][2]);
@@ -126,7 +126,7 @@ void gatherGradient(const op::Act& dy, const Tiles& tiles, int64_t first, int64_
   for (int64_t t = first; t < last; ++t, tiles.advance(at)) {
     const int64_t y0 = 2 * at.row, x0 = 2 * at.column;
     for (int64_t group = 0; group < dy.c / kLanes; ++group) {
-      const float* image = dy.data + (at.sample * (dy.c / kLanes) + group) * dy.pixels() * kLanes;
+      const float* image = dy.values() + (at.sample * (dy.c / kLanes) + group) * dy.pixels() * kLanes;
       Float8 g[2][2];
       for (int64_t i = 0; i < 2; ++i) {
         for (int64_t j = 0; j < 2; ++j) {
