@@ -1,20 +1,21 @@
 /**
  * Compares the library with tensors recorded from the reference implementation:
- * `npm run golden -- DIR [--device cpu|cuda:N] [--threads N] [--filter TEXT]`.
+ * `npm run golden -- DIR [--device cpu|cuda:N] [--precision P] [--threads N] [--filter TEXT]`.
  */
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { check, KalmanNormError } from '../lib/errors.js';
-import { openDevice } from '../lib/index.js';
+import { openDevice, type Precision } from '../lib/index.js';
 import { type CaseResult, passed } from './golden/case.js';
 import type { Comparison } from './golden/compare.js';
 import { runGolden } from './golden/run.js';
 
-const usage = `usage: npm run golden -- DIR [--device NAME] [--threads N] [--filter TEXT]
+const usage = `usage: npm run golden -- DIR [--device NAME] [--precision P] [--threads N] [--filter TEXT]
 
 Runs every pair of .json and .safetensors files in DIR through the library, and compares with what they record.
 
   --device NAME  cpu or cuda:N. Default: cpu
+  --precision P  fp32, tf32, fp16 or bf16, of a CUDA device. Default: fp32
   --threads N    threads of the CPU device. Default: one a core
   --filter TEXT  only cases whose name contains TEXT`;
 
@@ -53,6 +54,7 @@ export async function main(args: readonly string[], print: (line: string) => voi
       allowPositionals: true,
       options: {
         device: { type: 'string' },
+        precision: { type: 'string' },
         threads: { type: 'string' },
         filter: { type: 'string' },
         help: { type: 'boolean', short: 'h' },
@@ -70,7 +72,7 @@ export async function main(args: readonly string[], print: (line: string) => voi
     );
     // openDevice checks the range; an empty text must not become 0.
     const threads = values.threads === undefined ? 0 : Number(values.threads.trim() || Number.NaN);
-    using device = openDevice(values.device ?? 'cpu', { threads });
+    using device = openDevice(values.device ?? 'cpu', { threads, precision: values.precision as Precision });
     print(`${device.name}: ${device.description}`);
     const counts = { passed: 0, failed: 0 };
     for await (const result of runGolden(dir, device, { filter: values.filter })) {

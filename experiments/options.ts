@@ -5,6 +5,7 @@ import {
   datasetNames,
   KalmanNormError,
   type NormSpec,
+  type Precision,
   type RunningStats,
   type Transition,
 } from '../lib/index.js';
@@ -29,6 +30,7 @@ export interface Configuration {
   logDir: string;
   load: string | null;
   device: string;
+  precision: Precision;
   dataset: DatasetName;
   dataDir: string | null;
   download: boolean;
@@ -52,6 +54,10 @@ const flags = {
   log_dir: { type: 'string', help: 'folder of the run; a bare name lies in train_log' },
   load: { type: 'string', help: 'model file (.safetensors) to start from' },
   device: { type: 'string', help: 'cpu (default) or cuda:N' },
+  precision: {
+    type: 'string',
+    help: 'fp32 (default), tf32, fp16 or bf16: how a GPU stores and multiplies activations',
+  },
   dataset: { type: 'string', help: `${datasetNames.join(', ')}; default cifar10` },
   'data-dir': { type: 'string', help: 'folder of the data set; default: the cache' },
   download: { type: 'boolean', help: 'download CIFAR where it is not found' },
@@ -122,6 +128,7 @@ export function parseOptions(experiment: Experiment, args: readonly string[]): C
     logDir: logDir(text('log_dir') ?? experiment.name),
     load: text('load') ?? null,
     device,
+    precision: choice('precision', text('precision'), 'fp32', ['fp32', 'tf32', 'fp16', 'bf16']),
     dataset: choice('dataset', text('dataset'), 'cifar10', datasetNames),
     dataDir: text('data-dir') ?? null,
     download: values.download === true,

@@ -55,9 +55,9 @@ export async function main(experiment: Experiment, script: string): Promise<void
  * @returns the exit code: 0, or 130 after Ctrl-C
  */
 export async function run(configuration: Configuration): Promise<number> {
-  const { device: deviceName, threads, limitTrain, limitTest } = configuration;
+  const { device: deviceName, precision, threads, limitTrain, limitTest } = configuration;
   const console = new Console();
-  const device = openDevice(deviceName, { threads });
+  const device = openDevice(deviceName, { threads, precision });
   const interrupt = interruption(console);
   try {
     const whole = await openDataset({

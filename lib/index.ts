@@ -1,13 +1,16 @@
 /**
- * Kalman normalization for Node.js: tensors, autograd, layers, optimisers, data and training on CPUs.
+ * Kalman normalization for Node.js: tensors, autograd, layers, optimisers, data and training on CPUs and NVIDIA GPUs.
  *
  * @packageDocumentation
  */
 export { backward, noGrad } from './autograd.js';
 export * from './data/index.js';
 export {
+  cudaProblem,
   Device,
+  type DeviceInfo,
   type DeviceOptions,
+  devices,
   openDevice,
   type ProfileEntry,
   Program,
@@ -19,7 +22,7 @@ export * from './io/model-file.js';
 export * from './io/safetensors.js';
 export * from './models/cifar-resnet.js';
 export * from './models/residual-block.js';
-export type { DType, Format, MemoryStats } from './native.js';
+export type { DType, Format, MemoryStats, Precision } from './native.js';
 export * from './nn/activation.js';
 export * from './nn/batch-norm.js';
 export * from './nn/conv2d.js';
@@ -41,6 +44,7 @@ export * from './ops/loss.js';
 export { addWithMoments, type Moments, moments } from './ops/moments.js';
 export * from './ops/pool.js';
 export * from './ops/transition.js';
+export * from './optim/loss-scaler.js';
 export * from './optim/schedule.js';
 export * from './optim/sgd.js';
 export { HostRandom } from './random.js';

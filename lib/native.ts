@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { KalmanNormError } from './errors.js';
 
@@ -61,6 +62,26 @@ export interface NativeDevice {
   dispose(): void;
 }
 
+/** How a CUDA device stores activations and multiplies them; see {@link DeviceOptions.precision}. */
+export type Precision = 'fp32' | 'tf32' | 'fp16' | 'bf16';
+
+export interface CudaOptions {
+  index: number;
+  memoryLimit: number;
+  precision: Precision;
+  deterministic: boolean;
+  benchmark: boolean;
+}
+
+export interface CudaDeviceInfo {
+  /** Such as `NVIDIA H200`. */
+  name: string;
+  /** Compute capability, such as `9.0`. */
+  capability: string;
+  /** Bytes. */
+  memory: number;
+}
+
 /** Stride, then padding: [strideH, strideW, top, left, bottom, right]. */
 export type ConvShape = readonly [number, number, number, number, number, number];
 
@@ -117,6 +138,10 @@ export interface Addon {
   /** Empty where this machine can run the addon's CPU kernels, else the reason. */
   cpuUnsupported(): string;
   createCpuDevice(options: { threads: number; memoryLimit: number }): NativeDevice;
+  /** `library`: path of the CUDA device's shared library. Throws `DEVICE_UNAVAILABLE`, saying what is missing. */
+  createCudaDevice(library: string, options: CudaOptions): NativeDevice;
+  /** The GPUs that the driver shows; throws as `createCudaDevice`. */
+  cudaDevices(library: string): CudaDeviceInfo[];
 
   upload(
     device: NativeDevice,
@@ -206,6 +231,23 @@ export interface Addon {
     add: Maybe,
     extraSamples: number,
   ): { dx: Handle; dgamma: Maybe; dbeta: Maybe };
+  /** By cuDNN, over the whole batch; throws `INVALID_ARGUMENT` on other devices than CUDA's. */
+  dnnBatchNorm(
+    x: Handle,
+    gamma: Handle,
+    beta: Handle,
+    epsilon: number,
+    relu: boolean,
+  ): { y: Handle; mean: Handle; rstd: Handle; var: Handle };
+  dnnBatchNormBackward(
+    x: Handle,
+    dy: Handle,
+    gamma: Handle,
+    beta: Handle,
+    mean: Handle,
+    rstd: Handle,
+    relu: boolean,
+  ): { dx: Handle; dgamma: Handle; dbeta: Handle };
   normalize(
     x: Handle,
     gamma: Maybe,
@@ -295,7 +337,11 @@ export interface Addon {
     parameters: readonly { weight: Handle; gradient: Handle; momentum: Handle; weightDecay: number }[],
     learningRate: Handle,
     momentum: number,
+    lossScale: Maybe,
   ): void;
+  /** `lossScale`: [factor, steps since it changed, whether a gradient of this step isn't finite]; writes the last. */
+  checkFinite(gradients: readonly Handle[], lossScale: Handle): void;
+  updateLossScale(lossScale: Handle, growth: number, backoff: number, interval: number): void;
   gather(input: {
     images: Handle;
     labels: Handle;
@@ -312,7 +358,7 @@ export interface Addon {
 
 const searched = ['../build/Release/kalman_norm.node', '../../build/Release/kalman_norm.node'];
 
-function load(): Addon {
+function load(): { addon: Addon; folder: string } {
   // libgomp reads this once, when it is loaded; spinning threads slow everything else on shared cores 3 to 10 times.
   process.env.OMP_WAIT_POLICY ??= 'passive';
   const require = createRequire(import.meta.url);
@@ -324,7 +370,7 @@ function load(): Addon {
       addon.setErrorClass(KalmanNormError);
       const reason = addon.cpuUnsupported();
       if (reason) throw new Error(reason);
-      return addon;
+      return { addon, folder: dirname(path) };
     } catch (error) {
       failures.push(`  ${path}: ${(error as Error).message.split('\n')[0]}`);
     }
@@ -337,5 +383,9 @@ function load(): Addon {
   );
 }
 
+const loaded = load();
+
 /** The native addon; loaded with the module. */
-export const native: Addon = load();
+export const native: Addon = loaded.addon;
+/** Where the addon lies, and with it the libraries of further devices. */
+export const addonFolder: string = loaded.folder;

@@ -1,7 +1,13 @@
 import type { Device } from '../device.js';
-import { batchNorm, normalize, updateRunning } from '../ops/batch-norm.js';
+import { type BatchNormEngine, batchNorm, normalize, updateRunning } from '../ops/batch-norm.js';
 import type { Tensor } from '../tensor.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
+
+/** Options of {@link BatchNorm2d}. */
+export interface BatchNormOptions extends RunningNormOptions {
+  /** Whose kernels train: ours (default), or cuDNN's on a CUDA device, for the whole batch only. */
+  engine?: BatchNormEngine;
+}
 
 /**
  * Batch normalization (Ioffe and Szegedy 2015) of [N, C, H, W] or [N, C]: (x - mean) / sqrt(variance + epsilon)·gamma +
@@ -14,14 +20,17 @@ import { RunningNorm, type RunningNormOptions } from './norm.js';
  * const norm = new BatchNorm2d(device, 16, { splits: 64 }); // batch of 128: micro-batches of 2
  */
 export class BatchNorm2d extends RunningNorm {
-  constructor(device: Device, channels: number, options: RunningNormOptions = {}) {
+  private readonly engine: BatchNormEngine;
+
+  constructor(device: Device, channels: number, options: BatchNormOptions = {}) {
     super(device, channels, options);
+    this.engine = options.engine ?? 'native';
   }
 
   override forward(x: Tensor): Tensor {
     const { epsilon, relu, splits } = this;
     if (!this.training) return normalize(x, this.running, this.affine, { epsilon, relu });
-    const { output, statistics } = batchNorm(x, this.affine, { splits, epsilon, relu });
+    const { output, statistics } = batchNorm(x, this.affine, { splits, epsilon, relu, engine: this.engine });
     const [samples = 1, channels = 1] = x.shape;
     const count = (samples / splits) * (x.size / (samples * channels));
     updateRunning(this.running, statistics, {

@@ -1,4 +1,5 @@
 import { record } from '../autograd.js';
+import { check } from '../errors.js';
 import { native } from '../native.js';
 import { Tensor } from '../tensor.js';
 import type { Moments } from './moments.js';
@@ -17,19 +18,24 @@ export interface NormOptions {
   relu?: boolean;
 }
 
+/** Whose kernels normalize: ours, or on CUDA devices those of cuDNN (for the whole batch only). */
+export type BatchNormEngine = 'native' | 'cudnn';
+
 /**
  * Batch normalization with the statistics of each split: (x - mean) / sqrt(variance + epsilon)·gamma + beta, with the
  * biased variance (Ioffe and Szegedy 2015).
  *
  * @param x [N, C, H, W] or [N, C]
+ * @param options.engine default `native`; `cudnn` needs a CUDA device, one split, gamma and beta
  * @returns the output, and the batch statistics, which carry no gradient
  */
 export function batchNorm(
   x: Tensor,
   affine: Affine,
-  options: NormOptions & { splits?: number } = {},
+  options: NormOptions & { splits?: number; engine?: BatchNormEngine } = {},
 ): { output: Tensor; statistics: Moments } {
-  const { splits = 1, epsilon = 1e-5, relu = false } = options;
+  const { splits = 1, epsilon = 1e-5, relu = false, engine = 'native' } = options;
+  if (engine === 'cudnn') return dnnBatchNorm(x, affine, splits, epsilon, relu);
   const { gamma, beta } = affine;
   const known = x.moments?.splits === splits ? x.moments : null;
   const result = native.batchNorm(
@@ -72,6 +78,39 @@ export function batchNorm(
       },
     };
   });
+  return { output, statistics };
+}
+
+/** Batch normalization by cuDNN; for the whole batch, with scale and shift. */
+function dnnBatchNorm(
+  x: Tensor,
+  { gamma, beta }: Affine,
+  splits: number,
+  epsilon: number,
+  relu: boolean,
+): { output: Tensor; statistics: Moments } {
+  check(splits === 1, 'INVALID_ARGUMENT', `batchNorm: engine 'cudnn' knows no splits, got ${splits}`);
+  check(gamma !== null && beta !== null, 'INVALID_ARGUMENT', "batchNorm: engine 'cudnn' needs gamma and beta");
+  const result = native.dnnBatchNorm(x.handle, gamma.handle, beta.handle, epsilon, relu);
+  const output = new Tensor(x.device, result.y);
+  const statistics = { mean: new Tensor(x.device, result.mean), variance: new Tensor(x.device, result.var) };
+  record([x, gamma, beta], () => {
+    const saved = [x, gamma, beta, statistics.mean].map((tensor) => tensor.handle.share());
+    const [input, scale, shift, mean] = saved;
+    const rstd = result.rstd.share();
+    return {
+      name: 'dnnBatchNorm',
+      inputs: [x, gamma, beta],
+      outputs: [output],
+      saved: [...saved, rstd],
+      backward({ grads: [dy] }) {
+        if (!dy) return [null, null, null];
+        const { dx, dgamma, dbeta } = native.dnnBatchNormBackward(input!, dy, scale!, shift!, mean!, rstd, relu);
+        return [dx, dgamma, dbeta];
+      },
+    };
+  });
+  result.rstd.dispose();
   return { output, statistics };
 }
 

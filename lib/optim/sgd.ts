@@ -3,6 +3,7 @@ import { check } from '../errors.js';
 import { native } from '../native.js';
 import { noScope } from '../scope.js';
 import type { Tensor } from '../tensor.js';
+import type { LossScaler } from './loss-scaler.js';
 
 /** Options of {@link Sgd}. */
 export interface SgdOptions {
@@ -67,14 +68,18 @@ export class Sgd {
   /**
    * Updates all parameters by their gradients.
    *
+   * @param scaler the loss scale that the gradients were multiplied by: they are divided by it, and where one of them
+   *   isn't finite, the step is left out and the scale lowered; default: none
    * @throws KalmanNormError `INVALID_STATE` where a parameter has no gradient
    */
-  step(): void {
+  step(scaler: LossScaler | null = null): void {
     const parameters = this.slots.map(({ name, weight, buffer, weightDecay }) => {
       check(weight.grad !== null, 'INVALID_STATE', `Sgd: parameter ${name} has no gradient; call backward first`);
       return { weight: weight.handle, gradient: weight.grad.handle, momentum: buffer.handle, weightDecay };
     });
-    native.sgd(parameters, this.rate.handle, this.momentum);
+    scaler?.inspect(parameters.map(({ gradient }) => gradient));
+    native.sgd(parameters, this.rate.handle, this.momentum, scaler?.handle ?? null);
+    scaler?.update();
   }
 
   /** The L2 penalty that the step descends: sum over decayed parameters of weightDecay·sum(w²)/2, in float64. */

@@ -6,6 +6,7 @@ import { Generator } from '../generator.js';
 import type { Module } from '../nn/module.js';
 import { advance, append } from '../ops/counter.js';
 import { crossEntropy } from '../ops/loss.js';
+import { LossScaler } from '../optim/loss-scaler.js';
 import type { Sgd } from '../optim/sgd.js';
 import { HostRandom } from '../random.js';
 import { noScope, scope } from '../scope.js';
@@ -82,6 +83,8 @@ export class Trainer {
   private readonly test: DeviceImages;
   /** Loss and errors of each batch of a pass, and the number of the next one. */
   private readonly history: { loss: Tensor; errors: Tensor; cursor: Tensor };
+  /** Gradients of float16 activations would underflow. */
+  private readonly scaler: LossScaler | null;
   private program: Program | null = null;
 
   constructor(private readonly options: TrainerOptions) {
@@ -95,6 +98,7 @@ export class Trainer {
     this.batchSize = batchSize;
     this.stepsPerEpoch = Math.floor(dataset.train.count / batchSize);
     this.generator = new Generator(device, seed);
+    this.scaler = device.precision === 'fp16' ? new LossScaler(device) : null;
     const mean = perPixelMean(dataset);
     this.train = new DeviceImages(device, dataset, dataset.train, mean, scale);
     this.test = new DeviceImages(device, dataset, dataset.test, mean, scale);
@@ -167,6 +171,7 @@ export class Trainer {
   dispose(): void {
     this.program?.dispose();
     this.generator.dispose();
+    this.scaler?.dispose();
     this.train.dispose();
     this.test.dispose();
     for (const tensor of Object.values(this.history)) tensor.dispose();
@@ -188,8 +193,8 @@ export class Trainer {
       const { images, labels } = this.train.batch(this.batchSize, this.history.cursor, augment ? this.generator : null);
       const result = crossEntropy(model.forward(images, this.generator), labels);
       model.zeroGrad();
-      backward(result.loss);
-      optimizer.step();
+      backward(result.loss, this.scaler?.factor);
+      optimizer.step(this.scaler);
       this.note(result);
     });
     this.generator.advance();

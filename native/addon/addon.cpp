@@ -3,19 +3,46 @@
 #include <cmath>
 
 #include "../cpu/cpu_device.h"
+#include "cuda_library.h"
 #include "device_wrap.h"
 #include "functions.h"
 
 namespace kn::addon {
 
-template <>
-CpuOptions convert(const Argument& a) {
-  CpuOptions options;
-  options.threads = static_cast<int>(a.get<int64_t>("threads"));
+namespace {
+
+size_t memoryLimitOf(const Argument& a) {
   const double limit = a.get<double>("memoryLimit");
   require(limit >= 0 && limit <= 9007199254740991 && limit == std::floor(limit), ErrorCode::InvalidArgument,
           a.call.function(), ": ", a.name(), ".memoryLimit must be a number of bytes, got ", limit);
-  options.memoryLimit = static_cast<size_t>(limit);
+  return static_cast<size_t>(limit);
+}
+
+}  // namespace
+
+template <>
+CpuOptions convert(const Argument& a) {
+  return {static_cast<int>(a.get<int64_t>("threads")), memoryLimitOf(a)};
+}
+
+template <>
+Precision convert(const Argument& a) {
+  const std::string name = a.value.IsString() ? std::string(a.value.As<Napi::String>()) : "";
+  if (name == "fp32") return Precision::Float32;
+  if (name == "tf32") return Precision::TF32;
+  if (name == "fp16") return Precision::Float16;
+  if (name == "bf16") return Precision::BFloat16;
+  a.fail("'fp32', 'tf32', 'fp16' or 'bf16'");
+}
+
+template <>
+CudaOptions convert(const Argument& a) {
+  CudaOptions options;
+  options.index = static_cast<int>(a.get<int64_t>("index"));
+  options.memoryLimit = memoryLimitOf(a);
+  options.precision = a.get<Precision>("precision");
+  options.deterministic = a.get<bool>("deterministic");
+  options.benchmark = a.get<bool>("benchmark");
   return options;
 }
 
@@ -48,11 +75,30 @@ Napi::Value openCpuDevice(Environment& environment, const CpuOptions& options) {
   return DeviceWrap::make(environment, createCpuDevice(options));
 }
 
+Napi::Value openCudaDevice(Environment& environment, const std::string& library, const CudaOptions& options) {
+  return DeviceWrap::make(environment, openCudaLibrary(library).open(options));
+}
+
+Napi::Value cudaDevices(Environment& environment, const std::string& library) {
+  const std::vector<CudaDeviceInfo> found = openCudaLibrary(library).devices();
+  auto list = Napi::Array::New(environment.env, found.size());
+  for (uint32_t i = 0; i < found.size(); ++i) {
+    auto info = Napi::Object::New(environment.env);
+    info.Set("name", found[i].name);
+    info.Set("capability", found[i].capability);
+    info.Set("memory", static_cast<double>(found[i].memory));
+    list.Set(i, info);
+  }
+  return list;
+}
+
 const Bindings& generalFunctions() {
   static const Bindings table{
       bind<&setErrorClass>("setErrorClass", "errorClass"),
       bind<&cpuUnsupported>("cpuUnsupported"),
       bind<&openCpuDevice>("createCpuDevice", "options"),
+      bind<&openCudaDevice>("createCudaDevice", "library", "options"),
+      bind<&cudaDevices>("cudaDevices", "library"),
   };
   return table;
 }

@@ -146,6 +146,12 @@ double convert(const Argument& argument) {
 }
 
 template <>
+std::string convert(const Argument& argument) {
+  if (!argument.value.IsString()) argument.fail("a string");
+  return argument.value.As<Napi::String>();
+}
+
+template <>
 int64_t convert(const Argument& argument) {
   using Limits = std::numeric_limits<int32_t>;
   if (!whole(argument.value, Limits::min(), Limits::max())) argument.fail("a 32-bit integer");

@@ -10,6 +10,10 @@ Napi::Value toJs(Call& call, const NormResult& r) {
   return object(call, {{"y", r.y}, {"mean", r.moments.mean}, {"var", r.moments.var}});
 }
 
+Napi::Value toJs(Call& call, const DnnNormResult& r) {
+  return object(call, {{"y", r.y}, {"mean", r.mean}, {"rstd", r.rstd}, {"var", r.var}});
+}
+
 Napi::Value toJs(Call& call, const NormGradients& g) {
   return object(call, {{"dx", g.dx}, {"dgamma", g.dgamma}, {"dbeta", g.dbeta}});
 }
@@ -25,6 +29,8 @@ const Bindings& normalizationFunctions() {
       bind<&batchNorm>("batchNorm", "x", "gamma?", "beta?", "splits", "epsilon", "relu", "mean?", "variance?"),
       bind<&batchNormBackward>("batchNormBackward", "x", "dy", "gamma?", "beta?", "mean", "variance", "splits",
                                "epsilon", "relu", "add?", "extraSamples"),
+      bind<&dnnBatchNorm>("dnnBatchNorm", "x", "gamma", "beta", "epsilon", "relu"),
+      bind<&dnnBatchNormBackward>("dnnBatchNormBackward", "x", "dy", "gamma", "beta", "mean", "rstd", "relu"),
       bind<&normalize>("normalize", "x", "gamma?", "beta?", "mean", "variance", "epsilon", "relu"),
       bind<&normalizeBackward>("normalizeBackward", "x", "dy", "gamma?", "beta?", "mean", "variance", "epsilon",
                                "relu"),

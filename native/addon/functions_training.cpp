@@ -17,6 +17,14 @@ std::vector<SgdTensors> convert(const Argument& a) {
 }
 
 template <>
+std::vector<Tensor> convert(const Argument& a) {
+  if (!a.value.IsArray()) a.fail("an array of tensors");
+  std::vector<Tensor> tensors(a.value.As<Napi::Array>().Length());
+  for (size_t i = 0; i < tensors.size(); ++i) tensors[i] = a.at<Tensor>(static_cast<uint32_t>(i));
+  return tensors;
+}
+
+template <>
 GatherInput convert(const Argument& a) {
   GatherInput input;
   input.images = a.get<Tensor>("images");
@@ -43,7 +51,9 @@ Napi::Value toJs(Call& call, const Batch& batch) {
 const Bindings& trainingFunctions() {
   static const Bindings table{
       bind<&softmaxCrossEntropy>("softmaxCrossEntropy", "logits", "labels"),
-      bind<&sgd>("sgd", "parameters", "learningRate", "momentum"),
+      bind<&sgd>("sgd", "parameters", "learningRate", "momentum", "lossScale?"),
+      bind<&checkFinite>("checkFinite", "gradients", "lossScale"),
+      bind<&updateLossScale>("updateLossScale", "lossScale", "growth", "backoff", "interval"),
       bind<&gather>("gather", "input"),
   };
   return table;

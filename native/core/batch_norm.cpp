@@ -56,6 +56,38 @@ NormGradients batchNormBackward(const Tensor& x, const Tensor& dy, const Tensor&
   return out;
 }
 
+DnnNormResult dnnBatchNorm(const Tensor& x, const Tensor& gamma, const Tensor& beta, double epsilon, bool relu) {
+  constexpr const char* fn = "batchNorm";
+  checkFloat(x, {fn, "x"});
+  Device& device = x.device();
+  const op::Act input = activation4(device, x, {fn, "x"});
+  const float* scale = vector(device, gamma, input.c, {fn, "gamma"});
+  const float* shift = vector(device, beta, input.c, {fn, "beta"});
+  const float checkedEpsilon = positive(epsilon, {fn, "epsilon"});
+  DnnNormResult out{emptyLike(device, x), emptyVector(device, input.c), emptyVector(device, input.c),
+                    emptyVector(device, input.c)};
+  device.launch(op::DnnBatchNorm{input, activation(device, out.y, {fn, "y"}), scale, shift, out.mean.data(),
+                                 out.rstd.data(), out.var.data(), checkedEpsilon, relu});
+  return out;
+}
+
+NormGradients dnnBatchNormBackward(const Tensor& x, const Tensor& dy, const Tensor& gamma, const Tensor& beta,
+                                   const Tensor& mean, const Tensor& rstd, bool relu) {
+  constexpr const char* fn = "batchNormBackward";
+  checkFloat(x, {fn, "x"});
+  Device& device = x.device();
+  const op::Act input = activation4(device, x, {fn, "x"});
+  const op::Act gradient = activationLike(device, dy, x, {fn, "dy"});
+  const float* scale = vector(device, gamma, input.c, {fn, "gamma"});
+  const float* shift = vector(device, beta, input.c, {fn, "beta"});
+  const float* center = vector(device, mean, input.c, {fn, "mean"});
+  const float* factor = vector(device, rstd, input.c, {fn, "rstd"});
+  NormGradients out = emptyGradients(device, x, gamma, beta, 0);
+  device.launch(op::DnnBatchNormBackward{input, gradient, activation(device, out.dx, {fn, "dx"}), scale, shift, center,
+                                         factor, out.dgamma.data(), out.dbeta.data(), relu});
+  return out;
+}
+
 Tensor normalize(const Tensor& x, const Tensor& gamma, const Tensor& beta, const MeanVar& moments, double epsilon,
                  bool relu) {
   checkFloat(x, {"normalize", "x"});

@@ -45,9 +45,21 @@ std::shared_ptr<Storage> Device::allocate(size_t bytes, const std::string& purpo
   return std::make_shared<Storage>(this, pool, data, bytes);
 }
 
+std::shared_ptr<void> Device::hostMemory(size_t bytes) {
+  return {operator new(bytes), [](void* data) { operator delete(data); }};
+}
+
 void Device::trimMemory() {
   synchronize();
   allocator_->trim();
+}
+
+void Device::launch(const op::DnnBatchNorm&) {
+  require(false, ErrorCode::InvalidArgument, "batchNorm: engine 'cudnn' needs a CUDA device, got ", name());
+}
+
+void Device::launch(const op::DnnBatchNormBackward&) {
+  require(false, ErrorCode::InvalidArgument, "batchNorm: engine 'cudnn' needs a CUDA device, got ", name());
 }
 
 void Device::beginRecording() {

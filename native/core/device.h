@@ -54,6 +54,8 @@ class Device {
   virtual void setProfiling(bool on) = 0;
   virtual std::map<std::string, ProfileEntry> profile() const = 0;
 
+  /// Memory of the host from which the device copies well.
+  virtual std::shared_ptr<void> hostMemory(size_t bytes);
   /// Values of the physical layout of a tensor (padding included).
   virtual int64_t physicalCount(const Shape& shape, Format format) const = 0;
   /// How activations [N, C, H, W] are stored. Matrices, filters and statistics are always float32.
@@ -94,6 +96,9 @@ class Device {
   virtual void launch(const op::NormalizeBackward&) = 0;
   virtual void launch(const op::BatchNorm&) = 0;
   virtual void launch(const op::BatchNormBackward&) = 0;
+  /// Throw InvalidArgument on devices without such a library.
+  virtual void launch(const op::DnnBatchNorm&);
+  virtual void launch(const op::DnnBatchNormBackward&);
   virtual void launch(const op::GroupNorm&) = 0;
   virtual void launch(const op::GroupNormBackward&) = 0;
   virtual void launch(const op::RunningUpdate&) = 0;
@@ -104,6 +109,8 @@ class Device {
   virtual void launch(const op::Transition&) = 0;
   virtual void launch(const op::TransitionBackward&) = 0;
   virtual void launch(const op::SoftmaxCrossEntropy&) = 0;
+  virtual void launch(const op::CheckFinite&) = 0;
+  virtual void launch(const op::UpdateLossScale&) = 0;
   virtual void launch(const op::Sgd&) = 0;
   virtual void launch(const op::Gather&) = 0;
 

@@ -98,6 +98,13 @@ NormResult batchNorm(const Tensor& x, const Tensor& gamma, const Tensor& beta, i
 NormGradients batchNormBackward(const Tensor& x, const Tensor& dy, const Tensor& gamma, const Tensor& beta,
                                 const MeanVar& moments, int64_t splits, double epsilon, bool relu, const Tensor& add,
                                 int64_t extraSamples);
+/// By cuDNN, over the whole batch; gamma and beta are needed.
+struct DnnNormResult {
+  Tensor y, mean, rstd, var;
+};
+DnnNormResult dnnBatchNorm(const Tensor& x, const Tensor& gamma, const Tensor& beta, double epsilon, bool relu);
+NormGradients dnnBatchNormBackward(const Tensor& x, const Tensor& dy, const Tensor& gamma, const Tensor& beta,
+                                   const Tensor& mean, const Tensor& rstd, bool relu);
 Tensor normalize(const Tensor& x, const Tensor& gamma, const Tensor& beta, const MeanVar& moments, double epsilon,
                  bool relu);
 NormGradients normalizeBackward(const Tensor& x, const Tensor& dy, const Tensor& gamma, const Tensor& beta,
@@ -164,7 +171,11 @@ struct SgdTensors {
   Tensor weight, gradient, momentum;
   double weightDecay = 0;
 };
-void sgd(const std::vector<SgdTensors>& parameters, const Tensor& learningRate, double momentum);
+/// `lossScale` (may be empty): state of a loss scale, by which gradients are divided; see op::CheckFinite.
+void sgd(const std::vector<SgdTensors>& parameters, const Tensor& learningRate, double momentum,
+         const Tensor& lossScale);
+void checkFinite(const std::vector<Tensor>& gradients, const Tensor& lossScale);
+void updateLossScale(const Tensor& lossScale, double growth, double backoff, int64_t interval);
 
 // gather.cpp
 struct GatherInput {

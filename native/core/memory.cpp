@@ -87,7 +87,7 @@ void write(const Tensor& t, const void* values, size_t bytes) {
   require(!device.recording(), ErrorCode::InvalidState,
           "write: host memory can't be read by a recorded step; write before the recording, copy within it");
   device.checkHealth();
-  auto staging = std::shared_ptr<void>(operator new(bytes), [](void* p) { operator delete(p); });
+  const std::shared_ptr<void> staging = device.hostMemory(bytes);
   std::memcpy(staging.get(), values, bytes);
   if (rowMajor(t)) {
     device.launchHostCopy({staging.get(), t.data<void>(), bytes}, true, staging);

@@ -233,6 +233,20 @@ struct BatchNormBackward {
   float epsilon;
   bool relu;
 };
+/// Batch normalization over the whole batch by the device's own library (cuDNN), to measure ours against.
+struct DnnBatchNorm {
+  Act x, y;
+  const float *gamma, *beta;
+  float *mean, *rstd, *var;  ///< rstd = 1 / sqrt(var + epsilon)
+  float epsilon;
+  bool relu;
+};
+struct DnnBatchNormBackward {
+  Act x, dy, dx;
+  const float *gamma, *beta, *mean, *rstd;
+  float *dgamma, *dbeta;
+  bool relu;
+};
 /// Statistics per sample and group of channels; `mean` and `var` are [N·G].
 struct GroupNorm {
   Act x, y;
@@ -340,17 +354,35 @@ struct SoftmaxCrossEntropy {
   float *loss, *errors, *dlogits;
   int64_t n, classes;
 };
+/// state[0]: the factor on the loss; state[1]: steps since it changed; state[2]: 1 where a gradient of this step isn't
+/// finite, so that the step is left out.
+using LossScale = float*;
+/// Writes state[2].
+struct CheckFinite {
+  struct Gradient {
+    const float* data;
+    int64_t count;
+  };
+  std::vector<Gradient> gradients;
+  LossScale state;
+};
+/// After a step: factor·backoff where it was left out, factor·growth after `interval` good ones; within [1, 2^24].
+struct UpdateLossScale {
+  LossScale state;
+  float growth, backoff, interval;
+};
 struct SgdParameter {
   float *w, *momentum;
   const float* gradient;
   int64_t count;
   float weightDecay;
 };
-/// momentum = factor·momentum + gradient + decay·w; w -= lr·momentum
+/// momentum = factor·momentum + gradient + decay·w; w -= lr·momentum. With a loss scale the gradient is divided by it.
 struct Sgd {
   std::vector<SgdParameter> parameters;
   const float* learningRate;
   float momentum;
+  const float* lossScale;  ///< LossScale; may be null
 };
 /// Batch of images out of a uint8 set [count, C, H, W]: sample i is image indices[cursor·n + i], pasted on a canvas of
 /// zeros with `pad` pixels on each side, cropped at offsets drawn from [0, 2·pad), flipped with probability 1/2, minus

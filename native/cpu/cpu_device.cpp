@@ -201,6 +201,8 @@ class CpuDevice : public Device {
   void launch(const op::Transition& o) override { enqueue("transition", o); }
   void launch(const op::TransitionBackward& o) override { enqueue("transitionBackward", o); }
   void launch(const op::SoftmaxCrossEntropy& o) override { enqueue("softmaxCrossEntropy", o); }
+  void launch(const op::CheckFinite& o) override { enqueue("checkFinite", o); }
+  void launch(const op::UpdateLossScale& o) override { enqueue("updateLossScale", o); }
   void launch(const op::Sgd& o) override { enqueue("sgd", o); }
   void launch(const op::Gather& o) override { enqueue("gather", o); }
 

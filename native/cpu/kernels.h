@@ -51,6 +51,8 @@ void run(const op::Transition&);
 void run(const op::TransitionBackward&);
 
 void run(const op::SoftmaxCrossEntropy&);
+void run(const op::CheckFinite&);
+void run(const op::UpdateLossScale&);
 void run(const op::Sgd&);
 void run(const op::Gather&);
 

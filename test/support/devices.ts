@@ -1,12 +1,23 @@
 import type { ExecutionContext, TestFn } from 'ava';
-import { type Device, openDevice } from '../../lib/index.js';
+import { hasEmulation } from '../../lib/cuda.js';
+import { cudaProblem, type Device, openDevice } from '../../lib/index.js';
 import { SEED, TestRandom } from './random.js';
 
-/** The devices that every op test runs on. */
+/**
+ * The devices that every op test runs on: the CPU, the emulated CUDA device where it is built, the first GPU where there
+ * is one. KN_TEST_DEVICES (names, separated by commas) narrows them down.
+ */
 const kinds = [
-  { label: 'cpu, 1 thread', open: () => openDevice('cpu', { threads: 1 }) },
-  { label: 'cpu, 2 threads', open: () => openDevice('cpu', { threads: 2 }) },
-] as const;
+  { name: 'cpu', label: 'cpu, 1 thread', open: () => openDevice('cpu', { threads: 1 }), present: () => true },
+  { name: 'cpu', label: 'cpu, 2 threads', open: () => openDevice('cpu', { threads: 2 }), present: () => true },
+  { name: 'cuda-emulated', label: 'cuda-emulated', open: () => openDevice('cuda-emulated'), present: hasEmulation },
+  { name: 'cuda:0', label: 'cuda:0', open: () => openDevice('cuda:0'), present: () => cudaProblem() === null },
+].filter(({ name, present }) => wanted(name) && present());
+
+function wanted(name: string): boolean {
+  const names = process.env.KN_TEST_DEVICES?.split(',');
+  return names === undefined || names.includes(name);
+}
 
 const opened = new Map<string, Device>();
 

@@ -1,0 +1,51 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { KalmanNormError } from './errors.js';
+import { addonFolder, type CudaDeviceInfo, type CudaOptions, type NativeDevice, native } from './native.js';
+
+/** The emulated device, for tests: the CUDA device's sources compiled for the CPU. Not in the package. */
+const EMULATED = 'cuda-emulated';
+
+/** The CUDA device's shared library of a device name: built beside the addon, or where the environment says. */
+function libraryOf(name: string): string {
+  return name === EMULATED
+    ? (process.env.KN_EMULATION_LIBRARY ?? join(addonFolder, '..', 'emulation', 'kalman_norm_cuda_emulated.so'))
+    : (process.env.KN_CUDA_LIBRARY ?? join(addonFolder, 'kalman_norm_cuda.so'));
+}
+
+/** `cuda:N` as N, the emulated device as 0, other names as null. */
+function indexOf(name: string): number | null {
+  if (name === EMULATED) return 0;
+  const match = /^cuda:(\d+)$/.exec(name);
+  return match ? Number(match[1]) : null;
+}
+
+/** A CUDA device, or null where the name isn't one's. */
+export function openCuda(name: string, options: Omit<CudaOptions, 'index'>): NativeDevice | null {
+  const index = indexOf(name);
+  if (index === null) return null;
+  try {
+    return native.createCudaDevice(libraryOf(name), { ...options, index });
+  } catch (error) {
+    if (!(error instanceof KalmanNormError) || error.code !== 'DEVICE_UNAVAILABLE') throw error;
+    throw new KalmanNormError(
+      'DEVICE_UNAVAILABLE',
+      `openDevice: ${name} was asked for, but ${error.message}. The CPU is always there: "--device cpu" on the command line, openDevice('cpu') in code.`,
+    );
+  }
+}
+
+/** The GPUs, or the reason why none can be used. */
+export function findGpus(): { gpus: CudaDeviceInfo[]; problem: string | null } {
+  try {
+    return { gpus: native.cudaDevices(libraryOf('cuda:0')), problem: null };
+  } catch (error) {
+    if (!(error instanceof KalmanNormError) || error.code !== 'DEVICE_UNAVAILABLE') throw error;
+    return { gpus: [], problem: error.message };
+  }
+}
+
+/** Whether the emulated device has been built. */
+export function hasEmulation(): boolean {
+  return existsSync(libraryOf(EMULATED));
+}

@@ -1,0 +1,102 @@
+/** Finds what the CUDA scripts need: the toolkit, and NVIDIA's libraries. */
+
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, realpathSync } from 'node:fs';
+import os from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { ROOT, run, SetupError, say } from './setup.mjs';
+
+/** Where `npm run cuda:libraries` puts NVIDIA's Python wheels; the build and the addon look there. */
+export const WHEELS = join(os.homedir(), '.cache', 'kalman-norm', 'cuda');
+const OLDEST_TOOLKIT = [12, 4];
+
+/** `{ nvcc, root, include, version: [major, minor] }` of the CUDA toolkit, or null. */
+export function findToolkit() {
+  const folders = [process.env.CUDA_HOME, process.env.CUDA_PATH].filter(Boolean).map((home) => join(home, 'bin'));
+  const path = (process.env.PATH ?? '').split(delimiter).filter(Boolean);
+  const named = process.env.CUDACXX ? [process.env.CUDACXX] : [];
+  const candidates = [...named, ...[...folders, ...path, '/usr/local/cuda/bin'].map((folder) => join(folder, 'nvcc'))];
+  for (const candidate of candidates) {
+    if (!existsSync(candidate)) continue;
+    const { stdout } = spawnSync(candidate, ['--version'], { encoding: 'utf8' });
+    const match = /release (\d+)\.(\d+)/.exec(stdout ?? '');
+    if (!match) continue;
+    // nvcc may be a link or a script; its own word on where the toolkit lies is the best.
+    const dry = spawnSync(candidate, ['--dryrun', '-c', '-x', 'cu', '/dev/null', '-o', '/dev/null'], {
+      encoding: 'utf8',
+    });
+    const top = /#\$ TOP=(.*)/.exec(dry.stderr ?? '')?.[1]?.trim();
+    const roots = [top, dirname(dirname(realpathSync(candidate)))].filter(Boolean);
+    const root = roots.find((folder) => existsSync(join(folder, 'include', 'cuda_runtime_api.h')));
+    if (!root) continue;
+    const version = [Number(match[1]), Number(match[2])];
+    return { nvcc: candidate, root: realpathSync(root), include: join(realpathSync(root), 'include'), version };
+  }
+  return null;
+}
+
+/** The toolkit, or a SetupError that says how to get one. */
+export function needToolkit() {
+  const toolkit = findToolkit();
+  const [major, minor] = OLDEST_TOOLKIT;
+  if (!toolkit) {
+    throw new SetupError(
+      `No CUDA toolkit: nvcc is neither on PATH nor in CUDA_HOME or /usr/local/cuda. CUDA ${major}.${minor} or newer is needed (https://developer.nvidia.com/cuda-downloads).`,
+    );
+  }
+  if (toolkit.version[0] < major || (toolkit.version[0] === major && toolkit.version[1] < minor)) {
+    throw new SetupError(`${toolkit.nvcc} is CUDA ${toolkit.version.join('.')}; ${major}.${minor} or newer is needed.`);
+  }
+  return toolkit;
+}
+
+/** Folders of NVIDIA's wheels, as `{ include, lib }` lists, under the places where the build looks. */
+export function wheelFolders() {
+  const roots = [...(process.env.KN_CUDA_PATH ?? '').split(':'), WHEELS].filter(Boolean);
+  const parts = roots.flatMap((root) => {
+    const nvidia = join(root, 'nvidia');
+    return existsSync(nvidia) ? readdirSync(nvidia).map((name) => join(nvidia, name)) : [root];
+  });
+  const existing = (folder) => parts.map((part) => join(part, folder)).filter((path) => existsSync(path));
+  return { include: existing('include'), lib: existing('lib') };
+}
+
+/** Installs cuDNN and cuBLAS as Python wheels into the cache of the package, unless they are there. */
+export async function ensureLibraries() {
+  const { version } = needToolkit();
+  const { include } = wheelFolders();
+  const has = (header) => include.some((folder) => existsSync(join(folder, header)));
+  if (has('cudnn.h') && has('cublasLt.h')) return;
+  const wheels = [`nvidia-cudnn-cu${version[0]}`, version[0] >= 13 ? 'nvidia-cublas' : `nvidia-cublas-cu${version[0]}`];
+  say(`Installing ${wheels.join(' and ')} (about 1 GB) into ${WHEELS}.`);
+  const args = ['-m', 'pip', 'install', '--quiet', '--retries', '0', '--no-deps', '--target', WHEELS, ...wheels];
+  const code = await run('python3', args, { quiet: true });
+  if (code !== 0) throw new SetupError(`pip could not install ${wheels.join(' and ')}; its messages are above.`);
+}
+
+/** Configures and builds one of the CMake projects under native/. */
+export async function cmakeBuild(source, build, definitions = {}, { target } = {}) {
+  const flags = Object.entries(definitions).map(([name, value]) => `-D${name}=${value}`);
+  await step('cmake', ['-S', source, '-B', build, '-DCMAKE_BUILD_TYPE=Release', ...flags]);
+  const jobs = process.env.CMAKE_BUILD_PARALLEL_LEVEL ?? String(os.availableParallelism());
+  await step('cmake', ['--build', build, '--parallel', jobs, ...(target ? ['--target', target] : [])]);
+}
+
+/** Runs a command that has to succeed; its output goes to stderr. */
+export async function step(command, args, options = {}) {
+  const code = await run(command, args, { quiet: true, ...options });
+  if (code > 128) throw new SetupError(`Interrupted during: ${command} ${args.join(' ')}`, code);
+  if (code !== 0) throw new SetupError(`${command} ${args.join(' ')} failed (exit status ${code}).`);
+}
+
+/** Builds the emulated device. `sanitize`: address or thread. Gives the library's path. */
+export async function buildEmulation(sanitize = '') {
+  const { include } = needToolkit();
+  const build = join('build', sanitize ? `emulation-${sanitize}` : 'emulation');
+  await cmakeBuild('native/emulation', build, {
+    KN_SANITIZE: sanitize,
+    KN_OUTPUT: join(ROOT, build),
+    CUDA_INCLUDE: include,
+  });
+  return join(ROOT, build, 'kalman_norm_cuda_emulated.so');
+}
