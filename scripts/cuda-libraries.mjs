@@ -1,6 +1,12 @@
-/** `npm run cuda:libraries`: cuDNN and cuBLAS as Python wheels, in the package's cache, where nothing else offers them. */
+/**
+ * `npm run cuda:libraries [-- --disassembler]`: cuDNN and cuBLAS as Python wheels, in the package's cache, where nothing
+ * else offers them; on demand a disassembler, for `npm run cuda:check`.
+ */
 
-import { ensureLibraries } from './cuda-toolkit.mjs';
+import { ensureDisassembler, ensureLibraries } from './cuda-toolkit.mjs';
 import { runScript } from './setup.mjs';
 
-await runScript(ensureLibraries);
+await runScript(async () => {
+  await ensureLibraries();
+  if (process.argv.includes('--disassembler')) await ensureDisassembler();
+});

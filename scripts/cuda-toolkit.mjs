@@ -61,14 +61,32 @@ export function wheelFolders() {
   return { include: existing('include'), lib: existing('lib') };
 }
 
+/** cuobjdump of the toolkit, of PATH or of Triton's wheel; null where there is none. */
+export function disassembler() {
+  const folders = [join(findToolkit()?.root ?? '', 'bin'), ...(process.env.PATH ?? '').split(delimiter)];
+  const places = [...folders, join(WHEELS, 'triton', 'backends', 'nvidia', 'bin')].map((folder) =>
+    join(folder, 'cuobjdump'),
+  );
+  return places.find((path) => existsSync(path)) ?? null;
+}
+
 /** Installs cuDNN and cuBLAS as Python wheels into the cache of the package, unless they are there. */
 export async function ensureLibraries() {
-  const { version } = needToolkit();
-  const { include } = wheelFolders();
-  const has = (header) => include.some((folder) => existsSync(join(folder, header)));
+  const { version, include } = needToolkit();
+  const folders = [...wheelFolders().include, include, '/usr/include', '/usr/include/x86_64-linux-gnu'];
+  const has = (header) => folders.some((folder) => existsSync(join(folder, header)));
   if (has('cudnn.h') && has('cublasLt.h')) return;
   const wheels = [`nvidia-cudnn-cu${version[0]}`, version[0] >= 13 ? 'nvidia-cublas' : `nvidia-cublas-cu${version[0]}`];
-  say(`Installing ${wheels.join(' and ')} (about 1 GB) into ${WHEELS}.`);
+  await installWheels(wheels, 'about 1 GB');
+}
+
+/** Installs a disassembler, which the wheel of Triton has, unless there is one. */
+export async function ensureDisassembler() {
+  if (!disassembler()) await installWheels(['triton'], 'about 1 GB');
+}
+
+async function installWheels(wheels, size) {
+  say(`Installing ${wheels.join(' and ')} (${size}) into ${WHEELS}.`);
   const args = ['-m', 'pip', 'install', '--quiet', '--retries', '0', '--no-deps', '--target', WHEELS, ...wheels];
   const code = await run('python3', args, { quiet: true });
   if (code !== 0) throw new SetupError(`pip could not install ${wheels.join(' and ')}; its messages are above.`);

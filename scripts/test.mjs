@@ -1,8 +1,17 @@
-/** `npm test`: sets up what is missing, then runs ava with the arguments that were given. */
+/**
+ * `npm test`: sets up what is missing, then runs ava with the arguments that were given. Where a CUDA toolkit is found,
+ * the op tests run on the emulated CUDA device too.
+ */
 
-import { run, runScript, setUp } from './setup.mjs';
+import { buildEmulation, findToolkit } from './cuda-toolkit.mjs';
+import { run, runScript, say, setUp } from './setup.mjs';
 
 await runScript(async () => {
   await setUp();
+  if (findToolkit()) {
+    await buildEmulation();
+  } else {
+    say('SKIPPED  cuda-emulated: there is no CUDA toolkit, so the op tests run on the CPU device alone.');
+  }
   return run(process.execPath, ['node_modules/ava/entrypoints/cli.mjs', ...process.argv.slice(2)]);
 });

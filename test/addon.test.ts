@@ -1,30 +1,10 @@
-import { spawn } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import test from 'ava';
 import { KalmanNormError, openDevice, relu } from '../lib/index.js';
+import { program } from './support/program.js';
 
 const library = new URL('../lib/index.ts', import.meta.url).href;
 const workerFile = new URL('./support/worker.ts', import.meta.url);
-
-/** A program of its own; what it wrote and how it ended. `killed` after a while, if it doesn't end. */
-function program(code: string): Promise<{ code: number | null; signal: string | null; output: string }> {
-  const source = `import { openDevice, relu } from '${library}';\n${code}`;
-  const child = spawn(process.execPath, ['--import=tsx', '--input-type=module', '-e', source], {
-    cwd: fileURLToPath(new URL('..', import.meta.url)),
-    timeout: 60_000,
-    killSignal: 'SIGKILL',
-  });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on('data', (chunk) => {
-      output += chunk;
-    });
-  }
-  return new Promise((resolve) => {
-    child.on('close', (exit, signal) => resolve({ code: exit, signal, output }));
-  });
-}
 
 function work(values: number[], pending = false): Promise<{ result: number[]; code: number }> {
   // Workers get no tsx from --import before Node 20.11: they register it themselves.
@@ -85,16 +65,16 @@ test('worker threads: terminated in the middle of work', async (t) => {
 
 test('a process with nothing pending ends by itself', async (t) => {
   const { code, signal, output } = await program(`
-    const device = openDevice('cpu', { threads: 2 });
-    console.log((await relu(device.tensor([-1, 2])).data()).join());
+    const device = kn.openDevice('cpu', { threads: 2 });
+    console.log((await kn.relu(device.tensor([-1, 2])).data()).join());
   `);
   t.deepEqual({ code, signal, output }, { code: 0, signal: null, output: '0,2\n' });
 });
 
 test('a process waits for data that was asked for', async (t) => {
   const { code, output } = await program(`
-    const device = openDevice('cpu', { threads: 2 });
-    relu(device.tensor([-1, 2])).data().then((values) => console.log(values.join()));
+    const device = kn.openDevice('cpu', { threads: 2 });
+    kn.relu(device.tensor([-1, 2])).data().then((values) => console.log(values.join()));
   `);
   t.deepEqual({ code, output }, { code: 0, output: '0,2\n' });
 });
@@ -102,9 +82,9 @@ test('a process waits for data that was asked for', async (t) => {
 for (const exit of ['process.exit(3)', 'process.exitCode = 3', "setTimeout(() => { throw new Error('late'); })"]) {
   test(`a process ends with work pending: ${exit}`, async (t) => {
     const { code, signal, output } = await program(`
-      const device = openDevice('cpu', { threads: 2 });
+      const device = kn.openDevice('cpu', { threads: 2 });
       const big = device.ones([1 << 22]);
-      for (let i = 0; i < 100; i++) relu(big).dispose();
+      for (let i = 0; i < 100; i++) kn.relu(big).dispose();
       big.data();
       device.synchronize();
       ${exit};

@@ -38,6 +38,7 @@ std::shared_ptr<Storage> Device::allocate(size_t bytes, const std::string& purpo
     data = pool->allocate(bytes);
   }
   if (!data) {
+    checkHealth();  // a device that has failed gives no memory either
     const MemoryStats stats = pool->stats();
     throw Error(ErrorCode::OutOfMemory, name() + ": no room for " + std::to_string(bytes) + " bytes (" + purpose +
                                             "); " + std::to_string(stats.inUse) + " bytes are in use");

@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""Executes the recorded launches of the emulation once more, as nvcc compiled them, and compares the memory.
+
+  compare.py --interpreter PATH --ptx FOLDER --record FOLDER [--limit-per-kernel K] [--processes N]
+
+FOLDER of --ptx holds one .ptx for each .cu; that of --record is what KN_EMULATION_RECORD named. Fails where a launch
+differs, where a launched kernel is in no PTX, and where a kernel was never launched.
+"""
+
+import argparse
+import multiprocessing
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+import interpreter as machines
+import tolerance
+from recording import Recording, recordings
+
+
+@dataclass
+class Outcome:
+    symbol: str
+    threads: int
+    seconds: float
+    difference: tolerance.Difference
+
+
+def formats(symbol):
+    found = {"bfloat16": "13__nv_bfloat16", "float16": "6__half"}
+    return [name for name, text in found.items() if text in symbol]
+
+
+def execute(task):
+    """One process's share: (interpreter, PTX texts, path of the recording, indices of launches)."""
+    path, texts, recording, wanted = task
+    interpreter = machines.load(path)
+    recording = Recording(recording)
+    machine = machines.Machine(interpreter, texts, recording.base, recording.size)
+    outcomes = []
+
+    def visit(index, launch, allocations, before, after):
+        start = time.monotonic()
+        try:
+            actual = machine.run(launch, allocations, before)
+            difference = tolerance.compare(before, after, actual, allocations, formats(launch.symbol))
+        except (interpreter.Fault, interpreter.Unsupported, ValueError) as problem:
+            difference = tolerance.Difference(failure=f"{type(problem).__name__}: {problem}")
+        if difference.failure:
+            difference.failure = f"launch {index}, grid {launch.grid}, block {launch.block}: {difference.failure}"
+        outcomes.append(Outcome(launch.symbol, launch.threads, time.monotonic() - start, difference))
+
+    recording.replay(wanted, visit)
+    return outcomes
+
+
+def choose(files, known, limit):
+    """(file, index, threads) of the launches to execute."""
+    seen = Counter()
+    for file in files:
+        for index, launch in enumerate(file.launches):
+            seen[launch.kind] += 1
+            if launch.symbol in known and (not limit or seen[launch.kind] <= limit):
+                yield file, index, launch.threads
+
+
+def share_out(chosen, processes):
+    """For each process and file the indices of its launches; the longest go first to the least busy process."""
+    busy = [0] * processes
+    shares = defaultdict(set)
+    for file, index, threads in sorted(chosen, key=lambda item: -item[2]):
+        process = busy.index(min(busy))
+        busy[process] += threads + 2000  # a launch of few threads takes its time too
+        shares[process, file.path].add(index)
+    return shares
+
+
+def readable(symbols):
+    if not symbols or not shutil.which("c++filt"):
+        return {symbol: symbol for symbol in symbols}
+    lines = subprocess.run(["c++filt"], input="\n".join(symbols), text=True, capture_output=True, check=True).stdout
+    names = [line.removeprefix("void ").replace("kn::cuda::", "").split("(")[0] for line in lines.splitlines()]
+    return dict(zip(symbols, names))
+
+
+def report(outcomes, recorded):
+    by_symbol = defaultdict(list)
+    for outcome in outcomes:
+        by_symbol[outcome.symbol].append(outcome)
+    names = readable(sorted(by_symbol))
+    width = max(map(len, names.values()), default=6)
+    print(f"{'kernel':{width}}  recorded  executed  bit for bit     threads  seconds  largest difference")
+    for symbol, name in names.items():
+        of = by_symbol[symbol]
+        exact = sum(o.difference.words == 0 and not o.difference.failure for o in of)
+        largest = max(o.difference.largest for o in of)
+        print(
+            f"{name:{width}}  {recorded[symbol]:8}  {len(of):8}  {exact:11}  {sum(o.threads for o in of):10}"
+            f"  {sum(o.seconds for o in of):7.1f}  {f'{largest:.1e}' if largest else '0':>18}"
+        )
+    print("(largest difference: in terms of the largest magnitude that the launch wrote into the same allocation)")
+
+
+def problems(outcomes, entries, recorded):
+    missing = sorted(set(recorded) - set(entries))
+    unused = sorted(set(entries) - set(recorded))
+    names = readable(missing + unused)
+    if not recorded:
+        yield "nothing was recorded"
+    for symbol in missing:
+        yield f"{names[symbol] or 'a kernel without a symbol'}: launched {recorded[symbol]} times, but in no PTX"
+    for symbol in unused:
+        yield f"{names[symbol]} ({entries[symbol]}): never launched"
+    failures = [outcome for outcome in outcomes if outcome.difference.failure]
+    names = readable(sorted({outcome.symbol for outcome in failures}))
+    for outcome in failures:
+        yield f"{names[outcome.symbol]}: {outcome.difference.failure}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--interpreter", required=True, help="path of ptxinterp.py")
+    parser.add_argument("--ptx", required=True, help="folder with the .ptx files")
+    parser.add_argument("--record", required=True, help="folder with the recorded launches")
+    parser.add_argument("--limit-per-kernel", type=int, default=0, help="launches of the same shape to execute")
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+
+    start = time.monotonic()
+    texts = machines.read_ptx(options.ptx)
+    entries = machines.entries(machines.load(options.interpreter), texts)
+    files = recordings(options.record)
+    recorded = Counter(launch.symbol for file in files for launch in file.launches)
+    shares = share_out(choose(files, entries, options.limit_per_kernel), options.processes)
+    tasks = [(options.interpreter, list(texts.values()), path, wanted) for (_, path), wanted in sorted(shares.items())]
+    with multiprocessing.Pool(options.processes) as pool:
+        outcomes = [outcome for share in pool.imap_unordered(execute, tasks, chunksize=1) for outcome in share]
+
+    report(outcomes, recorded)
+    found = list(problems(outcomes, entries, recorded))
+    for problem in found:
+        print(f"FAILED  {problem}")
+    exact = sum(o.difference.words == 0 and not o.difference.failure for o in outcomes)
+    print(
+        f"{len(entries)} kernels, {sum(recorded.values())} launches recorded, {len(outcomes)} executed, {exact} equal bit "
+        f"for bit, {len(found)} problems, {time.monotonic() - start:.0f} s"
+    )
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
