@@ -40,13 +40,12 @@ def error(actual, expected, scale):
 
 
 def check_float32(actual, expected, written):
-    """The worst error in terms of what is allowed, and the largest relative to the scale."""
+    """For each word the error in terms of what is allowed, and the largest relative to the scale."""
     a, e, w = (words.view(np.float32).astype(np.float64) for words in (actual, expected, written))
     scale = np.abs(w[np.isfinite(w)]).max(initial=0.0)
     # Small integers look like denormal floats: nothing may differ among them.
     integers = ((actual & 0x7F800000) == 0) & ((expected & 0x7F800000) == 0)
-    worst = np.where(integers, np.inf, error(a, e, scale)).max(initial=0.0)
-    return worst, relative(a, e, scale)
+    return np.where(integers, np.inf, error(a, e, scale)), relative(a, e, scale)
 
 
 def check_16_bits(actual, expected, written, bfloat16):
@@ -54,8 +53,8 @@ def check_16_bits(actual, expected, written, bfloat16):
     steps = np.abs(ordered(a) - ordered(e))
     a, e, w = (to_float32(halves, bfloat16).astype(np.float64) for halves in (a, e, w))
     scale = np.abs(w[np.isfinite(w)]).max(initial=0.0)
-    worst = np.where(steps <= 1, 0.0, error(a, e, scale)).max(initial=0.0)
-    return worst, relative(a, e, scale)
+    errors = np.where(steps <= 1, 0.0, error(a, e, scale))
+    return errors.reshape(-1, 2).max(1), relative(a, e, scale)
 
 
 def ordered(halves):
@@ -85,13 +84,13 @@ def compare(before, after, actual, allocations, formats):
         places = differing[owners == owner]
         checks = [check_float32(actual[places], after[places], written)]
         checks += [check_16_bits(actual[places], after[places], written, f == "bfloat16") for f in formats]
-        worst, largest = min(checks)
+        errors, largest = min(checks, key=lambda check: check[0].max())
         result.largest = max(result.largest, largest)
-        if worst > 1 and not result.failure:
-            place = places[0]
+        if errors.max() > 1 and not result.failure:
+            place = places[errors.argmax()]
             result.failure = (
-                f"{len(places)} of {len(written)} words written at byte {begin} (allocation of {size}) differ, by up to "
-                f"{largest:.1e} of the largest; the first at byte {place * 4 - begin}: emulation {describe(after[place])}, "
+                f"{(errors > 1).sum()} of {len(written)} words written at {begin} (allocation of {size} bytes) differ by "
+                f"more than is allowed; the worst, at byte {place * 4 - begin}: emulation {describe(after[place])}, "
                 f"PTX {describe(actual[place])}"
             )
     return result

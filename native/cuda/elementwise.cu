@@ -1,0 +1,111 @@
+#include "grid.cuh"
+#include "kernels.h"
+
+/// Each value is read once and written once.
+namespace kn::cuda {
+namespace {
+
+template <int V, class Function, class... In>
+__device__ __forceinline__ Pack<V> mapPack(const Function& f, const In&... in) {
+  Pack<V> out;
+#pragma unroll
+  for (int i = 0; i < V; ++i) out[i] = f(in[i]...);
+  return out;
+}
+
+/// out = f(in...), value by value; out may be one of the inputs.
+template <int V, class Function, class T, class... In>
+__device__ __forceinline__ void mapValues(const Function& f, int64_t count, T* out, const In*... in) {
+  const int64_t packs = count / V;
+  for (int64_t i = firstItem(); i < packs; i += itemStep()) {
+    store<V>(out + i * V, mapPack<V>(f, load<V>(in + i * V)...));
+  }
+  const int64_t rest = packs * V + firstItem();
+  if (V > 1 && rest < count) out[rest] = fromFloat<T>(f(toFloat(in[rest])...));
+}
+
+}  // namespace
+
+template <class T, int V>
+__global__ void addValues(const T* a, const T* b, T* out, int64_t count) {
+  mapValues<V>([](float left, float right) { return left + right; }, count, out, a, b);
+}
+
+template <class T, int V>
+__global__ void scaleValues(const T* x, T* out, int64_t count, float constant, const float* by) {
+  const float factor = by ? constant * *by : constant;
+  mapValues<V>([factor](float value) { return factor * value; }, count, out, x);
+}
+
+// The comparisons are chosen so that a NaN passes, forward and backward.
+template <class T, int V>
+__global__ void reluForward(const T* x, T* y, int64_t count) {
+  mapValues<V>([](float value) { return value < 0 ? 0.0f : value; }, count, y, x);
+}
+
+template <class T, int V>
+__global__ void reluBackward(const T* y, const T* dy, T* dx, int64_t count) {
+  mapValues<V>([](float value, float gradient) { return value <= 0 ? 0.0f : gradient; }, count, dx, y, dy);
+}
+
+template <class T, int V>
+__global__ void sigmoidForward(const T* x, T* y, int64_t count) {
+  mapValues<V>([](float value) { return 1 / (1 + expf(-value)); }, count, y, x);
+}
+
+template <class T, int V>
+__global__ void sigmoidBackward(const T* y, const T* dy, T* dx, int64_t count) {
+  mapValues<V>([](float value, float gradient) { return gradient * value * (1 - value); }, count, dx, y, dy);
+}
+
+namespace {
+
+/// Calls `body.template operator()<T, V>()`. Any count goes in packs: what is left over goes value by value.
+template <class Body, class... Data>
+void forValues(DType stored, const Body& body, const Data*... data) {
+  forPacks(stored, 0, body, data...);
+}
+
+}  // namespace
+
+void run(const op::Add& o, Context& context) {
+  forValues(o.out.stored, [&]<class T, int V>() {
+    launchItems(context, ceilDivide(o.out.count, V), addValues<T, V>, o.a.values<T>(), o.b.values<T>(),
+                o.out.values<T>(), o.out.count);
+  }, o.a.data, o.b.data, o.out.data);
+}
+
+void run(const op::Scale& o, Context& context) {
+  forValues(o.out.stored, [&]<class T, int V>() {
+    launchItems(context, ceilDivide(o.out.count, V), scaleValues<T, V>, o.x.values<T>(), o.out.values<T>(),
+                o.out.count, o.factor, o.by);
+  }, o.x.data, o.out.data);
+}
+
+void run(const op::Relu& o, Context& context) {
+  forValues(o.y.stored, [&]<class T, int V>() {
+    launchItems(context, ceilDivide(o.y.count, V), reluForward<T, V>, o.x.values<T>(), o.y.values<T>(), o.y.count);
+  }, o.x.data, o.y.data);
+}
+
+void run(const op::ReluBackward& o, Context& context) {
+  forValues(o.dx.stored, [&]<class T, int V>() {
+    launchItems(context, ceilDivide(o.dx.count, V), reluBackward<T, V>, o.y.values<T>(), o.dy.values<T>(),
+                o.dx.values<T>(), o.dx.count);
+  }, o.y.data, o.dy.data, o.dx.data);
+}
+
+void run(const op::Sigmoid& o, Context& context) {
+  forValues(o.y.stored, [&]<class T, int V>() {
+    launchItems(context, ceilDivide(o.y.count, V), sigmoidForward<T, V>, o.x.values<T>(), o.y.values<T>(), o.y.count);
+  }, o.x.data, o.y.data);
+}
+
+void run(const op::SigmoidBackward& o, Context& context) {
+  forValues(o.dx.stored, [&]<class T, int V>() {
+    launchItems(context, ceilDivide(o.dx.count, V), sigmoidBackward<T, V>, o.y.values<T>(), o.dy.values<T>(),
+                o.dx.values<T>(), o.dx.count);
+  }, o.y.data, o.dy.data, o.dx.data);
+}
+
+}  // namespace kn::cuda

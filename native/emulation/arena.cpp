@@ -1,0 +1,135 @@
+#include "arena.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <iterator>
+#include <new>
+
+#include "sanitizers.h"
+#include "workers.h"
+
+namespace kn::emulation {
+namespace {
+
+constexpr size_t kGuard = 64;
+// NaN as float32, as bfloat16 and as float16, but not what fresh memory holds.
+constexpr unsigned char kGuardBytes[2] = {0xA5, 0xFF};
+
+/// What an allocation takes up, its guard included.
+size_t extent(size_t bytes) { return (bytes + kGuard + Arena::kAlign - 1) / Arena::kAlign * Arena::kAlign; }
+
+}  // namespace
+
+Arena& Arena::instance() {
+  static Arena& arena = *new Arena;  // never destroyed: streams may still run when the process ends
+  return arena;
+}
+
+Arena::Arena()
+    : limit_(static_cast<size_t>(setting("KN_EMULATION_MEMORY", int64_t{8} << 30))),
+      // Addresses are for nothing, and a GPU, which maps pages, knows no fragmentation.
+      reserved_(4 * limit_ + (64 << 20)) {
+  void* memory = mmap(nullptr, reserved_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  base_ = static_cast<char*>(memory);
+  gaps_[kAlign] = reserved_ - kAlign;
+  forbid(base_, kAlign);
+}
+
+size_t Arena::used() {
+  std::lock_guard lock(mutex_);
+  return used_;
+}
+
+bool Arena::owns(const void* pointer) const {
+  const char* p = static_cast<const char*>(pointer);
+  return p >= base_ && p < base_ + reserved_;
+}
+
+bool Arena::contains(const void* pointer, size_t bytes) {
+  if (!owns(pointer)) return false;
+  const size_t offset = static_cast<const char*>(pointer) - base_;
+  std::lock_guard lock(mutex_);
+  auto block = live_.upper_bound(offset);
+  if (block == live_.begin()) return false;
+  --block;
+  return offset - block->first <= block->second && bytes <= block->second - (offset - block->first);
+}
+
+void* Arena::allocate(size_t bytes) {
+  const size_t size = extent(bytes);
+  std::lock_guard lock(mutex_);
+  if (bytes > limit_ || used_ + bytes > limit_) return nullptr;
+  auto gap = gaps_.begin();
+  while (gap != gaps_.end() && gap->second < size) ++gap;
+  if (gap == gaps_.end()) return nullptr;
+  const size_t offset = gap->first;
+  if (gap->second > size) gaps_[offset + size] = gap->second - size;
+  gaps_.erase(gap);
+  live_[offset] = bytes;
+  used_ += bytes;
+  ++generation_;
+  char* memory = base_ + offset;
+  allow(memory, size);
+  std::memset(memory, 0xFF, bytes);
+  for (size_t i = bytes; i < size; ++i) memory[i] = static_cast<char>(kGuardBytes[i % 2]);
+  forbid(memory + bytes, size - bytes);
+  return memory;
+}
+
+bool Arena::free(void* pointer) {
+  if (!owns(pointer)) return false;
+  std::lock_guard lock(mutex_);
+  const size_t offset = static_cast<char*>(pointer) - base_;
+  const auto block = live_.find(offset);
+  if (block == live_.end()) return false;
+  const size_t size = extent(block->second);
+  used_ -= block->second;
+  live_.erase(block);
+  ++generation_;
+  forbid(pointer, size);
+  auto gap = gaps_.emplace(offset, size).first;
+  const auto after = std::next(gap);
+  if (after != gaps_.end() && gap->first + gap->second == after->first) {
+    gap->second += after->second;
+    gaps_.erase(after);
+  }
+  if (gap != gaps_.begin()) {
+    const auto before = std::prev(gap);
+    if (before->first + before->second == gap->first) {
+      before->second += gap->second;
+      gaps_.erase(gap);
+    }
+  }
+  constexpr size_t page = 4096;
+  const size_t from = (offset + page - 1) / page * page, to = (offset + size) / page * page;
+  if (to > from) madvise(base_ + from, to - from, MADV_DONTNEED);
+  return true;
+}
+
+std::vector<Arena::Block> Arena::blocks(uint64_t& generation) {
+  std::lock_guard lock(mutex_);
+  generation = generation_;
+  std::vector<Block> result;
+  for (const auto& [offset, bytes] : live_) result.push_back({offset, bytes});
+  return result;
+}
+
+bool Arena::intact(const Block& block) const {
+  const size_t end = extent(block.bytes);
+  for (size_t i = block.bytes; i < end; ++i)
+    if (static_cast<unsigned char>(base_[block.offset + i]) != kGuardBytes[i % 2]) return false;
+  return true;
+}
+
+Arena::Block Arena::damaged() {
+  if (kAddressSanitizer) return {0, 0};  // which notices at once
+  std::lock_guard lock(mutex_);
+  for (const auto& [offset, bytes] : live_)
+    if (!intact({offset, bytes})) return {offset, bytes};
+  return {0, 0};
+}
+
+}  // namespace kn::emulation

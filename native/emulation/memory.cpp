@@ -1,0 +1,106 @@
+#include <cstdlib>
+#include <cstring>
+#include <set>
+
+#include "arena.h"
+#include "runtime.h"
+
+namespace kn::emulation {
+namespace {
+
+/// Host memory that the runtime has given out.
+struct HostMemory {
+  std::mutex mutex;
+  std::set<void*> blocks;
+
+  static HostMemory& instance() {
+    static HostMemory& memory = *new HostMemory;
+    return memory;
+  }
+};
+
+bool rightKind(cudaMemcpyKind kind, bool toDevice, bool fromDevice) {
+  switch (kind) {
+    case cudaMemcpyHostToHost: return !toDevice && !fromDevice;
+    case cudaMemcpyHostToDevice: return toDevice && !fromDevice;
+    case cudaMemcpyDeviceToHost: return !toDevice && fromDevice;
+    case cudaMemcpyDeviceToDevice: return toDevice && fromDevice;
+    case cudaMemcpyDefault: return true;
+  }
+  return false;
+}
+
+}  // namespace
+}  // namespace kn::emulation
+
+using namespace kn::emulation;
+
+cudaError_t cudaMalloc(void** pointer, size_t bytes) {
+  if (const cudaError_t error = entered()) return error;
+  if (const cudaError_t error = unsafeCall()) return error;
+  *pointer = nullptr;
+  if (bytes == 0) return cudaSuccess;
+  *pointer = Arena::instance().allocate(bytes);
+  return *pointer ? cudaSuccess : failed(cudaErrorMemoryAllocation);
+}
+
+cudaError_t cudaFree(void* pointer) {
+  if (insideHostFunction()) return failed(cudaErrorNotPermitted);
+  if (!pointer) return failed(deviceError());
+  if (const cudaError_t error = unsafeCall()) return error;
+  waitForAll();
+  if (!Arena::instance().free(pointer)) return failed(cudaErrorInvalidValue);
+  return failed(deviceError());
+}
+
+cudaError_t cudaMemGetInfo(size_t* available, size_t* total) {
+  if (const cudaError_t error = entered()) return error;
+  *total = Arena::instance().limit();
+  *available = *total - Arena::instance().used();
+  return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
+  if (const cudaError_t error = entered()) return error;
+  if (const cudaError_t error = unsafeCall()) return error;
+  *pointer = nullptr;
+  if (bytes == 0) return cudaSuccess;
+  *pointer = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+  if (!*pointer) return failed(cudaErrorMemoryAllocation);
+  HostMemory& memory = HostMemory::instance();
+  std::lock_guard lock(memory.mutex);
+  memory.blocks.insert(*pointer);
+  return cudaSuccess;
+}
+
+cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) { return cudaMallocHost(pointer, bytes); }
+
+cudaError_t cudaFreeHost(void* pointer) {
+  if (insideHostFunction()) return failed(cudaErrorNotPermitted);
+  if (!pointer) return failed(deviceError());
+  if (const cudaError_t error = unsafeCall()) return error;
+  waitForAll();
+  HostMemory& memory = HostMemory::instance();
+  std::lock_guard lock(memory.mutex);
+  if (memory.blocks.erase(pointer) == 0) return failed(cudaErrorInvalidValue);
+  std::free(pointer);
+  return failed(deviceError());
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  if (const cudaError_t error = entered()) return error;
+  if (bytes == 0) return cudaSuccess;
+  Arena& arena = Arena::instance();
+  const bool toDevice = arena.owns(to), fromDevice = arena.owns(from);
+  if (!to || !from || !rightKind(kind, toDevice, fromDevice)) return failed(cudaErrorInvalidValue);
+  if ((toDevice && !arena.contains(to, bytes)) || (fromDevice && !arena.contains(from, bytes)))
+    return failed(cudaErrorInvalidValue);
+  return enqueue(stream, cudaGraphNodeTypeMemcpy, [=] { std::memcpy(to, from, bytes); });
+}
+
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
+  if (const cudaError_t error = entered()) return error;
+  if (bytes == 0) return cudaSuccess;
+  if (!Arena::instance().contains(to, bytes)) return failed(cudaErrorInvalidValue);
+  return enqueue(stream, cudaGraphNodeTypeMemset, [=] { std::memset(to, value, bytes); });
+}
