@@ -1,7 +1,7 @@
 /** `npm run bench`: measures kalman-norm on this machine. */
 
-import { writeFile } from 'node:fs/promises';
 import { KalmanNormError, openDevice } from '../lib/index.js';
+import { writeFileAtomic } from '../lib/io/atomic-file.js';
 import { batchNormRoom } from './batch-norm.bench.js';
 import { groupNormRoom } from './group-norm.bench.js';
 import { inferenceRoom } from './inference.bench.js';
@@ -11,7 +11,8 @@ import { stepRoom } from './step.bench.js';
 import { type BenchArguments, benchUsage, matches, parseBenchArguments } from './support/arguments.js';
 import { type Case, Context } from './support/case.js';
 import { describeMachine, inspectMachine, isBusy } from './support/machine.js';
-import { type Row, renderRows } from './support/table.js';
+import type { BenchResults } from './support/results.js';
+import { renderRows } from './support/table.js';
 import { transitionRoom } from './transition.bench.js';
 
 const rooms = [kalmanRoom, transitionRoom, batchNormRoom, groupNormRoom, stepRoom, inferenceRoom, overheadRoom];
@@ -28,21 +29,31 @@ async function main(): Promise<void> {
 }
 
 async function runCases(cases: readonly Case[], options: BenchArguments): Promise<void> {
-  using device = openDevice(options.device, { threads: options.threads });
-  const machine = inspectMachine(device.description);
+  const { threads, precision, benchmark } = options;
+  using device = openDevice(options.device, { threads, precision, benchmark });
+  const machine = inspectMachine(device, options);
   console.log(describeMachine(machine));
   if (options.smoke) console.log('Smoke test: the figures mean nothing.');
   const context = new Context(device, options);
-  const rows: Row[] = [];
+  const results: BenchResults = { machine, options, rows: [], failures: [] };
+  const { rows, failures } = results;
   for (const [index, { name, run }] of cases.entries()) {
     progress(`${index + 1}/${cases.length} ${name}`);
-    rows.push(...(await run(context)));
-    // What a case leaves in the pool is no memory of the next one's.
-    device.trimMemory();
-    if (options.json) await writeFile(options.json, JSON.stringify({ machine, options, rows }, null, 2));
+    try {
+      rows.push(...(await run(context)));
+      // What a case leaves in the pool is no memory of the next one's.
+      device.trimMemory();
+    } catch (error) {
+      // The other figures are worth having. A mistake of the program's own is shown with its place.
+      const reason = error instanceof KalmanNormError ? error.message : String((error as Error).stack ?? error);
+      failures.push({ name, reason });
+    }
+    if (options.json) await writeFileAtomic(options.json, JSON.stringify(results, null, 2));
   }
   progress('');
   console.log(renderRows(rows));
+  for (const { name, reason } of failures) console.error(`FAILED ${name}: ${reason}`);
+  if (failures.length > 0) process.exitCode = 1;
   if (isBusy(machine)) console.log('The machine was busy when this began: measure again on an idle one.');
 }
 

@@ -115,8 +115,17 @@ async function loopDelay(context: Context, name: string, work: () => Promise<unk
 
 /** In a process of its own, as memory that other cases gave back would hide the peak. */
 async function peakMemory(context: Context, name: string, { n, norm, batch, size, eager }: Setting): Promise<Row[]> {
-  const { device, threads } = context.options;
-  const { baseline, peak, tensors } = await measureOurMemory({ device, threads, n, norm, batch, size, eager });
+  const { device, precision, threads } = context.options;
+  const { baseline, peak, tensors } = await measureOurMemory({
+    device,
+    precision,
+    threads,
+    n,
+    norm,
+    batch,
+    size,
+    eager,
+  });
   const row = (what: string, bytes: number): Row => ({
     name: `${name}: ${what}`,
     unit: 'MiB',

@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os';
 import { KalmanNormError, openDevice } from '../lib/index.js';
 import type { Verdict } from './peers/goals.js';
 import { type Arena, depthPart, growthPart, memoryPart, type Report, tfjsPart } from './peers/parts.js';
-import { TorchPeer } from './peers/torch.js';
+import { TorchPeer, torchPlace } from './peers/torch.js';
 import { type PeerArguments, type PeerPart, parsePeerArguments, peerUsage } from './support/arguments.js';
 import { describeMachine, inspectMachine } from './support/machine.js';
 import { digits, renderTable } from './support/table.js';
@@ -22,8 +22,9 @@ async function main(): Promise<void> {
   const options = parsePeerArguments(process.argv.slice(2), process.env);
   if (!options) return console.log(peerUsage);
   const threads = options.threads || availableParallelism();
-  using device = openDevice(options.device, { threads });
-  const machine = inspectMachine(device.description);
+  const { precision, benchmark } = options;
+  using device = openDevice(options.device, { threads, precision, benchmark });
+  const machine = inspectMachine(device, options);
   console.log(describeMachine(machine));
   if (options.smoke) console.log('Smoke test: the figures mean nothing.');
   const { torch, missing } = await startTorch(options, threads);
@@ -53,7 +54,7 @@ async function startTorch(
   const needed = options.parts.some((part) => part === 'n=1' || part === 'n=5' || part === 'memory');
   if (!needed) return { torch: null, missing: '' };
   try {
-    const torch = await TorchPeer.start(options.python, threads);
+    const torch = await TorchPeer.start(options.python, threads, torchPlace(options.device, options.precision));
     console.log(`PyTorch ${torch.version}, ${torch.threads} threads`);
     return { torch, missing: '' };
   } catch (error) {

@@ -6,7 +6,7 @@ import type { MemoryTask, MemoryUse } from './our-memory.js';
 import { processMemory } from './process-memory.js';
 
 const task = JSON.parse(process.argv[2] as string) as MemoryTask;
-const device = openDevice(task.device, { threads: task.threads });
+const device = openDevice(task.device, { threads: task.threads, precision: task.precision });
 const { now: baseline } = await processMemory();
 const step = new TrainingStep(device, task);
 await step.run(3);

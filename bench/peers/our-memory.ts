@@ -1,11 +1,13 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import type { Precision } from '../../lib/index.js';
 import type { TrainingStepOptions } from '../support/training-step.js';
 
 /** What `memory.ts` is to measure. */
 export interface MemoryTask extends TrainingStepOptions {
   device: string;
+  precision: Precision;
   threads: number;
 }
 

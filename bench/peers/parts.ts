@@ -7,7 +7,14 @@ import { type Contender, contest, type Result } from './contest.js';
 import { batch, judgeDepth, judgeGrowth, judgeMemory, names, type Verdict } from './goals.js';
 import { measureOurMemory } from './our-memory.js';
 import { tryTfjs } from './tfjs.js';
-import { type TorchMode, TorchPeer, torchBatchNormModes, torchKalmanModes } from './torch.js';
+import {
+  type TorchMode,
+  TorchPeer,
+  torchBatchNormModes,
+  torchGpuModes,
+  torchKalmanModes,
+  torchPlace,
+} from './torch.js';
 
 /** A line of a part's table. */
 export interface Line extends Partial<Summary> {
@@ -41,6 +48,12 @@ export interface Arena {
 
 const splits = batch / 2;
 
+/** PyTorch's contenders beside a device of ours. */
+function torchModes({ device, precision }: PeerArguments): readonly TorchMode[] {
+  const onCpu = torchPlace(device, precision).device === 'cpu';
+  return onCpu ? [...torchBatchNormModes, ...torchKalmanModes] : torchGpuModes;
+}
+
 /** Our steps and PyTorch's at one depth, in turns. */
 export async function depthPart(arena: Arena, n: number): Promise<Report> {
   const own = methods(batch);
@@ -53,7 +66,7 @@ export async function depthPart(arena: Arena, n: number): Promise<Report> {
       { method: own.kalmanLargeSampled, n },
       { method: own.kalmanLargeAnalytic, n },
     ],
-    [...torchBatchNormModes, ...torchKalmanModes].filter(({ compile }) => !(compile && arena.options.smoke)),
+    torchModes(arena.options).filter(({ compile }) => !(compile && arena.options.smoke)),
   );
   try {
     const results = await take(arena, `n=${n}`, contenders);
@@ -61,7 +74,8 @@ export async function depthPart(arena: Arena, n: number): Promise<Report> {
       part: `n=${n}`,
       lines: [...results.map(lineOf), ...lines],
       ratios: pairsOf(results),
-      verdicts: judgeDepth(n, results),
+      // The goals are for the CPU.
+      verdicts: arena.options.device === 'cpu' ? judgeDepth(n, results) : [],
       results,
     };
   } finally {
@@ -103,7 +117,7 @@ export async function growthPart(arena: Arena): Promise<Report> {
  */
 export async function memoryPart(arena: Arena): Promise<Report> {
   const { options, threads, progress } = arena;
-  const { smoke, device } = options;
+  const { smoke, device, precision } = options;
   const n = smoke ? 1 : 5;
   const size = imageSize(smoke);
   const own = methods(batch);
@@ -115,7 +129,7 @@ export async function memoryPart(arena: Arena): Promise<Report> {
   for (const { name, norm } of measured) {
     for (const eager of [false, true]) {
       progress(`memory: ${name}`);
-      const use = await measureOurMemory({ device, threads, n, norm, batch, size, eager });
+      const use = await measureOurMemory({ device, precision, threads, n, norm, batch, size, eager });
       used(`${name} ${eager ? 'eager' : 'replayed'}`, use.peak - use.baseline);
       if (norm.type === 'batch' && !eager) ours = use.peak - use.baseline;
     }
@@ -124,7 +138,7 @@ export async function memoryPart(arena: Arena): Promise<Report> {
   const modes = [...torchBatchNormModes, ...(smoke ? [] : torchKalmanModes)].filter(({ compile }) => !compile);
   for (const mode of arena.torch ? modes : []) {
     progress(`memory: ${mode.name}`);
-    const peer = await TorchPeer.start(options.python, threads);
+    const peer = await TorchPeer.start(options.python, threads, torchPlace(device, precision));
     try {
       await peer.prepare('step', mode, { n, batch, size, splits });
       await peer.run('step', 3);

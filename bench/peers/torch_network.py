@@ -118,7 +118,7 @@ def predict(belief, conv, shape, splits):
     """The prior behind ReLU and a convolution: one rectified Gaussian image a split goes through it."""
     mean, variance = belief
     _, channels, height, width = shape
-    noise = torch.randn(1, splits * channels, height, width)
+    noise = torch.randn(1, splits * channels, height, width, device=mean.device)
     images = F.relu(noise * torch.sqrt(variance).view(1, -1, 1, 1) + mean.view(1, -1, 1, 1))
     return moments(split_to_channels(conv(images.view(splits, channels, height, width)), splits))
 

@@ -3,7 +3,7 @@
 Reads a JSON object a line from standard input and answers with one a line on standard output:
 
     {"command": "prepare", "id": "a", "norm": "bn", "n": 5, "batch": 128, "size": 32, "splits": 64,
-     "layout": "channels_last", "compile": false}       -> {"parameters": 464154}
+     "layout": "channels_last", "compile": false, "graph": false}  -> {"parameters": 464154}
     {"command": "run", "id": "a", "steps": 3}           -> {"seconds": 1.23, "loss": 2.3}
     {"command": "drop", "id": "a"}                      -> {}
     {"command": "memory"}                               -> {"baseline": 1, "peak": 2}, in bytes
@@ -41,35 +41,82 @@ except ImportError as error:
 LEARNING_RATE = 1e-4  # as ours: the batch isn't learned by heart, so that no gradient becomes denormal
 
 
+class Place:
+    """The device, and what it calculates in: the weights are float32 in all cases, as ours."""
+
+    def __init__(self, device, precision):
+        self.device = torch.device(device)
+        self.type = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+            torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
+            torch.backends.cudnn.allow_tf32 = precision != "fp32"
+            # Its fastest algorithms: the shapes stay.
+            torch.backends.cudnn.benchmark = True
+
+    def casts(self):
+        # A cache of cast weights must not outlive the step that a graph captures.
+        return torch.autocast(self.device.type, dtype=self.type, enabled=self.type is not None, cache_enabled=False)
+
+    def describe(self):
+        if self.device.type != "cuda":
+            return torch.__version__
+        return f"{torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+
+
 class Step:
     """A network on one batch, with its optimiser."""
 
-    def __init__(self, norm, n, batch, size, splits, layout, compile):
+    def __init__(self, place, norm, n, batch, size, splits, layout, compile, graph):
         torch.manual_seed(0)
+        self.place = place
         network = KalmanNetwork(n, splits) if norm == "kn" else BatchNormNetwork(n)
         form = torch.channels_last if layout == "channels_last" else torch.contiguous_format
-        self.network = network.to(memory_format=form)
-        self.images = torch.randn(batch, 3, size, size).contiguous(memory_format=form)
-        self.labels = torch.arange(batch) % 10
+        self.network = network.to(place.device, memory_format=form)
+        self.images = torch.randn(batch, 3, size, size).to(place.device).contiguous(memory_format=form)
+        self.labels = (torch.arange(batch) % 10).to(place.device)
         decayed = [p for p in network.parameters() if p.dim() > 1]
         others = [p for p in network.parameters() if p.dim() <= 1]
         groups = [{"params": decayed, "weight_decay": 2e-4}, {"params": others, "weight_decay": 0.0}]
         # PyTorch's fastest: one kernel for all parameters.
         self.optimizer = torch.optim.SGD(groups, lr=LEARNING_RATE, momentum=0.9, fused=True)
         self.forward = torch.compile(network) if compile else network
+        self.loss = None
+        self.graph = self.capture() if graph else None
 
     @property
     def parameters(self):
         return sum(p.numel() for p in self.network.parameters())
 
+    def step(self):
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.place.casts():
+            self.loss = F.cross_entropy(self.forward(self.images), self.labels)
+        self.loss.backward()
+        self.optimizer.step()
+
+    def capture(self):
+        """The whole step as a CUDA graph; the steps before it let libraries choose algorithms and allocate."""
+        side = torch.cuda.Stream(self.place.device)
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                self.step()
+        torch.cuda.current_stream().wait_stream(side)
+        self.optimizer.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self.step()
+        return graph
+
     def run(self, steps):
-        loss = None
         for _ in range(steps):
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = F.cross_entropy(self.forward(self.images), self.labels)
-            loss.backward()
-            self.optimizer.step()
-        return loss.item()
+            if self.graph:
+                self.graph.replay()
+            else:
+                self.step()
+        # The value of the loss is there when all steps are done.
+        return self.loss.item()
 
 
 def process_memory(field):
@@ -84,18 +131,25 @@ def process_memory(field):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=0)
-    threads = parser.parse_args().threads
-    if threads:
-        torch.set_num_threads(threads)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="fp32")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    try:
+        place = Place(arguments.device, arguments.precision)
+    except Exception as error:  # it was built without CUDA, or finds no GPU
+        answer(missing=str(error))
+        return
     baseline = process_memory("VmRSS")
     steps = {}
-    answer(torch=torch.__version__, threads=torch.get_num_threads())
+    answer(torch=place.describe(), threads=torch.get_num_threads())
     for line in sys.stdin:
         request = json.loads(line)
         command, name = request.pop("command"), request.pop("id", None)
         try:
             if command == "prepare":
-                steps[name] = Step(**request)
+                steps[name] = Step(place, **request)
                 answer(parameters=steps[name].parameters)
             elif command == "run":
                 begin = time.perf_counter()

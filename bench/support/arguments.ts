@@ -2,6 +2,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { KalmanNormError } from '../../lib/errors.js';
+import type { Precision } from '../../lib/index.js';
 
 /** What both benchmark programs are told. */
 interface CommonArguments {
@@ -11,6 +12,10 @@ interface CommonArguments {
   threads: number;
   /** `cpu` or `cuda:N`. */
   device: string;
+  /** How a CUDA device stores activations and multiplies them. */
+  precision: Precision;
+  /** Let a CUDA device time the algorithms of a convolution and keep the fastest. */
+  benchmark: boolean;
   /** Tiny sizes and few iterations: shows only that everything runs. */
   smoke: boolean;
 }
@@ -42,10 +47,14 @@ export interface PeerArguments extends CommonArguments {
   tfjs: string;
 }
 
+const precisions: readonly Precision[] = ['fp32', 'tf32', 'fp16', 'bf16'];
+
 const common = {
   json: { type: 'string', help: 'write the results to this file' },
   threads: { type: 'string', help: 'of the CPU; default: one a core' },
   device: { type: 'string', help: 'cpu (default) or cuda:N' },
+  precision: { type: 'string', help: 'of a CUDA device: fp32 (default), tf32, fp16 or bf16' },
+  benchmark: { type: 'boolean', help: "a CUDA device times a convolution's algorithms and keeps the fastest" },
   time: { type: 'string', help: 'milliseconds of measurement: of a case (1000), or of a turn against a peer (1500)' },
   smoke: { type: 'boolean', help: 'tiny sizes, few iterations: shows that everything runs' },
   help: { type: 'boolean', short: 'h', help: 'this text' },
@@ -116,15 +125,21 @@ export function parsePeerArguments(
     return part;
   });
   const cache = join(homedir(), '.cache', 'kalman-norm');
+  const onCpu = (values.device ?? 'cpu') === 'cpu';
   return {
-    // A turn of n = 18 takes too long for a smoke test.
-    parts: parts.length > 0 ? parts : smoke ? ['n=1', 'memory', 'tfjs'] : peerParts,
+    parts: parts.length > 0 ? parts : defaultParts(onCpu, smoke),
     rounds: whole('rounds', values.rounds, smoke ? 2 : 11, 1),
     time: whole('time', values.time, smoke ? 1 : 1500, 1),
     python: values.python ?? environment.KN_PEER_PYTHON ?? join(cache, 'peers', 'bin', 'python'),
     tfjs: values.tfjs ?? environment.KN_PEER_TFJS ?? join(cache, 'tfjs'),
     ...commonOf(values),
   };
+}
+
+/** What is compared where no part is named: off the CPU, a process's memory and a WebAssembly peer say nothing. */
+function defaultParts(onCpu: boolean, smoke: boolean): readonly PeerPart[] {
+  // A turn of n = 18 takes too long for a smoke test.
+  return peerParts.filter((part) => (part === 'memory' || part === 'tfjs' ? onCpu : !smoke || part === 'n=1'));
 }
 
 /**
@@ -145,14 +160,24 @@ function commonOf(values: {
   json?: string | undefined;
   threads?: string | undefined;
   device?: string | undefined;
+  precision?: string | undefined;
+  benchmark?: boolean | undefined;
   smoke?: boolean | undefined;
 }): CommonArguments {
   return {
     json: values.json ?? null,
     threads: whole('threads', values.threads, 0, 0),
     device: values.device ?? 'cpu',
+    precision: precisionOf(values.precision),
+    benchmark: values.benchmark === true,
     smoke: values.smoke === true,
   };
+}
+
+function precisionOf(text: string | undefined): Precision {
+  const precision = precisions.find((known) => known === (text ?? 'fp32'));
+  if (!precision) throw refusal(`--precision: expected one of ${precisions.join(', ')}, got "${text}"`);
+  return precision;
 }
 
 function whole(flag: string, text: string | undefined, fallback: number, least: number): number {

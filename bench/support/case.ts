@@ -1,4 +1,4 @@
-import { type Device, scope } from '../../lib/index.js';
+import { type Device, type Precision, scope } from '../../lib/index.js';
 import { type Effort, measureWork } from './measure.js';
 import type { Row } from './table.js';
 import { volume } from './values.js';
@@ -11,7 +11,7 @@ export interface Case {
 }
 
 /** The cases of an op family or of a topic. */
-export type Room = (options: { smoke: boolean }) => readonly Case[];
+export type Room = (options: { smoke: boolean; device: string }) => readonly Case[];
 
 /** What cases run on. */
 export class Context {
@@ -19,8 +19,14 @@ export class Context {
 
   constructor(
     readonly device: Device,
-    readonly options: { device: string; threads: number; smoke: boolean; time: number },
+    readonly options: { device: string; precision: Precision; threads: number; smoke: boolean; time: number },
   ) {}
+
+  /** Bytes of an activation's value in the device's memory. */
+  get valueBytes(): number {
+    const { precision } = this.options;
+    return precision === 'fp16' || precision === 'bf16' ? 2 : 4;
+  }
 
   /** @param samples at least, where nothing is smoke-tested */
   effort(samples: number): Effort {
@@ -48,6 +54,6 @@ export class Context {
     });
     const { median } = await measureWork(device, (count) => program.run(count), this.effort(10));
     program.dispose();
-    return (2 * 4 * volume(shape)) / median / 1e6;
+    return (2 * this.valueBytes * volume(shape)) / median / 1e6;
   }
 }

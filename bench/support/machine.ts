@@ -1,4 +1,5 @@
 import { availableParallelism, cpus, loadavg, totalmem } from 'node:os';
+import type { Device, Precision } from '../../lib/index.js';
 
 /** The state that figures were measured in; without it they mean nothing. */
 export interface Machine {
@@ -6,6 +7,9 @@ export interface Machine {
   cores: number;
   /** What the device says of itself: its threads, its libraries. */
   device: string;
+  precision: Precision;
+  /** Whether the device times the algorithms of its convolutions. */
+  benchmark: boolean;
   /** Load average over 1, 5 and 15 minutes. */
   load: readonly number[];
   memoryBytes: number;
@@ -15,11 +19,16 @@ export interface Machine {
 }
 
 /** Looks at the machine now. */
-export function inspectMachine(device: string): Machine {
+export function inspectMachine(
+  { description, precision }: Pick<Device, 'description' | 'precision'>,
+  { benchmark }: { benchmark: boolean },
+): Machine {
   return {
     processor: cpus()[0]?.model.trim() ?? 'unknown processor',
     cores: availableParallelism(),
-    device,
+    device: description,
+    precision,
+    benchmark,
     load: loadavg(),
     memoryBytes: totalmem(),
     node: process.versions.node,
@@ -30,11 +39,11 @@ export function inspectMachine(device: string): Machine {
 
 /** The machine in one line, with a warning where others use it. */
 export function describeMachine(machine: Machine): string {
-  const { processor, cores, device, load, memoryBytes, node, platform } = machine;
+  const { processor, cores, device, precision, benchmark, load, memoryBytes, node, platform } = machine;
   const loads = load.map((value) => value.toFixed(2)).join(' ');
   const line =
     `${processor}, ${cores} cores, ${(memoryBytes / 2 ** 30).toFixed(0)} GiB | ${device} | ` +
-    `load ${loads} | Node ${node}, ${platform}`;
+    `${precision}${benchmark ? ', timed algorithms' : ''} | load ${loads} | Node ${node}, ${platform}`;
   return isBusy(machine) ? `${line}\nThe machine is busy: don't trust these figures.` : line;
 }
 

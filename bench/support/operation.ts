@@ -68,7 +68,7 @@ async function measureOperation(
   program.dispose();
   const row: Row = { name, unit: 'ms', ...summary };
   if (!traffic) return row;
-  const gigabytesPerSecond = (traffic[direction] * 4 * volume(shape)) / summary.median / 1e6;
+  const gigabytesPerSecond = (traffic[direction] * context.valueBytes * volume(shape)) / summary.median / 1e6;
   return { ...row, gigabytesPerSecond, ofCopy: gigabytesPerSecond / (await context.copyRate(shape)) };
 }
 

@@ -4,6 +4,7 @@ import {
   crossEntropy,
   type Device,
   Generator,
+  LossScaler,
   type MemoryStats,
   type NormSpec,
   type Program,
@@ -40,6 +41,7 @@ export class TrainingStep {
   private readonly model: CifarResNet;
   private readonly optimizer: Sgd;
   private readonly generator: Generator;
+  private readonly scaler: LossScaler | null;
   private readonly images: Tensor;
   private readonly labels: Tensor;
   private readonly program: Program | null;
@@ -54,6 +56,7 @@ export class TrainingStep {
       weightDecay: 2e-4,
     });
     this.generator = new Generator(device, 1);
+    this.scaler = device.precision === 'fp16' ? new LossScaler(device) : null;
     const shape = [batch, 3, size, size];
     this.images = device.tensor(normalValues(volume(shape)), shape);
     this.labels = device.tensor(Int32Array.from({ length: batch }, (_, i) => i % 10));
@@ -86,6 +89,7 @@ export class TrainingStep {
   dispose(): void {
     this.program?.dispose();
     this.generator.dispose();
+    this.scaler?.dispose();
     this.optimizer.dispose();
     this.model.dispose();
     this.images.dispose();
@@ -96,8 +100,8 @@ export class TrainingStep {
     scope(() => {
       const { loss } = crossEntropy(this.model.forward(this.images, this.generator), this.labels);
       this.model.zeroGrad();
-      backward(loss);
-      this.optimizer.step();
+      backward(loss, this.scaler?.factor);
+      this.optimizer.step(this.scaler);
     });
     this.generator.advance();
   }

@@ -12,7 +12,9 @@ enum class Direction : uint8_t { Forward, BackwardData, BackwardWeights };
 /// A convolution of NHWC activations with a KRSC filter; also the key of its plan. Sums are always kept in float32.
 struct Convolution {
   Direction direction = Direction::Forward;
-  DType type = DType::F32;  ///< of activations and of a filter that is read; a weight gradient is always float32
+  /// Of activations and of a filter that is read. A weight gradient is always float32, though its values may have been
+  /// rounded to this type once.
+  DType type = DType::F32;
   bool tf32 = false;        ///< float32 products may be rounded to TF32
   int64_t n = 0, c = 0, h = 0, w = 0;  ///< x
   int64_t k = 0, r = 0, s = 0;         ///< filter
@@ -21,7 +23,7 @@ struct Convolution {
   bool operator==(const Convolution&) const = default;
 };
 
-/// out[m, n] = a[m, k]·b[k, n] + accumulate·out (+ bias[n]), float32, row-major; a and b may be stored transposed.
+/// out[m, n] = a[m, k]·b[k, n] (+ bias[n]), float32, row-major; a and b may be stored transposed.
 struct MatrixProduct {
   int64_t m = 0, n = 0, k = 0;
   bool transposeA = false, transposeB = false;
@@ -29,7 +31,8 @@ struct MatrixProduct {
   bool operator==(const MatrixProduct&) const = default;
 };
 
-/// cuDNN's batch normalization over the whole batch, the peer of our own; NHWC.
+/// cuDNN's batch normalization over the whole batch, the peer of our own; NHWC. It wants 16 bytes of channels or a
+/// multiple, tensors that begin at a multiple of 16 bytes, and compute capability 8.0.
 struct DnnBatchNorm {
   DType type = DType::F32;
   int64_t n = 0, c = 0, h = 0, w = 0;

@@ -1,5 +1,5 @@
-/// Asks cuDNN, without a device, for a plan of every graph that the networks run. Needs a libcuda.so.1 that can be loaded
-/// (libcuda_stub.c serves), because cuDNN compiles its normalizations for the device at hand.
+/// Asks cuDNN, without a device, for a plan of every graph that the networks run. Needs a libcuda.so.1 that can be
+/// loaded (libcuda_stub.c serves), because cuDNN compiles its normalizations for the device at hand.
 ///
 ///   plan_check [--arch 80,90,100,120] [--type fp32,tf32,fp16,bf16] [--quick]
 #include <chrono>
@@ -180,7 +180,7 @@ int check(const Device& device, const Type& type, bool quick) {
   return static_cast<int>(failures.size());
 }
 
-/// A check that cannot fail shows nothing: bfloat16 on a device that is too old for it has to be refused, with a reason.
+/// A check that cannot fail shows nothing: a normalization on a device that is too old for it has to be refused.
 int checkRefusal() {
   Device old = kDevices[0];
   old.name = "sm_75";

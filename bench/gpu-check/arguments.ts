@@ -1,0 +1,86 @@
+import { parseArgs } from 'node:util';
+import { KalmanNormError } from '../../lib/errors.js';
+
+/** What can be chosen with `--only`, in the order in which it runs: what is most worth knowing comes first. */
+export const parts = ['tests', 'golden', 'bench', 'torch'] as const;
+export type Part = (typeof parts)[number];
+
+/** Command line of `npm run gpu:check`. */
+export interface GpuCheckArguments {
+  /** `cuda:N`, or `cuda-emulated`. */
+  device: string;
+  /** Tiny sizes: shows only that everything runs. */
+  small: boolean;
+  /** File for the report. */
+  report: string;
+  /** Folder of the recorded vectors; null for the usual one, which may be missing. */
+  golden: string | null;
+  /** Interpreter that may have PyTorch. */
+  python: string;
+  only: readonly Part[];
+}
+
+/** The text of `npm run gpu:check -- --help`. */
+export const usage = `npm run gpu:check -- [flags]
+Runs the tests, the golden vectors and the benches on a GPU, and writes all of it into one report.
+  --device NAME     cuda:N (default cuda:0), or cuda-emulated
+  --small           tiny sizes and some of the tests: shows that this script runs, the figures mean nothing
+  --report FILE     default gpu-report.md
+  --golden DIR      recorded vectors; default ../shared/golden, if that is there
+  --python PYTHON   interpreter for the comparison with PyTorch; default KN_PEER_PYTHON or python3
+  --only PARTS      some of ${parts.join(',')}; default: all, in this order
+  -h, --help        this text`;
+
+/**
+ * Reads the command line of `npm run gpu:check`.
+ *
+ * @param environment for a default: KN_PEER_PYTHON
+ * @returns null where help was asked for
+ * @throws KalmanNormError `INVALID_ARGUMENT` for unknown flags, parts and devices
+ */
+export function parseGpuCheckArguments(
+  args: readonly string[],
+  environment: Readonly<Record<string, string | undefined>> = {},
+): GpuCheckArguments | null {
+  const { values } = refusing(() =>
+    parseArgs({
+      args: [...args],
+      options: {
+        device: { type: 'string' },
+        small: { type: 'boolean' },
+        report: { type: 'string' },
+        golden: { type: 'string' },
+        python: { type: 'string' },
+        only: { type: 'string' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    }),
+  );
+  if (values.help) return null;
+  const { device = 'cuda:0', report = 'gpu-report.md', golden = null, only = parts.join(',') } = values;
+  if (!/^cuda(:\d+|-emulated)$/.test(device))
+    throw refusal(`--device: expected cuda:N or cuda-emulated, got "${device}"`);
+  const named = only.split(',');
+  const unknown = named.find((name) => !parts.some((part) => part === name));
+  if (unknown !== undefined) throw refusal(`--only: expected some of ${parts.join(',')}, got "${unknown}"`);
+  return {
+    device,
+    small: values.small === true,
+    report,
+    golden,
+    python: values.python ?? environment.KN_PEER_PYTHON ?? 'python3',
+    only: parts.filter((part) => named.includes(part)),
+  };
+}
+
+function refusing<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    throw refusal((error as Error).message);
+  }
+}
+
+function refusal(message: string): KalmanNormError {
+  return new KalmanNormError('INVALID_ARGUMENT', message);
+}

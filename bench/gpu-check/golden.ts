@@ -1,0 +1,49 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { type Outcome, root, runScript } from './child.js';
+import type { CheckContext } from './context.js';
+import { type Section, verbatim } from './report.js';
+
+const precisions = ['fp32', 'bf16'] as const;
+
+export const goldenTitles = precisions.map(goldenTitle);
+
+function goldenTitle(precision: string): string {
+  return `Golden vectors, ${precision}`;
+}
+
+/** The vectors recorded from the reference implementation, on the device. */
+export async function checkGolden({ options, report, say }: CheckContext): Promise<void> {
+  const { device, golden } = options;
+  const folder = golden === null ? resolve(root, '..', 'shared', 'golden') : resolve(golden);
+  for (const precision of precisions) {
+    const title = goldenTitle(precision);
+    if (!existsSync(folder)) {
+      // One that was named has to be there.
+      const verdict = golden === null ? 'skipped' : 'FAILED';
+      await report.set(title, { verdict, summary: `${golden ?? '../shared/golden'} isn't there (--golden DIR)` });
+      continue;
+    }
+    await report.set(title, { verdict: 'running' });
+    const args = [folder, '--device', device, '--precision', precision];
+    const outcome = await runScript('experiments/golden.ts', args, {
+      minutes: 15,
+      onLine(line) {
+        if (!line.startsWith('pass')) say(`  ${line}`);
+      },
+    });
+    await report.set(title, judgeGolden(outcome));
+  }
+}
+
+/** The section of what `npm run golden` said. */
+export function judgeGolden({ lines, problem, seconds }: Outcome): Omit<Section, 'title'> {
+  const counts = lines.find((line) => /^\d+ passed, \d+ failed$/.test(line)) ?? 'it did not reach its end';
+  const [passed] = /^\d+/.exec(counts) ?? ['0'];
+  const good = problem === null && Number(passed) > 0;
+  return {
+    verdict: good ? 'passed' : 'FAILED',
+    summary: problem !== null && counts.startsWith('it') ? `${counts}; ${problem}` : counts,
+    body: `${seconds.toFixed(0)} s.\n\n${verbatim(lines.join('\n'))}`,
+  };
+}

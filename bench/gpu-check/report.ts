@@ -1,0 +1,88 @@
+import { writeFileAtomic } from '../../lib/io/atomic-file.js';
+
+/**
+ * What became of a section. `incomplete`: some figures are missing, which is no failure of the device's. Where one stays
+ * `not run` or `running`, the run was cut short.
+ */
+export type Verdict = 'not run' | 'running' | 'passed' | 'FAILED' | 'incomplete' | 'skipped';
+
+/** A part of the report. */
+export interface Section {
+  title: string;
+  verdict: Verdict;
+  /** A line for the table at the top. */
+  summary: string;
+  /** Markdown. */
+  body: string;
+}
+
+/** The report, rewritten as a whole whenever something is known: what a crash leaves behind can be read. */
+export class Report {
+  private readonly sections: Section[];
+  private written: Promise<void> = Promise.resolve();
+
+  /**
+   * @param path file
+   * @param head Markdown behind the title
+   * @param titles of all sections to come, in their order
+   */
+  constructor(
+    private readonly path: string,
+    private readonly head: string,
+    titles: readonly string[],
+  ) {
+    this.sections = titles.map((title) => ({ title, verdict: 'not run', summary: '', body: '' }));
+  }
+
+  /** Sets what is known of a section, and writes the file: one time behind the other, so that the last one stays. */
+  set(title: string, known: Partial<Omit<Section, 'title'>>): Promise<void> {
+    const section = this.sections.find((one) => one.title === title);
+    if (!section) throw new Error(`the report has no section "${title}"`);
+    Object.assign(section, known);
+    this.written = this.written.then(() => writeFileAtomic(this.path, renderReport(this.head, this.sections)));
+    return this.written;
+  }
+
+  get failed(): boolean {
+    return this.sections.some(({ verdict }) => verdict === 'FAILED');
+  }
+
+  /** The table at the top, as lines of text. */
+  get summary(): string {
+    const width = Math.max(...this.sections.map(({ title }) => title.length));
+    return this.sections
+      .map(({ title, verdict, summary }) => `${verdict.padEnd(10)}  ${title.padEnd(width)}  ${summary}`.trimEnd())
+      .join('\n');
+  }
+}
+
+/** The whole report. */
+export function renderReport(head: string, sections: readonly Section[]): string {
+  const failed = sections.some(({ verdict }) => verdict === 'FAILED');
+  const open = sections.some(({ verdict }) => verdict === 'running' || verdict === 'not run');
+  const passed = sections.some(({ verdict }) => verdict === 'passed');
+  const result = failed ? 'FAILED' : open ? 'not finished' : passed ? 'passed' : 'nothing checked';
+  const table = markdownTable(
+    ['section', 'result', ''],
+    sections.map(({ title, verdict, summary }) => [title, verdict, summary]),
+  );
+  const bodies = sections
+    .filter(({ body }) => body !== '')
+    .map(({ title, verdict, body }) => `## ${title}: ${verdict}\n\n${body.trimEnd()}\n`);
+  return `# GPU check: ${result}\n\n${head.trimEnd()}\n\n${table}\n${bodies.map((body) => `\n${body}`).join('')}`;
+}
+
+/** A table in Markdown. */
+export function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell) => cell.replaceAll('|', '\\|').replaceAll('\n', ' ')).join(' | ')} |\n`;
+  return line(head) + line(head.map(() => '---')) + rows.map(line).join('');
+}
+
+/** Text as it is, in Markdown. */
+export function verbatim(text: string): string {
+  // A fence that the text doesn't have.
+  const longest = Math.max(2, ...[...text.matchAll(/`+/g)].map(([ticks]) => ticks.length));
+  const fence = '`'.repeat(longest + 1);
+  return `${fence}\n${text.trimEnd()}\n${fence}\n`;
+}
