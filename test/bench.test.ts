@@ -1,12 +1,15 @@
 import test from 'ava';
 import fc from 'fast-check';
+import { batchNormRoom } from '../bench/batch-norm.bench.js';
 import { contest, type Result } from '../bench/peers/contest.js';
 import { judgeDepth, judgeGrowth, judgeMemory, names } from '../bench/peers/goals.js';
 import { matches, parseBenchArguments, parsePeerArguments } from '../bench/support/arguments.js';
+import { Context } from '../bench/support/case.js';
 import { describeMachine, type Machine } from '../bench/support/machine.js';
 import { compare, median, quantile, scaled, scaledComparison, summarize } from '../bench/support/statistics.js';
 import { cells, digits, type Row, renderRows } from '../bench/support/table.js';
 import { KalmanNormError } from '../lib/errors.js';
+import type { Device, Precision } from '../lib/index.js';
 
 const refused = { instanceOf: KalmanNormError, code: 'INVALID_ARGUMENT' };
 
@@ -80,18 +83,25 @@ test('bench: defaults, flags and words', (t) => {
     json: null,
     threads: 0,
     device: 'cpu',
+    precision: 'fp32',
+    benchmark: false,
     smoke: false,
   });
   const args = ['step', '--filter', 'n=1,n=5 eager', '--json', 'out.json', '--threads', '2', '--device', 'cuda:1'];
-  t.deepEqual(parseBenchArguments([...args, '--smoke', '--list', '--time', '5']), {
-    filters: ['step', 'n=1,n=5', 'eager'],
-    list: true,
-    time: 5,
-    json: 'out.json',
-    threads: 2,
-    device: 'cuda:1',
-    smoke: true,
-  });
+  t.deepEqual(
+    parseBenchArguments([...args, '--smoke', '--list', '--time', '5', '--precision', 'bf16', '--benchmark']),
+    {
+      filters: ['step', 'n=1,n=5', 'eager'],
+      list: true,
+      time: 5,
+      json: 'out.json',
+      threads: 2,
+      device: 'cuda:1',
+      precision: 'bf16',
+      benchmark: true,
+      smoke: true,
+    },
+  );
   t.is(parseBenchArguments(['--smoke'])?.time, 1);
   t.is(parseBenchArguments(['--help']), null);
   t.is(parsePeerArguments(['-h']), null);
@@ -102,6 +112,7 @@ test('bench: mistakes are named', (t) => {
   t.throws(() => parseBenchArguments(['--time', '0']), { ...refused, message: /--time: .* at least 1, got "0"/ });
   t.throws(() => parseBenchArguments(['--threads', '1.5']), { ...refused, message: /--threads/ });
   t.throws(() => parseBenchArguments(['--threads', '']), { ...refused, message: /--threads/ });
+  t.throws(() => parseBenchArguments(['--precision', 'fp8']), { ...refused, message: /fp32, tf32.*"fp8"/ });
   t.throws(() => parsePeerArguments(['n=2']), { ...refused, message: /n=5, n=1, growth.*"n=2"/ });
   t.throws(() => parsePeerArguments(['--rounds', 'many']), { ...refused, message: /--rounds/ });
 });
@@ -116,7 +127,8 @@ test('bench:peers: flags before the environment, the environment before the cach
   const given = parsePeerArguments(['growth', 'n=1', '--python', '/my/python'], environment);
   t.is(given?.python, '/my/python');
   t.deepEqual(given?.parts, ['growth', 'n=1']);
-  t.false(parsePeerArguments(['--smoke'])?.parts.includes('growth'));
+  t.deepEqual(parsePeerArguments(['--smoke'])?.parts, ['n=1', 'memory', 'tfjs']);
+  t.deepEqual(parsePeerArguments(['--device', 'cuda:0'])?.parts, ['n=5', 'n=1', 'growth'], 'the others are of the CPU');
 });
 
 test('cases are found by all words, alternatives and whole settings', (t) => {
@@ -128,6 +140,21 @@ test('cases are found by all words, alternatives and whole settings', (t) => {
   t.false(matches(name, ['n=1']), 'n=1 is no part of n=18');
   t.false(matches(name, ['S=6']));
   t.true(matches('kalman sampled S=64 forward 128x16x32x32', ['128x16']));
+});
+
+test("cuDNN's batch normalization is a case on CUDA devices only", (t) => {
+  const names = (device: string) => batchNormRoom({ smoke: true, device }).map(({ name }) => name);
+  t.false(names('cpu').some((name) => name.includes('cudnn')));
+  t.deepEqual(
+    names('cuda:0').filter((name) => name.includes('cudnn')),
+    ['batch-norm cudnn S=1 forward 4x8x6x6', 'batch-norm cudnn S=1 backward 4x8x6x6'],
+  );
+});
+
+test('bytes that move are those that the precision stores', (t) => {
+  const bytes = (precision: Precision) =>
+    new Context({} as Device, { device: 'cuda:0', precision, threads: 0, smoke: true, time: 1 }).valueBytes;
+  t.deepEqual((['fp32', 'tf32', 'fp16', 'bf16'] as const).map(bytes), [4, 4, 2, 2]);
 });
 
 test('numbers have three digits whatever their size', (t) => {
@@ -159,6 +186,8 @@ test('a busy machine is called busy', (t) => {
     processor: 'Processor',
     cores: 4,
     device: 'CPU: 4 threads',
+    precision: 'fp32',
+    benchmark: false,
     load: [0.1, 0.2, 0.3],
     memoryBytes: 2 ** 34,
     node: '20.10.0',
@@ -167,9 +196,10 @@ test('a busy machine is called busy', (t) => {
   };
   t.is(
     describeMachine(machine),
-    'Processor, 4 cores, 16 GiB | CPU: 4 threads | load 0.10 0.20 0.30 | Node 20.10.0, linux-x64',
+    'Processor, 4 cores, 16 GiB | CPU: 4 threads | fp32 | load 0.10 0.20 0.30 | Node 20.10.0, linux-x64',
   );
   t.regex(describeMachine({ ...machine, load: [3, 0, 0] }), /busy/);
+  t.regex(describeMachine({ ...machine, precision: 'bf16', benchmark: true }), /\| bf16, timed algorithms \|/);
 });
 
 test('contenders take turns, each as many steps as fill one', async (t) => {

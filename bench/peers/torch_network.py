@@ -109,8 +109,9 @@ class KalmanNorm(nn.Module):
         y = y * scale.view(1, -1, 1, 1) + offset.view(1, -1, 1, 1)
         channels = self.gamma.shape[0]
         with torch.no_grad():
-            self.running_mean.lerp_(mean[:channels], 0.1)
-            self.running_variance.lerp_(variance[:channels], 0.1)
+            # Statistics are as short as the activations where PyTorch casts those.
+            self.running_mean.lerp_(mean[:channels].float(), 0.1)
+            self.running_variance.lerp_(variance[:channels].float(), 0.1)
         return split_to_samples(y, self.splits), (mean, variance)
 
 

@@ -48,6 +48,8 @@ class Place:
         self.device = torch.device(device)
         self.type = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision)
         if self.device.type == "cuda":
+            if not torch.cuda.is_available():
+                raise RuntimeError("it finds no GPU")
             torch.cuda.set_device(self.device)
             torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
             torch.backends.cudnn.allow_tf32 = precision != "fp32"
@@ -138,7 +140,7 @@ def main():
         torch.set_num_threads(arguments.threads)
     try:
         place = Place(arguments.device, arguments.precision)
-    except Exception as error:  # it was built without CUDA, or finds no GPU
+    except Exception as error:  # such as a device that isn't there
         answer(missing=str(error))
         return
     baseline = process_memory("VmRSS")

@@ -10,16 +10,18 @@ import type { Values } from './layout.js';
  * - `entry`: |a - b| <= absolute·max(1, max|reference|) + relative·|reference|, for every entry
  * - `tensor`: max|a - b| <= relative·max(max|reference|, 1e-6). Where that fails and `flips` is given: a relative L2
  *   error of at most `flips` (see {@link flipBound})
+ * - `l2`: ||a - b|| <= relative·max(||reference||, 1e-6), Euclidean norms; for devices of short precision
  */
 export type Tolerance =
   | { readonly metric: 'entry'; readonly absolute: number; readonly relative: number }
-  | { readonly metric: 'tensor'; readonly relative: number; readonly flips: number | null };
+  | { readonly metric: 'tensor'; readonly relative: number; readonly flips: number | null }
+  | { readonly metric: 'l2'; readonly relative: number };
 
 /** The outcome for one tensor. */
 export interface Comparison {
   readonly name: string;
   readonly passed: boolean;
-  /** `entry`: |a - b| of the worst entry; `tensor`: max|a - b| / max(max|reference|, 1e-6). */
+  /** `entry`: |a - b| of the worst entry; `tensor`: max|a - b| / max(max|reference|, 1e-6); `l2`: the relative norm. */
   readonly error: number;
   /** What `error` may be. */
   readonly tolerance: number;
@@ -30,6 +32,10 @@ export interface Comparison {
 /** Compares values with recorded ones of the same number. */
 export function compare(name: string, actual: Values, reference: Values, tolerance: Tolerance): Comparison {
   const [a, b] = [actual.data, reference.data];
+  if (tolerance.metric === 'l2') {
+    const error = relativeL2(a, b);
+    return { name, passed: error <= tolerance.relative, error, tolerance: tolerance.relative, flipped: null };
+  }
   const peak = largest(b);
   if (tolerance.metric === 'tensor') {
     let worst = 0;

@@ -10,6 +10,7 @@ import { convolutionCheck } from './convolution.js';
 import { Fields, type GoldenFile, readFolder } from './files.js';
 import { layerCheck } from './layers.js';
 import { checkNetwork, networkTitle } from './network.js';
+import { shortTolerances } from './short.js';
 
 /** Options of {@link runGolden}. */
 export interface GoldenOptions {
@@ -109,7 +110,13 @@ function networkCase({ name, json, recording }: GoldenFile, files: readonly Gold
     return found.recording;
   };
   const run = () => {
-    const c = new Case(device, json, recording, modelTolerances(json), zeroGradients(json));
+    const c = new Case(
+      device,
+      json,
+      recording,
+      shortTolerances(device.precision, 'D') ?? modelTolerances(json),
+      zeroGradients(json),
+    );
     return finish(name, c, async () => {
       c.faults.push(...recording.differences(json.object('tensors')));
       const init = json.has('init_file') ? companion('init_file') : null;
@@ -129,7 +136,7 @@ const checks: Readonly<Record<string, { key: string; find: typeof layerCheck }>>
 function listedCases({ name, json, recording }: GoldenFile, family: string, device: Device): Pending[] {
   const { key, find } = checks[family]!;
   const cases = json.object('cases');
-  const tolerances = caseTolerances(json);
+  const tolerances = shortTolerances(device.precision, family) ?? caseTolerances(json);
   const pending = cases.keys().map((label): Pending => {
     const id = `${name}/${label}`;
     const part = recording.part(label);

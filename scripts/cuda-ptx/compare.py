@@ -16,6 +16,8 @@ import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
+sys.dont_write_bytecode = True  # neither here nor beside the interpreter
+
 import interpreter as machines
 import tolerance
 from recording import Recording, recordings

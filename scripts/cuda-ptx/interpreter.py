@@ -1,18 +1,29 @@
 """Loads the PTX interpreter, which is no part of this project, and runs recorded launches in it."""
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
 
 
 def load(path):
-    sys.dont_write_bytecode = True
     spec = importlib.util.spec_from_file_location("ptxinterp", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    module.Run = extended(module.Run)
     return module
+
+
+def extended(run):
+    """With what our kernels need besides: the address of a parameter, by which large structs are indexed."""
+
+    class Run(run):
+        def raw(self, operand, kind):
+            if operand in self.k.params:
+                return np.full(self.n, self.k.params[operand][0], np.uint64)
+            return super().raw(operand, kind)
+
+    return Run
 
 
 def entries(interpreter, texts):

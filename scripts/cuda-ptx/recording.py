@@ -80,21 +80,22 @@ class Recording:
             at += 16 + count
 
     def replay(self, wanted, visit):
-        """Calls visit(index, launch, allocations, before, after) for each wanted launch; `before` and `after` are the
-        whole memory, valid during the call."""
+        """Calls visit(index, launch, allocations, before, after) for each wanted launch. `before` and `after` are the
+        whole memory, valid during the call; `allocations` those before the launch, for another thread of the recorded
+        process may have made new ones while the kernel ran."""
         memory = np.zeros(self.size + 7 & ~7, np.uint8)
         allocations = np.zeros((0, 2), np.int64)
-        index, pending = -1, None
+        index, pending, known = -1, None, None
         for letter, offset, size in self.records:
             if letter == "A":
                 allocations = self._allocations(offset, size)
             elif letter == "K":
                 index += 1
-                pending = memory.copy() if index in wanted else None
+                pending, known = (memory.copy(), allocations) if index in wanted else (None, None)
             else:
                 self._apply(memory, offset, size)
                 if pending is not None:
-                    visit(index, self.launches[index], allocations, pending, memory)
+                    visit(index, self.launches[index], known, pending, memory)
                     pending = None
 
 

@@ -73,10 +73,10 @@ def compare(before, after, actual, allocations, formats):
     result = Difference()
     before, after, actual = (memory[: len(memory) & ~3].view(np.uint32) for memory in (before, after, actual))
     differing = np.nonzero(after != actual)[0]
-    if len(differing) == 0:
-        return result
-    result.words = len(differing)
     owners = np.searchsorted(allocations[:, 0], differing * 4, "right") - 1
+    inside = (owners >= 0) & (differing * 4 < allocations[owners].sum(1))
+    differing, owners = differing[inside], owners[inside]
+    result.words = len(differing)
     for owner in np.unique(owners):
         begin, size = allocations[owner]
         words = slice(begin // 4, (begin + size + 3) // 4)
