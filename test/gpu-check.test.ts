@@ -120,7 +120,7 @@ test('the report says at its top what failed, and what is not over', (t) => {
     body: 'Text.',
   });
   const title = (...verdicts: Section['verdict'][]) => renderReport('head', verdicts.map(section)).split('\n')[0];
-  t.is(title('passed', 'skipped', 'incomplete'), '# GPU check: passed');
+  t.is(title('passed', 'skipped', 'measured', 'incomplete'), '# GPU check: passed');
   t.is(title('passed', 'FAILED', 'not run'), '# GPU check: FAILED');
   t.is(title('passed', 'running'), '# GPU check: not finished');
   t.is(title('skipped'), '# GPU check: nothing checked');

@@ -4,7 +4,7 @@ import type { BenchResults, Failure } from '../support/results.js';
 import { digits, type Row } from '../support/table.js';
 import { runScript } from './child.js';
 import type { CheckContext } from './context.js';
-import { markdownTable, type Section } from './report.js';
+import { markdownTable, meaningless, type Section } from './report.js';
 
 /** A run of `npm run bench`, each in a process of its own. */
 interface Run {
@@ -68,7 +68,7 @@ async function measure(
   const failures: Failure[] = [];
   const known = (): Pick<Section, 'summary' | 'body'> => ({
     summary: `${found.reduce((sum, { rows }) => sum + rows.length, 0)} figures, ${failures.length} failed`,
-    body: `${options.small ? '**Tiny sizes: these figures mean nothing.**\n\n' : ''}${render(found)}${failureList(failures)}`,
+    body: `${options.small ? meaningless : ''}${render(found)}${failureList(failures)}`,
   });
   await report.set(title, { verdict: 'running' });
   for (const { label, filters, flags } of runs) {
@@ -88,7 +88,7 @@ async function measure(
     say(`  ${name}: ${results?.rows.length ?? 0} figures, ${seconds.toFixed(0)} s`);
     await report.set(title, known());
   }
-  await report.set(title, { verdict: failures.length === 0 ? 'passed' : 'incomplete', ...known() });
+  await report.set(title, { verdict: failures.length === 0 ? 'measured' : 'incomplete', ...known() });
 }
 
 async function readResults(file: string): Promise<BenchResults | null> {

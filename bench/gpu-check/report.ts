@@ -1,10 +1,10 @@
 import { writeFileAtomic } from '../../lib/io/atomic-file.js';
 
 /**
- * What became of a section. `incomplete`: some figures are missing, which is no failure of the device's. Where one stays
- * `not run` or `running`, the run was cut short.
+ * What became of a section. Figures are `measured`, or `incomplete` where some are missing, which is no failure of the
+ * device's. Where one stays `not run` or `running`, the run was cut short.
  */
-export type Verdict = 'not run' | 'running' | 'passed' | 'FAILED' | 'incomplete' | 'skipped';
+export type Verdict = 'not run' | 'running' | 'passed' | 'FAILED' | 'measured' | 'incomplete' | 'skipped';
 
 /** A part of the report. */
 export interface Section {
@@ -71,6 +71,9 @@ export function renderReport(head: string, sections: readonly Section[]): string
     .map(({ title, verdict, body }) => `## ${title}: ${verdict}\n\n${body.trimEnd()}\n`);
   return `# GPU check: ${result}\n\n${head.trimEnd()}\n\n${table}\n${bodies.map((body) => `\n${body}`).join('')}`;
 }
+
+/** Stands above figures of tiny sizes. */
+export const meaningless = '**Tiny sizes: these figures mean nothing.**\n\n';
 
 /** A table in Markdown. */
 export function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -5,23 +5,28 @@ import { TorchPeer, torchPlace } from '../peers/torch.js';
 import { digits } from '../support/table.js';
 import { runScript } from './child.js';
 import type { CheckContext } from './context.js';
-import { markdownTable } from './report.js';
+import { markdownTable, meaningless } from './report.js';
 
 export const torchTitle = 'PyTorch';
 
 /** Our training steps and PyTorch's, in turns; where Python has it. */
 export async function compareTorch({ options, report, work, say }: CheckContext): Promise<void> {
   const { device, python, small } = options;
+  const place = torchPlace(device, 'fp32');
+  const onCpu = place.device === 'cpu';
   let version: string;
   try {
-    const peer = await TorchPeer.start(python, 0, torchPlace(device, 'fp32'));
+    const peer = await TorchPeer.start(python, 0, place);
     version = peer.version;
     await peer.close();
   } catch (error) {
     return report.set(torchTitle, { verdict: 'skipped', summary: (error as Error).message });
   }
   await report.set(torchTitle, { verdict: 'running', summary: version });
-  const bodies: string[] = [];
+  const bodies = [
+    small ? meaningless : '',
+    `PyTorch ${version}${onCpu ? ', on the CPU' : ', with the fastest of its algorithms; fp16 and bf16 by its automatic casts'}.\n`,
+  ];
   let problems = 0;
   for (const precision of small ? ['fp32'] : ['fp32', 'bf16', 'tf32']) {
     const file = join(work, `torch-${precision}.json`);
@@ -37,9 +42,9 @@ export async function compareTorch({ options, report, work, say }: CheckContext)
       bodies.push(...reports.map((one) => `### ${one.part}, ${precision}\n\n${peerTables(one)}`));
     }
     say(`  ${precision}: ${seconds.toFixed(0)} s`);
-    await report.set(torchTitle, { body: bodies.join('\n') });
+    await report.set(torchTitle, { body: bodies.filter(Boolean).join('\n') });
   }
-  await report.set(torchTitle, { verdict: problems === 0 ? 'passed' : 'incomplete' });
+  await report.set(torchTitle, { verdict: problems === 0 ? 'measured' : 'incomplete' });
 }
 
 /** Times of all contenders, and what PyTorch's are in ours. */

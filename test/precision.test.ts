@@ -1,0 +1,232 @@
+import test, { type ExecutionContext } from 'ava';
+import { hasEmulation } from '../lib/cuda.js';
+import {
+  add,
+  avgPool2d,
+  backward,
+  batchNorm,
+  CifarResNet,
+  conv2d,
+  cudaProblem,
+  type Device,
+  Generator,
+  globalAvgPool,
+  groupNorm,
+  kalmanNorm,
+  moments,
+  openDevice,
+  type Precision,
+  padChannels,
+  relu,
+  Sgd,
+  scale,
+  scope,
+  sigmoid,
+  syntheticDataset,
+  type Tensor,
+  Trainer,
+} from '../lib/index.js';
+import { bits } from './support/compare.js';
+import { seeded } from './support/devices.js';
+import type { TestRandom } from './support/random.js';
+
+/**
+ * Devices that store activations in 16 bits, against the CPU device in float32 on inputs that 16 bits hold exactly. What
+ * is left are the roundings of outputs and of what lies between two launches.
+ */
+const kinds = ['cuda-emulated', 'cuda:0'].filter((name) => {
+  const names = process.env.KN_TEST_DEVICES?.split(',');
+  const present = name === 'cuda:0' ? cudaProblem() === null : hasEmulation();
+  return present && (names?.includes(name) ?? true);
+});
+const mantissa = { fp16: 11, bf16: 8 } as const;
+type Short = keyof typeof mantissa;
+const precisions = Object.keys(mantissa) as Short[];
+
+/** To the nearest number of the precision, ties to even; for numbers of usual size. */
+function rounded(value: number, precision: Short): number {
+  if (value === 0) return 0;
+  const unit = 2 ** (Math.floor(Math.log2(Math.abs(value))) - mantissa[precision] + 1);
+  const quotient = value / unit;
+  const near = Math.round(quotient);
+  return (Math.abs(quotient % 1) === 0.5 ? 2 * Math.round(quotient / 2) : near) * unit;
+}
+
+function eachShort(
+  title: string,
+  body: (
+    t: ExecutionContext,
+    device: Device,
+    precision: Short,
+    random: TestRandom,
+  ) => Promise<void>,
+): void {
+  for (const name of kinds) {
+    for (const precision of precisions) {
+      test(`${title} [${name}, ${precision}]`, async (t) => {
+        using device = openDevice(name, { precision });
+        await seeded(t, title, (random) => body(t, device, precision, random));
+      });
+    }
+  }
+}
+if (kinds.length === 0)
+  test.skip('16-bit activations: there is no CUDA device, and the emulated one is not built', () => {});
+
+type Inputs = Record<string, { shape: number[]; values: Float32Array; plain?: boolean }>;
+type Run = (tensors: Record<string, Tensor>, device: Device) => Tensor;
+
+/** Output and gradients of all inputs, for a gradient of the output that both devices get. */
+async function results(device: Device, inputs: Inputs, run: Run, seed: Float32Array) {
+  const { output, leaves } = scope(() => {
+    const leaves = Object.fromEntries(
+      Object.entries(inputs).map(([name, { shape, values, plain }]) => [
+        name,
+        device.tensor(values, shape, {
+          requiresGrad: true,
+          format: name === 'w' ? 'filter' : plain ? 'plain' : 'activation',
+        }),
+      ]),
+    );
+    const output = run(leaves, device);
+    const gradient = device.tensor(seed.slice(0, output.size), output.shape, { format: output.format });
+    backward(output, gradient);
+    return { output, leaves };
+  });
+  const gradients = Object.entries(leaves).map(async ([name, leaf]) => [name, await leaf.grad!.data()] as const);
+  return { output: await output.data(), ...Object.fromEntries(await Promise.all(gradients)) } as Record<
+    string,
+    Float32Array
+  >;
+}
+
+function relativeError(actual: Float32Array, expected: Float32Array): number {
+  let [difference, norm] = [0, 0];
+  for (const [i, value] of expected.entries()) {
+    difference += (actual[i]! - value) ** 2;
+    norm += value ** 2;
+  }
+  return Math.sqrt(difference / Math.max(norm, 1e-12));
+}
+
+/** 12 channels go one by one where an access takes 8; 16 don't. */
+const shapes = [
+  [4, 16, 6, 6],
+  [4, 12, 5, 3],
+  [2, 3, 7, 7],
+];
+
+/** Each with the number of roundings between input and result, forward and backward. */
+const operations: {
+  name: string;
+  roundings: number;
+  run: Run;
+  extra?: (channels: number) => Record<string, number[]>;
+}[] = [
+  { name: 'relu', roundings: 1, run: ({ x }) => relu(x!) },
+  { name: 'scale', roundings: 1, run: ({ x }) => scale(x!, 0.3) },
+  { name: 'sigmoid', roundings: 2, run: ({ x }) => sigmoid(x!) },
+  { name: 'add', roundings: 1, run: ({ x }) => add(x!, scale(x!, 2)) },
+  { name: 'avgPool2d', roundings: 1, run: ({ x }) => avgPool2d(x!, 2) },
+  { name: 'globalAvgPool', roundings: 1, run: ({ x }) => globalAvgPool(x!) },
+  { name: 'padChannels', roundings: 1, run: ({ x }) => padChannels(x!, 2, 3) },
+  { name: 'moments', roundings: 1, run: ({ x }) => moments(x!, 2).mean },
+  {
+    name: 'conv2d',
+    roundings: 3,
+    extra: (channels) => ({ w: [8, channels, 3, 3] }),
+    run: ({ x, w }) => conv2d(x!, w!, { padding: 'same' }),
+  },
+  {
+    name: 'batchNorm with ReLU',
+    roundings: 3,
+    extra: (channels) => ({ gamma: [channels], beta: [channels] }),
+    run: ({ x, gamma, beta }) => batchNorm(x!, { gamma: gamma!, beta: beta! }, { splits: 2, relu: true }).output,
+  },
+  {
+    name: 'groupNorm',
+    roundings: 3,
+    extra: (channels) => ({ gamma: [channels], beta: [channels] }),
+    run: ({ x, gamma, beta }) => groupNorm(x!, 1, { gamma: gamma!, beta: beta! }),
+  },
+  {
+    name: 'kalmanNorm of a first layer',
+    roundings: 3,
+    extra: (channels) => ({ gamma: [channels], beta: [channels] }),
+    run: ({ x, gamma, beta }) => kalmanNorm(x!, null, { gamma: gamma!, beta: beta! }, { splits: 2, gain: 0.1 }).output,
+  },
+];
+
+for (const { name, roundings, run, extra } of operations) {
+  eachShort(`${name}: output and gradients`, async (t, device, precision, random) => {
+    using cpu = openDevice('cpu', { threads: 1 });
+    for (const shape of shapes) {
+      const sizes = { x: shape, ...extra?.(shape[1]!) };
+      const inputs: Inputs = Object.fromEntries(
+        Object.entries(sizes).map(([key, size]) => {
+          const values = Float32Array.from(random.normals(size).data, (value) => rounded(value, precision));
+          return [key, { shape: size, values, plain: size.length === 1 }];
+        }),
+      );
+      const seed = Float32Array.from(random.normals([4096]).data, (value) => rounded(value, precision));
+      const [expected, actual] = [await results(cpu, inputs, run, seed), await results(device, inputs, run, seed)];
+      // Twice the roundings: a gradient has those of the way there and back.
+      const allowed = 2 * roundings * 2 ** -mantissa[precision];
+      for (const [key, values] of Object.entries(expected)) {
+        const error = relativeError(actual[key]!, values);
+        t.true(error <= allowed, `${key} of [${shape}]: error ${error}, allowed ${allowed}`);
+      }
+    }
+  });
+}
+
+eachShort('upload and download round to the nearest', async (t, device, precision, random) => {
+  const values = Float32Array.from(random.normals([2, 5, 3, 7]).data);
+  const tensor = device.tensor(values, [2, 5, 3, 7]);
+  t.deepEqual(
+    await tensor.data(),
+    values.map((value) => rounded(value, precision)),
+  );
+  const half = device.full([1, 8, 2, 2], 1 / 3);
+  t.is((await half.data())[5], Math.fround(rounded(1 / 3, precision)));
+  t.is(device.memoryStats().live, 2);
+});
+
+eachShort('the memory of activations is half', async (t, device) => {
+  const before = device.memoryStats().inUse;
+  device.zeros([8, 64, 16, 16]);
+  t.is(device.memoryStats().inUse - before, 8 * 64 * 16 * 16 * 2);
+});
+
+const dataset = syntheticDataset({ train: 64, test: 16, classes: 4 });
+
+eachShort('training: eager and replayed give identical bits, and learn', async (t, device, precision) => {
+  const train = async (eager: boolean) => {
+    using own = openDevice(device.name, { precision: precision as Precision });
+    const norm = { type: 'kalman', splits: 8, gain: 0.1 } as const;
+    const model = new CifarResNet(own, { n: 1, norm, classes: 4, seed: 3 });
+    const optimizer = new Sgd(own, model.namedParameters(), 0.05, { weightDecay: 2e-4 });
+    const trainer = new Trainer({ device: own, model, optimizer, dataset, batchSize: 16, seed: 5, eager });
+    const losses: number[] = [];
+    for (let epoch = 1; epoch <= 3; epoch++) losses.push((await trainer.trainEpoch(epoch)).loss);
+    const values = [...(await model.stateValues())].map(([name, { data }]) => `${name} ${bits(data as Float32Array)}`);
+    trainer.dispose();
+    return { losses, values };
+  };
+  const [eager, replayed] = [await train(true), await train(false)];
+  t.deepEqual(replayed, eager);
+  t.true(eager.losses.at(-1)! < eager.losses[0]!, `losses ${eager.losses}`);
+});
+
+eachShort('generators draw the same noise, whatever the precision', async (t, device, precision) => {
+  using cpu = openDevice('cpu', { threads: 1 });
+  const draw = (on: Device) => {
+    const generator = new Generator(on, 7);
+    const x = on.zeros([6, 5, 4, 4]);
+    const { output } = kalmanNorm(x, null, { gamma: null, beta: null }, { splits: 2, gain: 0.1, sample: generator });
+    return output.data() as Promise<Float32Array>;
+  };
+  const [expected, actual] = [await draw(cpu), await draw(device)];
+  const error = relativeError(actual, expected);
+  t.true(error <= 2 ** -mantissa[precision], `error ${error}`);
+});
