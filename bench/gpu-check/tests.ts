@@ -18,8 +18,10 @@ export interface TapResult {
 
 export const testsTitle = 'Op tests';
 
-/** Files that stand for the others where there is little time: an op of every kind of kernel, and cuDNN. */
-const small = ['batch-norm', 'conv2d', 'elementwise', 'kalman', 'loss', 'sgd'].map((name) => `${name}.test.ts`);
+/** Files that stand for the others where there is little time: an op of every kind of kernel, cuDNN, short activations. */
+const small = ['batch-norm', 'conv2d', 'elementwise', 'kalman', 'loss', 'precision', 'sgd'].map(
+  (name) => `${name}.test.ts`,
+);
 
 /** Tests on the device, from the files that have any. */
 export async function checkTests({ options, report, say }: CheckContext): Promise<void> {

@@ -23,10 +23,8 @@ export async function compareTorch({ options, report, work, say }: CheckContext)
     return report.set(torchTitle, { verdict: 'skipped', summary: (error as Error).message });
   }
   await report.set(torchTitle, { verdict: 'running', summary: version });
-  const bodies = [
-    small ? meaningless : '',
-    `PyTorch ${version}${onCpu ? ', on the CPU' : ', with the fastest of its algorithms; fp16 and bf16 by its automatic casts'}.\n`,
-  ];
+  const way = onCpu ? 'on the CPU' : 'with the fastest of its algorithms; bf16 by its automatic casts';
+  const bodies = [`${small ? meaningless : ''}PyTorch ${version}, ${way}.\n`];
   let problems = 0;
   for (const precision of small ? ['fp32'] : ['fp32', 'bf16', 'tf32']) {
     const file = join(work, `torch-${precision}.json`);
@@ -42,7 +40,7 @@ export async function compareTorch({ options, report, work, say }: CheckContext)
       bodies.push(...reports.map((one) => `### ${one.part}, ${precision}\n\n${peerTables(one)}`));
     }
     say(`  ${precision}: ${seconds.toFixed(0)} s`);
-    await report.set(torchTitle, { body: bodies.filter(Boolean).join('\n') });
+    await report.set(torchTitle, { body: bodies.join('\n') });
   }
   await report.set(torchTitle, { verdict: problems === 0 ? 'measured' : 'incomplete' });
 }

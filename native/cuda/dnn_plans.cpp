@@ -184,8 +184,7 @@ const Plan& Plans::convolution(const Convolution& problem, int64_t alignment, co
 }
 
 const Plan& Plans::batchNorm(const DnnBatchNorm& problem, bool backward) {
-  Key<DnnBatchNorm> key{problem, backward};
-  key.problem.relu = false;
+  const Key<DnnBatchNorm> key{problem, backward};
   if (const auto known = batchNorms_.find(key); known != batchNorms_.end()) return known->second;
   std::vector<Plan> plans = batchNormGraph(problem, backward).plans(target_, {true, deterministic_}, 1);
   return batchNorms_.emplace(key, std::move(plans.front())).first->second;

@@ -3,7 +3,6 @@
 #include <limits>
 
 #include "dnn_plans.h"
-#include "dnn_relu.h"
 #include "handles.h"
 #include "kernels.h"
 #include "matmul.h"
@@ -83,25 +82,16 @@ class NvidiaLibraries final : public Libraries {
              {id::Y, y},
              {id::Mean, mean},
              {id::Rstd, rstd}});
-    if (!problem.relu) return;
-    const op::Values values{y, problem.n * problem.c * problem.h * problem.w, problem.type};
-    cuda::run(op::Relu{values, values}, context);
   }
 
   void batchNormBackward(Context& context, const DnnBatchNorm& problem, const void* x, const void* dy,
-                         const float* gamma, const float* beta, const float* mean, const float* rstd, void* dx,
-                         float* dgamma, float* dbeta) override {
+                         const float* gamma, const float* mean, const float* rstd, void* dx, float* dgamma,
+                         float* dbeta) override {
     namespace id = dnn::id;
     requireAligned(x, dy, dx, gamma, mean, rstd, dgamma, dbeta);
-    std::shared_ptr<Storage> masked;
-    if (problem.relu) {
-      const int64_t count = problem.n * problem.c * problem.h * problem.w;
-      masked = context.scratch(static_cast<size_t>(count) * dtypeSize(problem.type));
-      maskGradient(context, problem, x, dy, gamma, beta, mean, rstd, masked->data);
-    }
     execute(context, plans_.batchNorm(problem, true),
             {{id::X, unconst(x)},
-             {id::Dy, masked ? masked->data : unconst(dy)},
+             {id::Dy, unconst(dy)},
              {id::Gamma, unconst(gamma)},
              {id::Mean, unconst(mean)},
              {id::Rstd, unconst(rstd)},

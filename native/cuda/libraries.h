@@ -36,7 +36,6 @@ struct MatrixProduct {
 struct DnnBatchNorm {
   DType type = DType::F32;
   int64_t n = 0, c = 0, h = 0, w = 0;
-  bool relu = false;
   bool operator==(const DnnBatchNorm&) const = default;
 };
 
@@ -53,10 +52,9 @@ class Libraries {
   /// Writes the batch's mean and 1/sqrt(variance + epsilon).
   virtual void batchNorm(Context& context, const DnnBatchNorm& problem, float epsilon, const void* x,
                          const float* gamma, const float* beta, void* y, float* mean, float* rstd) = 0;
-  /// With ReLU, `dy` is masked by y > 0, where y is computed again from x.
   virtual void batchNormBackward(Context& context, const DnnBatchNorm& problem, const void* x, const void* dy,
-                                 const float* gamma, const float* beta, const float* mean, const float* rstd,
-                                 void* dx, float* dgamma, float* dbeta) = 0;
+                                 const float* gamma, const float* mean, const float* rstd, void* dx, float* dgamma,
+                                 float* dbeta) = 0;
 };
 
 struct LibraryOptions {

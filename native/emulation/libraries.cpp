@@ -24,7 +24,7 @@ struct Forward {
 
 struct Backward {
   const void *x, *dy;
-  const float *gamma, *beta, *mean, *rstd;
+  const float *gamma, *mean, *rstd;
   void* dx;
   float *dgamma, *dbeta;
 };
@@ -41,7 +41,7 @@ void batchNorm(const DnnBatchNorm& problem, float epsilon, const Forward& at) {
     at.rstd[c] = static_cast<float>(1.0 / std::sqrt(squares / rows + epsilon));
     for (int64_t i = 0; i < rows; ++i) {
       const float y = (x[i * stride + c] - at.mean[c]) * at.rstd[c] * at.gamma[c] + at.beta[c];
-      x[i * stride + c] = problem.relu && !(y > 0.0f) ? 0.0f : y;
+      x[i * stride + c] = y;
     }
   });
   storeRows(x, problem.type, rows, problem.c, at.y);
@@ -55,8 +55,7 @@ void batchNormBackward(const DnnBatchNorm& problem, const Backward& at) {
     const auto normalized = [&](int64_t i) { return (x[i * stride + c] - at.mean[c]) * at.rstd[c]; };
     double sum = 0, product = 0;
     for (int64_t i = 0; i < rows; ++i) {
-      float& dy = d[i * stride + c];
-      if (problem.relu && !(normalized(i) * at.gamma[c] + at.beta[c] > 0.0f)) dy = 0.0f;
+      const float dy = d[i * stride + c];
       sum += dy;
       product += static_cast<double>(dy) * normalized(i);
     }
@@ -86,9 +85,9 @@ class EmulatedLibraries final : public Libraries {
     run(context, [=] { cuda::batchNorm(problem, epsilon, {x, gamma, beta, y, mean, rstd}); });
   }
   void batchNormBackward(Context& context, const DnnBatchNorm& problem, const void* x, const void* dy,
-                         const float* gamma, const float* beta, const float* mean, const float* rstd, void* dx,
-                         float* dgamma, float* dbeta) override {
-    run(context, [=] { cuda::batchNormBackward(problem, {x, dy, gamma, beta, mean, rstd, dx, dgamma, dbeta}); });
+                         const float* gamma, const float* mean, const float* rstd, void* dx, float* dgamma,
+                         float* dbeta) override {
+    run(context, [=] { cuda::batchNormBackward(problem, {x, dy, gamma, mean, rstd, dx, dgamma, dbeta}); });
   }
 
  private:
