@@ -81,6 +81,11 @@ export class TrainingStep {
     return (performance.now() - begin) / 1000;
   }
 
+  /** Launches of the recorded step; null for an eager one. */
+  get launches(): number | null {
+    return this.program?.launches ?? null;
+  }
+
   /** Memory of the recorded step; null for an eager one. */
   get programMemory(): MemoryStats | null {
     return this.program?.memoryStats() ?? null;

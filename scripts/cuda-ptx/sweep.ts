@@ -1,0 +1,222 @@
+import {
+  add,
+  addWithMoments,
+  avgPool2d,
+  Belief,
+  backward,
+  batchNorm,
+  conv2d,
+  crossEntropy,
+  type Device,
+  type Format,
+  Generator,
+  globalAvgPool,
+  groupNorm,
+  HostRandom,
+  kalmanNorm,
+  kalmanResidual,
+  LossScaler,
+  linear,
+  moments,
+  normalize,
+  padBelief,
+  padChannels,
+  predict,
+  relu,
+  reshape,
+  Sgd,
+  samplePrior,
+  samples,
+  scale,
+  scope,
+  sigmoid,
+  type Tensor,
+  updateRunning,
+} from '../../lib/index.js';
+
+/** Images with so many rows that several blocks share a statistic. */
+const HEIGHT = 17;
+const WIDTH = 15;
+const SPLITS = 2;
+
+/** Makes inputs on a device. */
+class Inputs {
+  private readonly random = new HostRandom(11);
+  readonly generator: Generator;
+
+  constructor(readonly device: Device) {
+    this.generator = new Generator(device, 7);
+  }
+
+  /** Normal values. */
+  tensor(shape: readonly number[], format?: Format): Tensor {
+    const count = shape.reduce((product, size) => product * size, 1);
+    const values = Float32Array.from({ length: count }, () => this.random.normal());
+    return this.device.tensor(values, shape, { requiresGrad: true, ...(format && { format }) });
+  }
+
+  /** Positive values, as of variances and factors. */
+  positive(count: number): Tensor {
+    const values = Float32Array.from({ length: count }, () => 0.2 + this.random.uniform());
+    return this.device.tensor(values, [count], { requiresGrad: true });
+  }
+
+  belief(channels: number): Belief {
+    return new Belief(this.tensor([SPLITS * channels]), this.positive(SPLITS * channels), SPLITS);
+  }
+
+  affine(channels: number): { gamma: Tensor; beta: Tensor } {
+    return { gamma: this.positive(channels), beta: this.tensor([channels]) };
+  }
+
+  /** Backward from all of these. */
+  differentiate(...outputs: Tensor[]): void {
+    backward(
+      outputs,
+      outputs.map(({ shape, format }) => this.tensor(shape, format)),
+    );
+  }
+}
+
+/** Every kernel that a device of this precision can launch. */
+export async function sweep(device: Device): Promise<void> {
+  const inputs = new Inputs(device);
+  // Channels that fill accesses of 16 bytes, and an odd number that goes value by value.
+  for (const channels of [40, 13]) {
+    for (const part of [elementwise, pools, normalizations, kalman, transitions, convolutions]) {
+      scope(() => part(inputs, channels));
+      await device.synchronize();
+    }
+  }
+  for (const part of [unaligned, manyChannels, memory, training]) {
+    scope(() => part(inputs));
+    await device.synchronize();
+  }
+  inputs.generator.dispose();
+}
+
+function elementwise(inputs: Inputs, channels: number): void {
+  const x = inputs.tensor([3, channels, 5, 3]);
+  inputs.differentiate(relu(add(x, scale(x, 0.5))), sigmoid(x));
+  inputs.differentiate(reshape(x, [3, channels * 15]));
+}
+
+function pools(inputs: Inputs, channels: number): void {
+  const x = inputs.tensor([2, channels, 7, 5]);
+  inputs.differentiate(avgPool2d(x, 2), globalAvgPool(x), padChannels(x, channels, channels), padChannels(x, 1, 2));
+  for (const padding of ['aligned', 'reference'] as const) {
+    const { mean, variance } = padBelief(inputs.belief(channels), channels, channels, padding);
+    inputs.differentiate(mean, variance);
+  }
+}
+
+function normalizations(inputs: Inputs, channels: number): void {
+  const shape = [4, channels, HEIGHT, WIDTH] as const;
+  const x = inputs.tensor(shape);
+  const affine = inputs.affine(channels);
+  const none = { gamma: null, beta: null };
+  const { mean, variance } = moments(x, SPLITS);
+  inputs.differentiate(mean, variance);
+  const running = { mean: inputs.tensor([channels]), variance: inputs.positive(channels) };
+  for (const allSplits of [true, false]) {
+    updateRunning(running, { mean, variance }, { splits: SPLITS, momentum: 0.1, correction: 1.1, allSplits });
+  }
+  inputs.differentiate(batchNorm(x, affine, { splits: SPLITS, relu: true }).output);
+  inputs.differentiate(batchNorm(addWithMoments(x, inputs.tensor(shape), SPLITS), none, { splits: SPLITS }).output);
+  for (const relu of [true, false]) {
+    inputs.differentiate(batchNorm(x, affine, { engine: 'cudnn', relu }).output);
+    inputs.differentiate(normalize(x, running, relu ? affine : none, { relu }));
+  }
+  inputs.differentiate(groupNorm(x, channels === 40 ? 4 : 1, affine, { relu: true }));
+  inputs.differentiate(groupNorm(x, channels, none));
+}
+
+function kalman(inputs: Inputs, channels: number): void {
+  const [real, carried] = [4, 4 + SPLITS].map((n) => inputs.tensor([n, channels, HEIGHT, WIDTH]));
+  const sample = inputs.generator;
+  const options = { splits: SPLITS, gain: 0.1, relu: true };
+  const learned = sigmoid(inputs.tensor([channels]));
+  const step = (...input: Parameters<typeof kalmanNorm>) => {
+    const { output, posterior } = kalmanNorm(...input);
+    if (input[1] === null) inputs.differentiate(output);
+    else inputs.differentiate(output, posterior.mean, posterior.variance);
+  };
+  const affine = inputs.affine(channels);
+  const none = { gamma: null, beta: null };
+  step(real!, null, affine, { ...options, sample });
+  step(real!, inputs.belief(channels), affine, { ...options, gain: learned, sample });
+  step(carried!, 'carried', affine, { ...options, sample: inputs.tensor([SPLITS, channels, HEIGHT, WIDTH]) });
+  step(carried!, 'carried', none, { ...options, relu: false });
+  // A prior that the guard drops.
+  step(real!, inputs.belief(channels), none, { ...options, guard: 1e-6 });
+  const sum = kalmanResidual(inputs.tensor(real!.shape), inputs.belief(channels), carried!);
+  inputs.differentiate(sum.output, sum.prior.mean, sum.prior.variance);
+}
+
+function transitions(inputs: Inputs, channels: number): void {
+  const size = { height: HEIGHT, width: WIDTH };
+  const noise = inputs.tensor([SPLITS, channels, HEIGHT, WIDTH]);
+  for (const source of [inputs.generator, noise]) {
+    inputs.differentiate(samplePrior(inputs.belief(channels), size, source));
+  }
+  for (const options of [{ padding: 'same', stride: 2 }, { padding: 1 }] as const) {
+    const filter = inputs.tensor([5, channels, 3, 3], 'filter');
+    const { mean, variance } = predict(inputs.belief(channels), filter, { height: 6, width: 5, ...options });
+    inputs.differentiate(mean, variance);
+  }
+}
+
+/** What goes around the library's convolutions: images that lie row-major, filters in other types. */
+function convolutions(inputs: Inputs, channels: number): void {
+  const filter = inputs.tensor([8, channels, 3, 3], 'filter');
+  for (const format of ['plain', 'activation'] as const) {
+    inputs.differentiate(conv2d(inputs.tensor([2, channels, 6, 5], format), filter, { padding: 'same' }));
+  }
+}
+
+/** Samples that don't begin at a multiple of 16 bytes. */
+function unaligned(inputs: Inputs): void {
+  const part = () => samples(inputs.tensor([3, 5, 3, 3]), 1, 2);
+  const whole = inputs.tensor([2, 5, 3, 3]);
+  for (const output of [add(part(), part()), scale(part(), 3), relu(part()), sigmoid(part())]) {
+    inputs.differentiate(output);
+  }
+  for (const output of [scale(whole, 3), relu(whole), sigmoid(whole)]) backward(output, part().detach());
+}
+
+/** More channels than the threads of a block take at a time. */
+function manyChannels(inputs: Inputs): void {
+  const channels = 264;
+  const x = inputs.tensor([2, channels, 2, 3]);
+  const { output } = batchNorm(x, inputs.affine(channels), { relu: true });
+  inputs.differentiate(output, globalAvgPool(x), ...Object.values(moments(x)));
+}
+
+function memory({ device }: Inputs): void {
+  for (const count of [3, 40, 5000]) {
+    device.full([count], 7, { dtype: 'uint8' });
+    device.full([count], -2, { dtype: 'int32' });
+    device.full([1, count, 1, 1], 0.7);
+  }
+}
+
+/** A classifier's loss with labels that aren't classes, and a gradient that overflows under a loss scale. */
+function training(inputs: Inputs): void {
+  const { device } = inputs;
+  const logits = linear(inputs.tensor([70, 12]), inputs.tensor([12, 37]), inputs.tensor([37]));
+  const labels = Int32Array.from({ length: 70 }, (_, i) => (i * 7) % 40 - 1);
+  inputs.differentiate(crossEntropy(logits, device.tensor(labels)).loss);
+
+  const weights = ['w', 'v'].map((name, i) => [name, inputs.tensor([9, 500 + i])] as const);
+  const optimizer = new Sgd(device, new Map(weights), 0.1, { weightDecay: 1e-3 });
+  const scaler = new LossScaler(device, { growthInterval: 1 });
+  for (const factor of [1, Number.POSITIVE_INFINITY]) {
+    for (const [, weight] of weights) {
+      weight.zeroGrad();
+      backward(scale(weight, 1), device.full(weight.shape, factor));
+    }
+    optimizer.step(scaler);
+  }
+  scaler.dispose();
+  optimizer.dispose();
+}
