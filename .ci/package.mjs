@@ -7,7 +7,7 @@ import { join } from 'node:path';
 const out = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { encoding: 'utf8' });
 const files = Object.values(JSON.parse(out))[0].files.map((file) => file.path);
 
-const sources = ['core', 'cpu', 'addon'].flatMap((folder) =>
+const sources = ['core', 'cpu', 'addon', 'cuda'].flatMap((folder) =>
   readdirSync(join('native', folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name)),

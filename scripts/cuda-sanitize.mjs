@@ -50,7 +50,9 @@ await runScript(async () => {
       ASAN_OPTIONS: 'detect_leaks=0:detect_stack_use_after_return=0:abort_on_error=1',
       UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
     };
-    const code = await run(process.execPath, ['node_modules/ava/entrypoints/cli.mjs', '--concurrency=2', ...files], { env });
+    const code = await run(process.execPath, ['node_modules/ava/entrypoints/cli.mjs', '--concurrency=2', ...files], {
+      env,
+    });
     const seconds = Math.round((Date.now() - began) / 1000);
     console.log(`${code === 0 ? 'pass' : 'FAIL'}  address, undefined behaviour; threads ${name} (${seconds} s)`);
     if (code !== 0) problems.push(`ava ended with ${code}, threads ${name}`);

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import os from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
-import { ROOT, run, SetupError, say } from './setup.mjs';
+import { isMain, ROOT, run, SetupError, say } from './setup.mjs';
 
 /** Where `npm run cuda:libraries` puts NVIDIA's Python wheels; the build and the addon look there. */
 export const WHEELS = join(os.homedir(), '.cache', 'kalman-norm', 'cuda');
@@ -118,3 +118,6 @@ export async function buildEmulation(sanitize = '') {
   });
   return join(ROOT, build, 'kalman_norm_cuda_emulated.so');
 }
+
+// As a program it tells whether there is a toolkit, for shell scripts.
+if (isMain(import.meta.url)) process.exitCode = findToolkit() ? 0 : 1;

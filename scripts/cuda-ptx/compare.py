@@ -1,26 +1,27 @@
 #!/usr/bin/env python3
 """Executes the recorded launches of the emulation once more, as nvcc compiled them, and compares the memory.
 
-  compare.py --interpreter PATH --ptx FOLDER --record FOLDER [--limit-per-kernel K] [--processes N]
+  compare.py --interpreter PATH --ptx FOLDER --record FOLDER[=LIMIT]... [--processes N]
 
-FOLDER of --ptx holds one .ptx for each .cu; that of --record is what KN_EMULATION_RECORD named. Fails where a launch
-differs, where a launched kernel is in no PTX, and where a kernel was never launched.
+FOLDER of --ptx holds one .ptx for each .cu; those of --record are what KN_EMULATION_RECORD named. LIMIT: how many
+launches of the same kernel and shape are executed; default all. Fails where a launch differs, where a launched kernel is
+in no PTX, and where a kernel was never launched.
 """
 
 import argparse
 import multiprocessing
-import shutil
-import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 
 sys.dont_write_bytecode = True  # neither here nor beside the interpreter
 
 import interpreter as machines
 import tolerance
 from recording import Recording, recordings
+from signature import pointers, readable
 
 
 @dataclass
@@ -31,16 +32,17 @@ class Outcome:
     difference: tolerance.Difference
 
 
-def formats(symbol):
-    found = {"bfloat16": "13__nv_bfloat16", "float16": "6__half"}
-    return [name for name, text in found.items() if text in symbol]
-
-
 def execute(task):
-    """One process's share: (interpreter, PTX texts, path of the recording, indices of launches)."""
-    path, texts, recording, wanted = task
+    """One process's share: (interpreter, PTX texts, indices of launches by the path of their recording)."""
+    path, texts, shares = task
     interpreter = machines.load(path)
-    recording = Recording(recording)
+    outcomes = []
+    for recording, wanted in shares.items():
+        outcomes += execute_recording(interpreter, texts, Recording(recording), wanted)
+    return outcomes
+
+
+def execute_recording(interpreter, texts, recording, wanted):
     machine = machines.Machine(interpreter, texts, recording.base, recording.size)
     outcomes = []
 
@@ -48,7 +50,8 @@ def execute(task):
         start = time.monotonic()
         try:
             actual = machine.run(launch, allocations, before)
-            difference = tolerance.compare(before, after, actual, allocations, formats(launch.symbol))
+            places = [(address - recording.base, name) for address, name in pointers(launch)]
+            difference = tolerance.compare(before, after, actual, allocations, places)
         except (interpreter.Fault, interpreter.Unsupported, ValueError) as problem:
             difference = tolerance.Difference(failure=f"{type(problem).__name__}: {problem}")
         if difference.failure:
@@ -70,29 +73,21 @@ def choose(files, known, limit):
 
 
 def share_out(chosen, processes):
-    """For each process and file the indices of its launches; the longest go first to the least busy process."""
+    """For each process the indices of its launches by file; the longest go first to the least busy process."""
     busy = [0] * processes
-    shares = defaultdict(set)
+    shares = [defaultdict(set) for _ in range(processes)]
     for file, index, threads in sorted(chosen, key=lambda item: -item[2]):
         process = busy.index(min(busy))
         busy[process] += threads + 2000  # a launch of few threads takes its time too
-        shares[process, file.path].add(index)
+        shares[process][file.path].add(index)
     return shares
-
-
-def readable(symbols):
-    if not symbols or not shutil.which("c++filt"):
-        return {symbol: symbol for symbol in symbols}
-    lines = subprocess.run(["c++filt"], input="\n".join(symbols), text=True, capture_output=True, check=True).stdout
-    names = [line.removeprefix("void ").replace("kn::cuda::", "").split("(")[0] for line in lines.splitlines()]
-    return dict(zip(symbols, names))
 
 
 def report(outcomes, recorded):
     by_symbol = defaultdict(list)
     for outcome in outcomes:
         by_symbol[outcome.symbol].append(outcome)
-    names = readable(sorted(by_symbol))
+    names = dict(sorted(readable(by_symbol).items(), key=lambda item: item[1]))
     width = max(map(len, names.values()), default=6)
     print(f"{'kernel':{width}}  recorded  executed  bit for bit     threads  seconds  largest difference")
     for symbol, name in names.items():
@@ -117,27 +112,41 @@ def problems(outcomes, entries, recorded):
     for symbol in unused:
         yield f"{names[symbol]} ({entries[symbol]}): never launched"
     failures = [outcome for outcome in outcomes if outcome.difference.failure]
-    names = readable(sorted({outcome.symbol for outcome in failures}))
+    names = readable(outcome.symbol for outcome in failures)
     for outcome in failures:
         yield f"{names[outcome.symbol]}: {outcome.difference.failure}"
+
+
+def limited(text):
+    folder, _, limit = text.partition("=")
+    return Path(folder), int(limit or 0)
+
+
+def select(groups, entries):
+    """The launches to execute, of each folder with its limit."""
+    for folder, limit in groups:
+        files = recordings(folder)
+        chosen = list(choose(files, entries, limit))
+        scope = f"up to {limit} of each kernel and shape" if limit else "all"
+        print(f"{folder.name}: {len(chosen)} of {sum(len(file.launches) for file in files)} launches ({scope})")
+        yield files, chosen
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--interpreter", required=True, help="path of ptxinterp.py")
     parser.add_argument("--ptx", required=True, help="folder with the .ptx files")
-    parser.add_argument("--record", required=True, help="folder with the recorded launches")
-    parser.add_argument("--limit-per-kernel", type=int, default=0, help="launches of the same shape to execute")
+    parser.add_argument("--record", required=True, action="append", type=limited, help="FOLDER or FOLDER=LIMIT")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
 
     start = time.monotonic()
     texts = machines.read_ptx(options.ptx)
     entries = machines.entries(machines.load(options.interpreter), texts)
-    files = recordings(options.record)
-    recorded = Counter(launch.symbol for file in files for launch in file.launches)
-    shares = share_out(choose(files, entries, options.limit_per_kernel), options.processes)
-    tasks = [(options.interpreter, list(texts.values()), path, wanted) for (_, path), wanted in sorted(shares.items())]
+    groups = list(select(options.record, entries))
+    recorded = Counter(launch.symbol for files, _ in groups for file in files for launch in file.launches)
+    chosen = [launch for _, launches in groups for launch in launches]
+    tasks = [(options.interpreter, list(texts.values()), shares) for shares in share_out(chosen, options.processes)]
     with multiprocessing.Pool(options.processes) as pool:
         outcomes = [outcome for share in pool.imap_unordered(execute, tasks, chunksize=1) for outcome in share]
 

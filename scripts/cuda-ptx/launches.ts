@@ -43,7 +43,8 @@ async function train({ precision, model: modelOptions, batchSize, size, evaluate
 const parts: Record<string, () => Promise<void>> = {
   async step() {
     const norm = { type: 'kalman', splits: 4, gain: 0.1, transition: 'sampled' } as const;
-    for (const precision of ['fp32', 'bf16'] as const) await train({ precision, model: { norm }, batchSize: 8, size: 32 });
+    for (const precision of ['fp32', 'bf16'] as const)
+      await train({ precision, model: { norm }, batchSize: 8, size: 32 });
   },
   async sweep() {
     const small = { batchSize: 4, size: 8, evaluate: true };

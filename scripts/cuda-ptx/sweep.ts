@@ -204,7 +204,7 @@ function memory({ device }: Inputs): void {
 function training(inputs: Inputs): void {
   const { device } = inputs;
   const logits = linear(inputs.tensor([70, 12]), inputs.tensor([12, 37]), inputs.tensor([37]));
-  const labels = Int32Array.from({ length: 70 }, (_, i) => (i * 7) % 40 - 1);
+  const labels = Int32Array.from({ length: 70 }, (_, i) => ((i * 7) % 40) - 1);
   inputs.differentiate(crossEntropy(logits, device.tensor(labels)).loss);
 
   const weights = ['w', 'v'].map((name, i) => [name, inputs.tensor([9, 500 + i])] as const);

@@ -2,19 +2,45 @@
 
 Both run the same source, so that most launches agree bit for bit. What is left:
 - nvcc contracts a multiplication and an addition into one fused operation where the emulation rounds twice;
-- rsqrt.approx, ex2.approx and lg2.approx are good to about 2 units in the last place, and expf, logf and such are other
+- rsqrt.approx, ex2.approx and lg2.approx are good to about 2 units in the last place, and exp, log and such are other
   polynomials than those of the C library;
 - both kinds of difference may be enlarged by a cancellation, up to the rounding error of the largest term.
-Hence a float32 may differ by RELATIVE of its own value or by ABSOLUTE of the largest magnitude that the launch wrote
-into the same allocation, and a float16 or bfloat16, besides, by one unit in its last place.
+Hence a number may differ by `relative` of its own value or by `absolute` of the largest magnitude that the launch wrote
+into the same allocation, and one of 16 bits, besides, by one unit in its last place.
+
+Which format an allocation has is told by the types of the pointers to it among the kernel's arguments. Where there is
+none, for pointers also come within structs, it has words of 32 bits: float32, or integers. Integers must be equal; small
+ones, which as floats would be denormal, are told from floats by that.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-RELATIVE = 1e-5
-ABSOLUTE = 2e-6
+
+@dataclass(frozen=True)
+class Format:
+    word: type  #: unsigned integers of this size
+    number: type
+    relative: float
+    absolute: float
+    steps: int = 0  #: in the last place, allowed in any case
+    integers: bool = False  #: lie among the numbers
+
+    def values(self, words):
+        if self is FORMATS["bfloat16"]:
+            words = words.view(np.uint16).astype(np.uint32) << 16
+        return words.view(self.number).astype(np.float64)
+
+
+FORMATS = {
+    "float32": Format(np.uint32, np.float32, 1e-5, 2e-6),
+    "float64": Format(np.uint64, np.float64, 1e-13, 1e-14, integers=True),
+    "float16": Format(np.uint16, np.float16, 1e-5, 2e-6, steps=1),
+    "bfloat16": Format(np.uint16, np.float32, 1e-5, 2e-6, steps=1),
+    "32 bits": Format(np.uint32, np.float32, 1e-5, 2e-6, integers=True),
+    "integers": Format(np.uint32, np.float32, 0, 0),
+}
 
 
 @dataclass
@@ -24,77 +50,74 @@ class Difference:
     failure: str = ""
 
 
-def to_float32(halves, bfloat16):
-    if bfloat16:
-        return (halves.astype(np.uint32) << 16).view(np.float32)
-    return halves.view(np.float16).astype(np.float32)
-
-
-def error(actual, expected, scale):
-    """Allowed where at most 1. NaN equals NaN."""
-    difference = np.abs(actual - expected)
-    allowed = RELATIVE * np.abs(expected) + ABSOLUTE * scale
-    same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
-    ratio = np.where(same, 0.0, difference / np.maximum(allowed, np.float64(1e-300)))
-    return np.where(np.isnan(ratio), np.inf, ratio)
-
-
-def check_float32(actual, expected, written):
-    """For each word the error in terms of what is allowed, and the largest relative to the scale."""
-    a, e, w = (words.view(np.float32).astype(np.float64) for words in (actual, expected, written))
-    scale = np.abs(w[np.isfinite(w)]).max(initial=0.0)
-    # Small integers look like denormal floats: nothing may differ among them.
-    integers = ((actual & 0x7F800000) == 0) & ((expected & 0x7F800000) == 0)
-    return np.where(integers, np.inf, error(a, e, scale)), relative(a, e, scale)
-
-
-def check_16_bits(actual, expected, written, bfloat16):
-    a, e, w = (words.view(np.uint16) for words in (actual, expected, written))
-    steps = np.abs(ordered(a) - ordered(e))
-    a, e, w = (to_float32(halves, bfloat16).astype(np.float64) for halves in (a, e, w))
-    scale = np.abs(w[np.isfinite(w)]).max(initial=0.0)
-    errors = np.where(steps <= 1, 0.0, error(a, e, scale))
-    return errors.reshape(-1, 2).max(1), relative(a, e, scale)
-
-
-def ordered(halves):
+def ordered(words):
     """Integers in the order of the numbers that 16 bits stand for."""
-    magnitude = (halves & 0x7FFF).astype(np.int32)
-    return np.where(halves & 0x8000, -magnitude, magnitude)
+    magnitude = (words & 0x7FFF).astype(np.int32)
+    return np.where(words & 0x8000, -magnitude, magnitude)
 
 
-def relative(actual, expected, scale):
-    difference = np.abs(actual - expected)
-    return float(np.nanmax(difference, initial=0.0) / scale) if scale > 0 else 0.0
+def check(format_, actual, expected, scale):
+    """For each word the error in terms of what is allowed, and the difference. NaN equals NaN."""
+    a, e = format_.values(actual), format_.values(expected)
+    if format_ is FORMATS["integers"]:
+        return np.where(actual == expected, 0.0, np.inf), a - e
+    allowed = format_.relative * np.abs(e) + format_.absolute * scale
+    same = (a == e) | (np.isnan(a) & np.isnan(e))
+    if format_.steps:
+        same |= np.abs(ordered(actual) - ordered(expected)) <= format_.steps
+    if format_.integers:
+        tiny = np.finfo(format_.number).tiny
+        allowed = np.where((np.abs(a) < tiny) & (np.abs(e) < tiny), 0, allowed)
+    ratio = np.where(same, 0.0, np.abs(a - e) / np.maximum(allowed, 1e-300))
+    return np.where(np.isnan(ratio), np.inf, ratio), a - e
 
 
-def compare(before, after, actual, allocations, formats):
-    """`formats` are what the kernel may have written besides float32 and integers: "bfloat16", "float16" or none."""
+def compare(before, after, actual, allocations, pointers):
+    """`pointers`: (offset in the memory, name of a format) for those of the launch whose type is known."""
     result = Difference()
-    before, after, actual = (memory[: len(memory) & ~3].view(np.uint32) for memory in (before, after, actual))
-    differing = np.nonzero(after != actual)[0]
-    owners = np.searchsorted(allocations[:, 0], differing * 4, "right") - 1
-    inside = (owners >= 0) & (differing * 4 < allocations[owners].sum(1))
-    differing, owners = differing[inside], owners[inside]
-    result.words = len(differing)
-    for owner in np.unique(owners):
+    whole = len(after) & ~7
+    before, after, actual = (memory[:whole] for memory in (before, after, actual))
+    differing = np.nonzero(after.view(np.uint32) != actual.view(np.uint32))[0] * 4
+    owners = np.searchsorted(allocations[:, 0], differing, "right") - 1
+    inside = (owners >= 0) & (differing < allocations[owners].sum(1))
+    result.words = int(inside.sum())
+    formats = formats_of(allocations, pointers) if result.words else {}
+    for owner in np.unique(owners[inside]):
         begin, size = allocations[owner]
-        words = slice(begin // 4, (begin + size + 3) // 4)
-        written = after[words][(after[words] != before[words]) | (after[words] != actual[words])]
-        places = differing[owners == owner]
-        checks = [check_float32(actual[places], after[places], written)]
-        checks += [check_16_bits(actual[places], after[places], written, f == "bfloat16") for f in formats]
-        errors, largest = min(checks, key=lambda check: check[0].max())
-        result.largest = max(result.largest, largest)
+        name = formats.get(owner, "32 bits")
+        format_ = FORMATS[name]
+        width = np.dtype(format_.word).itemsize
+        memory = slice(begin, begin + (size + width - 1) // width * width)
+        b, e, a = (bytes_[memory].view(format_.word) for bytes_ in (before, after, actual))
+        written = format_.values(e[(e != b) | (e != a)])
+        scale = np.abs(written[np.isfinite(written)]).max(initial=0.0)
+        places = np.nonzero(e != a)[0]
+        with np.errstate(invalid="ignore", over="ignore"):
+            errors, differences = check(format_, a[places], e[places], scale)
+        if scale > 0:
+            result.largest = max(result.largest, float(np.nanmax(np.abs(differences), initial=0.0) / scale))
         if errors.max() > 1 and not result.failure:
             place = places[errors.argmax()]
             result.failure = (
-                f"{(errors > 1).sum()} of {len(written)} words written at {begin} (allocation of {size} bytes) differ by "
-                f"more than is allowed; the worst, at byte {place * 4 - begin}: emulation {describe(after[place])}, "
-                f"PTX {describe(actual[place])}"
+                f"{(errors > 1).sum()} of {len(written)} values ({name}) written at {begin} (allocation of {size} bytes) "
+                f"differ by more than is allowed; the worst, at byte {place * width}: emulation "
+                f"{describe(format_, e[place])}, PTX {describe(format_, a[place])}"
             )
     return result
 
 
-def describe(word):
-    return f"{np.array([word], np.uint32).view(np.float32)[0]:.9g} (0x{word:08x})"
+def formats_of(allocations, pointers):
+    """Names of formats, by the index of the allocation."""
+    formats = {}
+    for offset, name in pointers:
+        owner = int(np.searchsorted(allocations[:, 0], offset, "right")) - 1
+        if owner < 0 or offset >= allocations[owner].sum():
+            continue
+        if formats.setdefault(owner, name) != name:
+            raise ValueError(f"pointers to {formats[owner]} and to {name} lead into one allocation")
+    return formats
+
+
+def describe(format_, word):
+    value = format_.values(np.array([word], format_.word))[0]
+    return f"{value:.9g} (0x{word:x})"

@@ -19,6 +19,9 @@ function wanted(name: string): boolean {
   return names === undefined || names.includes(name);
 }
 
+/** The names of the devices that are tested here. */
+export const deviceNames = [...new Set(kinds.map(({ name }) => name))];
+
 const opened = new Map<string, Device>();
 
 export type DeviceBody = (t: ExecutionContext, device: Device, random: TestRandom) => Promise<void> | void;

@@ -117,7 +117,7 @@ struct Problems {
     }
     // TF32 is about products: normalizations are those of float32. A batch of 192 has virtual samples, which are no
     // matter of cuDNN's normalization.
-    if (!tf32 && batch != 192) addNew(batchNorms, {type, batch, layer.out, size, size, false});
+    if (!tf32 && batch != 192) addNew(batchNorms, {type, batch, layer.out, size, size});
   }
 };
 
@@ -187,7 +187,7 @@ int checkRefusal() {
   old.capability = 750;
   const Descriptor properties = deviceProperties(jsonOf(old));
   try {
-    Plans({nullptr, &properties}, true).batchNorm({DType::BF16, 128, 16, 32, 32, false}, false);
+    Plans({nullptr, &properties}, true).batchNorm({DType::BF16, 128, 16, 32, 32}, false);
   } catch (const Error& error) {
     std::printf("An impossible graph is refused: %s\n", error.what());
     return 0;
