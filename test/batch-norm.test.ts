@@ -176,3 +176,40 @@ eachDevice(
     closeTo(t, await norm.runningVariance.data(), [0.9, 0.9, 0.9], tolerance.elementwise, 'running variance');
   },
 );
+
+for (const relu of [false, true]) {
+  eachDevice(test, `batchNorm: engine cudnn${relu ? ', relu' : ''}`, async (t, device, random) => {
+    const shape = [6, 16, 5, 7];
+    const engine = 'cudnn';
+    if (device.name === 'cpu') {
+      const [x, one] = [device.ones(shape), device.ones([16])];
+      t.throws(() => batchNorm(x, { gamma: one, beta: one }, { engine }), {
+        code: 'INVALID_ARGUMENT',
+        message: /engine 'cudnn' needs a CUDA device, got cpu/,
+      });
+      return;
+    }
+    await checkOp(t, device, random, () => ({
+      inputs: layer(random, shape),
+      run: ({ x, gamma, beta }) => {
+        const { output, statistics } = batchNorm(x, { gamma, beta }, { engine, relu });
+        return [output, statistics.mean, statistics.variance];
+      },
+      reference: ({ x, gamma, beta }) => {
+        const { mean, variance } = reference.moments(x, 1);
+        return [reference.batchNorm(x, 1, { gamma, beta, epsilon: 1e-5, relu }), mean, variance];
+      },
+      tolerance: tolerance.normalization,
+    }));
+    const norm = new BatchNorm2d(device, 16, { engine, relu });
+    t.deepEqual(norm.forward(device.ones(shape)).shape, shape);
+    norm.dispose();
+  });
+}
+
+eachDevice(test, 'batchNorm: engine cudnn knows no splits and needs gamma and beta', (t, device) => {
+  const [x, one] = [device.ones([4, 16, 3, 3]), device.ones([16])];
+  const refused = (message: RegExp, body: () => void) => t.throws(body, { code: 'INVALID_ARGUMENT', message });
+  refused(/knows no splits, got 2/, () => batchNorm(x, { gamma: one, beta: one }, { engine: 'cudnn', splits: 2 }));
+  refused(/needs gamma and beta/, () => batchNorm(x, { gamma: null, beta: one }, { engine: 'cudnn' }));
+});
