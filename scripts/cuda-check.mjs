@@ -150,8 +150,12 @@ function accesses() {
     for (const { name, widths } of wide) {
       const list = [...widths].map(([width, count]) => `${width}: ${count}`).join(', ');
       console.log(`${arch}  ${name}  ${list}`);
-      if (!widths.has('load 128') && !widths.has('store 128')) problems.push(`${arch}: no 128-bit access: ${name}`);
-      if (widths.has('load 16') || widths.has('store 16')) problems.push(`${arch}: 16-bit accesses: ${name}`);
+      const count = (key) => widths.get(key) ?? 0;
+      if (count('load 128') + count('store 128') === 0) problems.push(`${arch}: no 128-bit access: ${name}`);
+      // A scalar tail has one access of 16 bits for each of 128; a pack that is taken apart has eight.
+      for (const way of ['load', 'store']) {
+        if (count(`${way} 16`) > count(`${way} 128`)) problems.push(`${arch}: packs taken apart (${way}): ${name}`);
+      }
     }
   }
   return problems;
