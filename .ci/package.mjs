@@ -10,13 +10,17 @@ const files = Object.values(JSON.parse(out))[0].files.map((file) => file.path);
 const sources = ['core', 'cpu', 'addon', 'cuda'].flatMap((folder) =>
   readdirSync(join('native', folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath ?? entry.path, entry.name)),
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .filter((path) => !path.startsWith(join('native', 'cuda', 'testing'))),
 );
 const needed = ['package.json', 'LICENSE', 'CMakeLists.txt', 'dist/lib/index.js', 'dist/lib/index.d.ts', ...sources];
 const missing = needed.filter((path) => !files.includes(path));
 const unwanted = files.filter(
   (path) =>
-    /^(test|bench|experiments|scripts|build|node_modules|train_log|docs)\//.test(path) ||
+    /^(test|bench|experiments|build|node_modules|train_log|docs)\//.test(path) ||
+    // Of the scripts only those that build the CUDA device on the user's machine.
+    /^scripts\/(?!(cuda-build|cuda-libraries|cuda-toolkit|setup)\.mjs$)/.test(path) ||
+    /^native\/(emulation|cuda\/testing)\//.test(path) ||
     /\.(bin|u8|gz|png|safetensors|jsonl|node|test\.\w+)$/.test(path),
 );
 

@@ -33,17 +33,20 @@ class Outcome:
 
 
 def execute(task):
-    """One process's share: (interpreter, PTX texts, indices of launches by the path of their recording)."""
+    """One process's share: (interpreter, PTX texts, indices of launches by the path of their recording). Gives the
+    outcomes, and what was executed of each kernel."""
     path, texts, shares = task
     interpreter = machines.load(path)
-    outcomes = []
+    outcomes, coverage = [], {}
     for recording, wanted in shares.items():
-        outcomes += execute_recording(interpreter, texts, Recording(recording), wanted)
-    return outcomes
+        recording = Recording(recording)
+        machine = machines.Machine(interpreter, texts, recording.base, recording.size)
+        outcomes += execute_recording(interpreter, machine, recording, wanted)
+        coverage = machine.executed()
+    return outcomes, coverage
 
 
-def execute_recording(interpreter, texts, recording, wanted):
-    machine = machines.Machine(interpreter, texts, recording.base, recording.size)
+def execute_recording(interpreter, machine, recording, wanted):
     outcomes = []
 
     def visit(index, launch, allocations, before, after):
@@ -83,22 +86,38 @@ def share_out(chosen, processes):
     return shares
 
 
-def report(outcomes, recorded):
+def united(coverages):
+    result = {}
+    for coverage in coverages:
+        for symbol, (executed, count) in coverage.items():
+            known, _ = result.get(symbol, (set(), count))
+            result[symbol] = known | executed, count
+    return result
+
+
+def share_of(coverage):
+    """The executed share of the instructions, as text."""
+    executed, count = sum(len(places) for places, _ in coverage), sum(count for _, count in coverage)
+    return f"{100 * executed / max(count, 1):.1f} %"
+
+
+def report(outcomes, recorded, coverage):
     by_symbol = defaultdict(list)
     for outcome in outcomes:
         by_symbol[outcome.symbol].append(outcome)
     names = dict(sorted(readable(by_symbol).items(), key=lambda item: item[1]))
     width = max(map(len, names.values()), default=6)
-    print(f"{'kernel':{width}}  recorded  executed  bit for bit     threads  seconds  largest difference")
+    print(f"{'kernel':{width}}  recorded  executed  bit for bit     threads  instructions  seconds  largest difference")
     for symbol, name in names.items():
         of = by_symbol[symbol]
         exact = sum(o.difference.words == 0 and not o.difference.failure for o in of)
         largest = max(o.difference.largest for o in of)
         print(
             f"{name:{width}}  {recorded[symbol]:8}  {len(of):8}  {exact:11}  {sum(o.threads for o in of):10}"
-            f"  {sum(o.seconds for o in of):7.1f}  {f'{largest:.1e}' if largest else '0':>18}"
+            f"  {share_of([coverage[symbol]]) if symbol in coverage else '':>12}  {sum(o.seconds for o in of):7.1f}  {f'{largest:.1e}' if largest else '0':>18}"
         )
-    print("(largest difference: in terms of the largest magnitude that the launch wrote into the same allocation)")
+    print("instructions: share of the kernel's, jumps apart, that some thread executed")
+    print("largest difference: in terms of the largest magnitude that the launch wrote into the same allocation")
 
 
 def problems(outcomes, entries, recorded):
@@ -148,16 +167,18 @@ def main():
     chosen = [launch for _, launches in groups for launch in launches]
     tasks = [(options.interpreter, list(texts.values()), shares) for shares in share_out(chosen, options.processes)]
     with multiprocessing.Pool(options.processes) as pool:
-        outcomes = [outcome for share in pool.imap_unordered(execute, tasks, chunksize=1) for outcome in share]
+        shares = pool.map(execute, tasks, chunksize=1)
+    outcomes = [outcome for share, _ in shares for outcome in share]
+    coverage = united(executed for _, executed in shares)
 
-    report(outcomes, recorded)
+    report(outcomes, recorded, coverage)
     found = list(problems(outcomes, entries, recorded))
     for problem in found:
         print(f"FAILED  {problem}")
     exact = sum(o.difference.words == 0 and not o.difference.failure for o in outcomes)
     print(
         f"{len(entries)} kernels, {sum(recorded.values())} launches recorded, {len(outcomes)} executed, {exact} equal bit "
-        f"for bit, {len(found)} problems, {time.monotonic() - start:.0f} s"
+        f"for bit, {share_of(coverage.values())} of the instructions, {len(found)} problems, {time.monotonic() - start:.0f} s"
     )
     return 1 if found else 0
 

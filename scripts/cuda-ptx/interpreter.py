@@ -1,9 +1,12 @@
 """Loads the PTX interpreter, which is no part of this project, and runs recorded launches in it."""
 
 import importlib.util
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+
+CONTROL = ("bra", "ret", "exit", "bar")
 
 
 def load(path):
@@ -15,9 +18,15 @@ def load(path):
 
 
 def extended(run):
-    """With what our kernels need besides: the address of a parameter, by which large structs are indexed."""
+    """With what we need besides: the address of a parameter, by which large structs are indexed, and what was executed."""
 
     class Run(run):
+        executed = defaultdict(set)  #: instructions by kernel
+
+        def exec(self, op, mods, ops):
+            self.executed[self.k.name].add(self.stmt)
+            return super().exec(op, mods, ops)
+
         def raw(self, operand, kind):
             if operand in self.k.params:
                 return np.full(self.n, self.k.params[operand][0], np.uint64)
@@ -38,6 +47,7 @@ class Machine:
     CONSTANTS = 1 << 20  # room for the variables of the modules
 
     def __init__(self, interpreter, texts, base, size):
+        self.interpreter = interpreter
         interpreter.BASE = base  # so that recorded pointers mean the same bytes
         self.device = interpreter.Device(size + 4096 + self.CONSTANTS)
         self.size = size
@@ -62,6 +72,15 @@ class Machine:
         self.device.mem[: len(memory)] = memory
         module.launch(launch.symbol, launch.grid, launch.block, launch.arguments, launch.shared)
         return self.device.mem[: len(memory)]
+
+    def executed(self):
+        """Instructions by kernel: (places of those that some thread has executed, number of all). Jumps don't count."""
+        coverage = {}
+        for symbol, statements in self.interpreter.Run.executed.items():
+            code = self.modules[symbol].kernels[symbol].code
+            counted = [statement for _, op, _, _, statement in code if op not in CONTROL]
+            coverage[symbol] = {i for i, statement in enumerate(counted) if statement in statements}, len(counted)
+        return coverage
 
 
 def read_ptx(folder):
