@@ -8,7 +8,7 @@
  * It fails where a launch differs, where a launched kernel is in no PTX, and where a kernel of the PTX was never launched.
  *
  *   --interpreter PATH   the PTX interpreter, which is no part of this project; default: ../shared/tools/ptxinterp.py
- *   --all                every launch of the sweep, not only the first of each kernel and shape
+ *   --limit K            executes only the first K launches of each kernel and shape
  *   --processes N        default: 2
  */
 
@@ -23,6 +23,8 @@ import { ROOT, run, runScript, SetupError, say, setUp } from './setup.mjs';
 const SOURCES = join(ROOT, 'native', 'cuda');
 const PTX = join(ROOT, 'build', 'ptx');
 const RECORD = join(PTX, 'record');
+/** Of launches.ts. */
+const PARTS = ['step', 'sweep'];
 const SCRIPTS = join(ROOT, 'scripts', 'cuda-ptx');
 const INTERPRETER = join(ROOT, '..', 'shared', 'tools', 'ptxinterp.py');
 /** Python packages that are missing on this machine. */
@@ -53,13 +55,12 @@ await runScript(async () => {
   const library = await timed('emulated device', () => buildEmulation());
   rmSync(RECORD, { recursive: true, force: true });
   await timed('recorded launches', async () => {
-    for (const part of ['step', 'sweep']) await record(part, library);
+    for (const part of PARTS) await record(part, library);
   });
-  const sweep = join(RECORD, 'sweep') + (options.all ? '' : '=1');
-  const args = ['--interpreter', interpreter, '--ptx', PTX, '--record', join(RECORD, 'step'), '--record', sweep];
-  const code = await run('python3', [join(SCRIPTS, 'compare.py'), ...args, '--processes', options.processes], {
-    env: python,
-  });
+  const folders = PARTS.flatMap((part) => ['--record', join(RECORD, part)]);
+  const limits = ['--limit-per-kernel', options.limit, '--processes', options.processes];
+  const args = ['--interpreter', interpreter, '--ptx', PTX, ...folders, ...limits];
+  const code = await run('python3', [join(SCRIPTS, 'compare.py'), ...args], { env: python });
   console.log(`${code === 0 ? 'pass' : 'FAIL'}  cuda:ptx`);
   return code;
 });
@@ -70,14 +71,16 @@ function parse(args) {
       args,
       options: {
         interpreter: { type: 'string' },
-        all: { type: 'boolean', default: false },
+        limit: { type: 'string', default: '0' },
         processes: { type: 'string', default: '2' },
       },
     });
-    if (!/^[1-9]\d*$/.test(values.processes)) throw new TypeError(`--processes ${values.processes} is no number`);
+    for (const name of ['limit', 'processes']) {
+      if (!/^\d+$/.test(values[name])) throw new TypeError(`--${name} takes a number, got ${values[name]}`);
+    }
     return values;
   } catch (error) {
-    const usage = 'Usage: npm run cuda:ptx -- [--interpreter PATH] [--all] [--processes N]';
+    const usage = 'Usage: npm run cuda:ptx -- [--interpreter PATH] [--limit K] [--processes N]';
     throw new SetupError(`${error.message}\n${usage}`, 2);
   }
 }

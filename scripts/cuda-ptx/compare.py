@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """Executes the recorded launches of the emulation once more, as nvcc compiled them, and compares the memory.
 
-  compare.py --interpreter PATH --ptx FOLDER --record FOLDER[=LIMIT]... [--processes N]
+  compare.py --interpreter PATH --ptx FOLDER --record FOLDER... [--limit-per-kernel K] [--processes N]
 
-FOLDER of --ptx holds one .ptx for each .cu; those of --record are what KN_EMULATION_RECORD named. LIMIT: how many
-launches of the same kernel and shape are executed; default all. Fails where a launch differs, where a launched kernel is
-in no PTX, and where a kernel was never launched.
+FOLDER of --ptx holds one .ptx for each .cu; those of --record are what KN_EMULATION_RECORD named. Fails where a launch
+differs, where a launched kernel is in no PTX, and where a kernel was never launched.
 """
 
 import argparse
@@ -14,7 +13,6 @@ import sys
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 
 sys.dont_write_bytecode = True  # neither here nor beside the interpreter
 
@@ -136,35 +134,24 @@ def problems(outcomes, entries, recorded):
         yield f"{names[outcome.symbol]}: {outcome.difference.failure}"
 
 
-def limited(text):
-    folder, _, limit = text.partition("=")
-    return Path(folder), int(limit or 0)
-
-
-def select(groups, entries):
-    """The launches to execute, of each folder with its limit."""
-    for folder, limit in groups:
-        files = recordings(folder)
-        chosen = list(choose(files, entries, limit))
-        scope = f"up to {limit} of each kernel and shape" if limit else "all"
-        print(f"{folder.name}: {len(chosen)} of {sum(len(file.launches) for file in files)} launches ({scope})")
-        yield files, chosen
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--interpreter", required=True, help="path of ptxinterp.py")
     parser.add_argument("--ptx", required=True, help="folder with the .ptx files")
-    parser.add_argument("--record", required=True, action="append", type=limited, help="FOLDER or FOLDER=LIMIT")
+    parser.add_argument("--record", required=True, action="append", help="folder with recorded launches; may be repeated")
+    parser.add_argument("--limit-per-kernel", type=int, default=0, help="launches of the same shape to execute; 0: all")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
 
     start = time.monotonic()
     texts = machines.read_ptx(options.ptx)
     entries = machines.entries(machines.load(options.interpreter), texts)
-    groups = list(select(options.record, entries))
-    recorded = Counter(launch.symbol for files, _ in groups for file in files for launch in file.launches)
-    chosen = [launch for _, launches in groups for launch in launches]
+    files = [file for folder in options.record for file in recordings(folder)]
+    recorded = Counter(launch.symbol for file in files for launch in file.launches)
+    limit = options.limit_per_kernel
+    chosen = list(choose(files, entries, limit))
+    scope = f"at most {limit} of each kernel and shape" if limit else "all"
+    print(f"{len(chosen)} of {sum(recorded.values())} launches are executed ({scope}).", flush=True)
     tasks = [(options.interpreter, list(texts.values()), shares) for shares in share_out(chosen, options.processes)]
     with multiprocessing.Pool(options.processes) as pool:
         shares = pool.map(execute, tasks, chunksize=1)

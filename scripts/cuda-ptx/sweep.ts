@@ -10,9 +10,11 @@ import {
   type Device,
   type Format,
   Generator,
+  gather,
   globalAvgPool,
   groupNorm,
   HostRandom,
+  type KalmanNormOptions,
   kalmanNorm,
   kalmanResidual,
   LossScaler,
@@ -37,6 +39,8 @@ import {
 /** Images with so many rows that several blocks share a statistic. */
 const HEIGHT = 17;
 const WIDTH = 15;
+/** Height and width of images of which a single one has several blocks. */
+const LARGE = 25;
 const SPLITS = 2;
 
 /** Makes inputs on a device. */
@@ -88,7 +92,7 @@ export async function sweep(device: Device): Promise<void> {
       await device.synchronize();
     }
   }
-  for (const part of [unaligned, manyChannels, memory, training]) {
+  for (const part of [unaligned, large, batches, memory, training]) {
     scope(() => part(inputs));
     await device.synchronize();
   }
@@ -103,7 +107,13 @@ function elementwise(inputs: Inputs, channels: number): void {
 
 function pools(inputs: Inputs, channels: number): void {
   const x = inputs.tensor([2, channels, 7, 5]);
-  inputs.differentiate(avgPool2d(x, 2), globalAvgPool(x), padChannels(x, channels, channels), padChannels(x, 1, 2));
+  inputs.differentiate(
+    avgPool2d(x, 2),
+    avgPool2d(x, 5),
+    globalAvgPool(x),
+    padChannels(x, channels, channels),
+    padChannels(x, 1, 2),
+  );
   for (const padding of ['aligned', 'reference'] as const) {
     const { mean, variance } = padBelief(inputs.belief(channels), channels, channels, padding);
     inputs.differentiate(mean, variance);
@@ -121,56 +131,75 @@ function normalizations(inputs: Inputs, channels: number): void {
   for (const allSplits of [true, false]) {
     updateRunning(running, { mean, variance }, { splits: SPLITS, momentum: 0.1, correction: 1.1, allSplits });
   }
-  inputs.differentiate(batchNorm(x, affine, { splits: SPLITS, relu: true }).output);
+  // Not a leaf, so that a gradient from elsewhere is added in the same launch.
+  const inner = scale(x, 2);
+  inputs.differentiate(batchNorm(inner, affine, { splits: SPLITS, relu: true }).output, relu(inner));
   inputs.differentiate(batchNorm(addWithMoments(x, inputs.tensor(shape), SPLITS), none, { splits: SPLITS }).output);
-  for (const relu of [true, false]) {
-    inputs.differentiate(batchNorm(x, affine, { engine: 'cudnn', relu }).output);
-    inputs.differentiate(normalize(x, running, relu ? affine : none, { relu }));
+  for (const rectify of [true, false]) {
+    const options = { relu: rectify };
+    inputs.differentiate(batchNorm(x, affine, { ...options, engine: 'cudnn' }).output);
+    inputs.differentiate(normalize(x, running, rectify ? affine : none, options));
   }
   inputs.differentiate(groupNorm(x, channels === 40 ? 4 : 1, affine, { relu: true }));
   inputs.differentiate(groupNorm(x, channels, none));
 }
 
+/** A step of the filter and its gradient, which that of what else depends on x is added to. */
+function filter(
+  inputs: Inputs,
+  x: Tensor,
+  prior: Belief | 'carried' | null,
+  affine: { gamma: Tensor | null; beta: Tensor | null },
+  options: KalmanNormOptions,
+  ...elsewhere: Tensor[]
+): void {
+  const { output, posterior } = kalmanNorm(x, prior, affine, { splits: SPLITS, ...options });
+  // Without a prior, the posterior carries no gradient.
+  const beliefs = prior === null ? [] : [posterior.mean, posterior.variance];
+  inputs.differentiate(output, ...beliefs, ...elsewhere);
+}
+
 function kalman(inputs: Inputs, channels: number): void {
-  const [real, carried] = [4, 4 + SPLITS].map((n) => inputs.tensor([n, channels, HEIGHT, WIDTH]));
+  const real = inputs.tensor([4, channels, HEIGHT, WIDTH]);
+  const inner = scale(real, 2);
+  const carried = inputs.tensor([4 + SPLITS, channels, HEIGHT, WIDTH]);
   const sample = inputs.generator;
-  const options = { splits: SPLITS, gain: 0.1, relu: true };
+  const options = { gain: 0.1, relu: true };
   const learned = sigmoid(inputs.tensor([channels]));
-  const step = (...input: Parameters<typeof kalmanNorm>) => {
-    const { output, posterior } = kalmanNorm(...input);
-    if (input[1] === null) inputs.differentiate(output);
-    else inputs.differentiate(output, posterior.mean, posterior.variance);
-  };
   const affine = inputs.affine(channels);
   const none = { gamma: null, beta: null };
-  step(real!, null, affine, { ...options, sample });
-  step(real!, inputs.belief(channels), affine, { ...options, gain: learned, sample });
-  step(carried!, 'carried', affine, { ...options, sample: inputs.tensor([SPLITS, channels, HEIGHT, WIDTH]) });
-  step(carried!, 'carried', none, { ...options, relu: false });
+  filter(inputs, real, null, affine, { ...options, sample });
+  filter(inputs, inner, inputs.belief(channels), affine, { ...options, gain: learned, sample }, relu(inner));
+  filter(inputs, carried, 'carried', affine, { ...options, sample: inputs.tensor([SPLITS, channels, HEIGHT, WIDTH]) });
+  filter(inputs, carried, 'carried', none, { ...options, relu: false });
   // A prior that the guard drops.
-  step(real!, inputs.belief(channels), none, { ...options, guard: 1e-6 });
-  const sum = kalmanResidual(inputs.tensor(real!.shape), inputs.belief(channels), carried!);
+  filter(inputs, real, inputs.belief(channels), none, { ...options, guard: 1e-6 });
+  const sum = kalmanResidual(inputs.tensor(real.shape), inputs.belief(channels), carried);
   inputs.differentiate(sum.output, sum.prior.mean, sum.prior.variance);
 }
 
 function transitions(inputs: Inputs, channels: number): void {
-  const size = { height: HEIGHT, width: WIDTH };
-  const noise = inputs.tensor([SPLITS, channels, HEIGHT, WIDTH]);
+  const size = { height: LARGE, width: LARGE };
+  const noise = inputs.tensor([SPLITS, channels, LARGE, LARGE]);
   for (const source of [inputs.generator, noise]) {
     inputs.differentiate(samplePrior(inputs.belief(channels), size, source));
   }
-  for (const options of [{ padding: 'same', stride: 2 }, { padding: 1 }] as const) {
-    const filter = inputs.tensor([5, channels, 3, 3], 'filter');
-    const { mean, variance } = predict(inputs.belief(channels), filter, { height: 6, width: 5, ...options });
+  for (const [taps, options] of [
+    [3, { padding: 'same', stride: 2 }],
+    [3, { padding: 1 }],
+    [5, { padding: 2 }],
+  ] as const) {
+    const weight = inputs.tensor([5, channels, taps, taps], 'filter');
+    const { mean, variance } = predict(inputs.belief(channels), weight, { height: 6, width: 5, ...options });
     inputs.differentiate(mean, variance);
   }
 }
 
 /** What goes around the library's convolutions: images that lie row-major, filters in other types. */
 function convolutions(inputs: Inputs, channels: number): void {
-  const filter = inputs.tensor([8, channels, 3, 3], 'filter');
+  const weight = inputs.tensor([8, channels, 3, 3], 'filter');
   for (const format of ['plain', 'activation'] as const) {
-    inputs.differentiate(conv2d(inputs.tensor([2, channels, 6, 5], format), filter, { padding: 'same' }));
+    inputs.differentiate(conv2d(inputs.tensor([2, channels, 6, 5], format), weight, { padding: 'same' }));
   }
 }
 
@@ -184,12 +213,29 @@ function unaligned(inputs: Inputs): void {
   for (const output of [scale(whole, 3), relu(whole), sigmoid(whole)]) backward(output, part().detach());
 }
 
-/** More channels than the threads of a block take at a time. */
-function manyChannels(inputs: Inputs): void {
-  const channels = 264;
-  const x = inputs.tensor([2, channels, 2, 3]);
-  const { output } = batchNorm(x, inputs.affine(channels), { relu: true });
-  inputs.differentiate(output, globalAvgPool(x), ...Object.values(moments(x)));
+/** More channels than the threads of a block take at a time, and more rows. */
+function large(inputs: Inputs): void {
+  const channels = 1288;
+  const x = inputs.tensor([2, channels, 2, 1]);
+  inputs.differentiate(batchNorm(x, inputs.affine(channels), { relu: true }).output, globalAvgPool(x));
+  const { mean, variance } = moments(x);
+  inputs.differentiate(mean, variance);
+  filter(inputs, x, inputs.belief(channels), inputs.affine(channels), { gain: 0.2 });
+  filter(inputs, inputs.tensor([4, 13, LARGE, LARGE]), 'carried', inputs.affine(13), { gain: 0.2 });
+}
+
+/** Numbers of images that don't exist among the indices. */
+function batches({ device, generator }: Inputs): void {
+  const bytes = (count: number) => Uint8Array.from({ length: count }, (_, i) => (i * 37) % 256);
+  const source = {
+    images: device.tensor(bytes(5 * 3 * 42), [5, 3, 6, 7]),
+    labels: device.tensor(bytes(5)),
+    mean: device.full([3, 6, 7], 100, { format: 'plain' }),
+    indices: device.tensor(Int32Array.of(0, 1, 4, 5, -1, 2)),
+    cursor: device.tensor(Int32Array.of(1)),
+  };
+  gather(source, { batchSize: 3 });
+  gather(source, { batchSize: 3, augment: { pad: 2, generator } });
 }
 
 function memory({ device }: Inputs): void {

@@ -68,8 +68,8 @@ def check(format_, actual, expected, scale):
     if format_.integers:
         tiny = np.finfo(format_.number).tiny
         allowed = np.where((np.abs(a) < tiny) & (np.abs(e) < tiny), 0, allowed)
-    ratio = np.where(same, 0.0, np.abs(a - e) / np.maximum(allowed, 1e-300))
-    return np.where(np.isnan(ratio), np.inf, ratio), a - e
+    ratio = np.where(allowed > 0, np.abs(a - e) / np.where(allowed > 0, allowed, 1), np.inf)
+    return np.where(same, 0.0, np.where(np.isnan(ratio), np.inf, ratio)), a - e
 
 
 def compare(before, after, actual, allocations, pointers):
