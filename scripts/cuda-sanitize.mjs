@@ -8,22 +8,26 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { buildEmulation, step } from './cuda-toolkit.mjs';
-import { ROOT, run, runScript, SetupError } from './setup.mjs';
+import { buildEmulation, findToolkit } from './cuda-toolkit.mjs';
+import { ROOT, run, runScript, SetupError, say, setUp } from './setup.mjs';
 
-/** Every op family; of the slow files others cover the kernels. */
+/**
+ * Every op family. Whole networks (trainer, learned-gain, transition-network) run the same kernels and take a minute each
+ * under the sanitizers; memory and determinism are about the CPU device.
+ */
 const OP_TESTS = [
   'batch-norm',
   'conv2d',
+  'cuda',
   'elementwise',
   'gather',
   'group-norm',
   'kalman',
+  'kalman-block',
   'kalman-sample',
   'linear',
   'loss',
   'loss-scaler',
-  'memory',
   'moments',
   'pool',
   'precision',
@@ -33,38 +37,48 @@ const OP_TESTS = [
 const ORDERS = ['ascending', 'descending', 'shuffled'];
 
 await runScript(async () => {
+  if (!findToolkit()) {
+    console.log('SKIPPED  cuda:sanitize: there is no CUDA toolkit, whose headers the emulated device needs.');
+    return;
+  }
   const named = process.argv.slice(2);
   const files = named.length > 0 ? named : OP_TESTS.map((name) => `test/${name}.test.ts`);
-  const problems = [];
-
-  const library = await buildEmulation('address');
-  // Node isn't built with the sanitizers, so their runtime has to be there first. Leaks of Node itself don't count.
+  await setUp();
+  // Node isn't built with the sanitizers, so their runtime has to be there first.
   const runtimes = [runtime('libasan.so'), runtime('libubsan.so')].join(' ');
+  const library = await timed('built with AddressSanitizer', () => buildEmulation('address'));
+  const problems = [];
+  const check = async (what, command, args, env) => {
+    const code = await timed(what, () => run(command, args, { env }));
+    console.log(`${code === 0 ? 'pass' : 'FAIL'}  ${what}`);
+    if (code !== 0) problems.push(`${what}: exit status ${code}`);
+  };
   for (const [order, name] of ORDERS.entries()) {
-    const began = Date.now();
-    const env = {
+    const ava = ['node_modules/ava/entrypoints/cli.mjs', '--concurrency=2', ...files];
+    await check(`addresses, undefined behaviour; threads ${name}`, process.execPath, ava, {
       KN_EMULATION_LIBRARY: library,
       KN_EMULATION_ORDER: String(order),
       KN_TEST_DEVICES: 'cuda-emulated',
       LD_PRELOAD: runtimes,
+      // Leaks of Node itself don't count. A fiber's frames must lie on its own stack.
       ASAN_OPTIONS: 'detect_leaks=0:detect_stack_use_after_return=0:abort_on_error=1',
       UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
-    };
-    const code = await run(process.execPath, ['node_modules/ava/entrypoints/cli.mjs', '--concurrency=2', ...files], {
-      env,
     });
-    const seconds = Math.round((Date.now() - began) / 1000);
-    console.log(`${code === 0 ? 'pass' : 'FAIL'}  address, undefined behaviour; threads ${name} (${seconds} s)`);
-    if (code !== 0) problems.push(`ava ended with ${code}, threads ${name}`);
   }
-
-  const began = Date.now();
-  const build = join(ROOT, 'build', 'emulation-thread');
-  await buildEmulation('thread');
-  await step(join(build, 'thread_check'), [], { env: { TSAN_OPTIONS: 'halt_on_error=1' } });
-  console.log(`pass  data races, a selection (${Math.round((Date.now() - began) / 1000)} s)`);
+  await timed('built with ThreadSanitizer', () => buildEmulation('thread'));
+  await check('data races, a selection', join(ROOT, 'build', 'emulation-thread', 'thread_check'), [], {
+    TSAN_OPTIONS: 'halt_on_error=1',
+  });
   if (problems.length > 0) throw new SetupError(problems.join('\n'));
 });
+
+/** Says how long it took. */
+async function timed(what, work) {
+  const began = Date.now();
+  const result = await work();
+  say(`${what}: ${Math.round((Date.now() - began) / 1000)} s`);
+  return result;
+}
 
 /** The compiler's runtime library of a sanitizer. */
 function runtime(name) {

@@ -220,6 +220,8 @@ Values otherKernels(Device& device) {
   const NormResult group = groupNorm(x, gamma, beta, 2, kEpsilon, true);
   const NormGradients dgroup = groupNormBackward(x, dy, gamma, beta, group.moments, 2, kEpsilon, true, {}, 0);
   const AddResult sum = addMoments(x, dy, kSplits, false);
+  const Tensor target = scale(dy, 2);
+  const AddResult sumInPlace = addMoments(x, target, kSplits, true);
   const MeanVar belief = sum.moments;
   const MeanVar next = transition(belief, w, kSplits, 6, 6, kSame);
   const TransitionGradients dbelief = transitionBackward(belief, w, kSplits, 6, 6, kSame, next);
@@ -228,8 +230,12 @@ Values otherKernels(Device& device) {
   const MeanVar ddrawn = samplePriorBackward(belief, drawn, x.samples(0, kSplits));
   const Tensor dsum = momentsBackward(x, kSplits, belief.mean, belief.var, belief.mean, {});
   const Tensor pooled = avgPool(x, 2), wide = padChannels(pooled, 2, 3);
-  return download({group.y, dgroup.dx, dgroup.dgamma, dgroup.dbeta, sum.out, next.mean, next.var, dbelief.dbelief.mean,
-                   dbelief.dw, drawn, ddrawn.mean, ddrawn.var, dsum, wide, avgPoolBackward(pooled, x, 2, 0)});
+  const Tensor lossScale = full(device, {3}, DType::F32, Format::Plain, 1);
+  checkFinite({gamma, beta, w}, lossScale);
+  updateLossScale(lossScale, 2, 0.5, 1);
+  return download({group.y, dgroup.dx, dgroup.dgamma, dgroup.dbeta, sum.out, target, sumInPlace.moments.var, next.mean,
+                   next.var, dbelief.dbelief.mean, dbelief.dw, drawn, ddrawn.mean, ddrawn.var, dsum, wide,
+                   avgPoolBackward(pooled, x, 2, 0), lossScale});
 }
 
 void checkOtherKernels(Device& device) {
