@@ -108,7 +108,9 @@ test('a file that is no library', async (t) => {
 });
 
 emulated('a device index out of range', (t) => {
-  process.env.KN_CUDA_LIBRARY = new URL('../build/emulation/kalman_norm_cuda_emulated.so', import.meta.url).pathname;
+  process.env.KN_CUDA_LIBRARY =
+    process.env.KN_EMULATION_LIBRARY ??
+    new URL('../build/emulation/kalman_norm_cuda_emulated.so', import.meta.url).pathname;
   try {
     t.throws(() => openDevice('cuda:7'), {
       code: 'DEVICE_UNAVAILABLE',

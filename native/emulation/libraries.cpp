@@ -1,5 +1,6 @@
 #include "../cuda/libraries.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "../cuda/check.h"
@@ -69,12 +70,28 @@ void batchNormBackward(const DnnBatchNorm& problem, const Backward& at) {
   storeRows(d, problem.type, rows, problem.c, at.dx);
 }
 
+/// cuDNN hands a weight gradient of shorter activations out in their type.
+void roundGradient(DType type, int64_t count, float* values) {
+  if (type == DType::F32) return;
+  std::vector<float> row(values, values + count);
+  row.resize(paddedRow(count));
+  std::vector<uint16_t> stored(count);
+  storeRows(row, type, 1, count, stored.data());
+  row = loadRows(stored.data(), type, 1, count);
+  std::copy_n(row.begin(), count, values);
+}
+
 class EmulatedLibraries final : public Libraries {
  public:
   std::string versions() const override { return "emulated"; }
 
   void convolve(Context& context, const Convolution& problem, const void* a, const void* b, void* out) override {
-    run(context, [=] { emulation::convolve(problem, a, b, out); });
+    run(context, [=] {
+      emulation::convolve(problem, a, b, out);
+      if (problem.direction == Direction::BackwardWeights) {
+        roundGradient(problem.type, problem.k * problem.r * problem.s * problem.c, static_cast<float*>(out));
+      }
+    });
   }
   void multiply(Context& context, const MatrixProduct& problem, const float* a, const float* b, const float* bias,
                 float* out) override {

@@ -20,6 +20,8 @@ export interface OpCase<Name extends string> {
   reference(arrays: Record<Name, NdArray>, hold: Hold): readonly NdArray[];
   /** Of the outputs. */
   tolerance: number;
+  /** What an output's errors are relative to at least, where it has so few values that all of them may be small. */
+  scale?: number;
   /** Of the gradients; default that of the outputs. */
   gradientTolerance?: number;
 }
@@ -71,7 +73,7 @@ export async function checkOp<Name extends string>(
   t.is(outputs.length, expected.length, 'number of outputs');
   for (const [i, output] of outputs.entries()) {
     t.deepEqual([...output.shape], [...expected[i]!.shape], `shape of output ${i}`);
-    closeTo(t, await output.data(), expected[i]!.data, op.tolerance, `output ${i}`);
+    closeTo(t, await output.data(), expected[i]!.data, op.tolerance, `output ${i}`, op.scale);
   }
   const objective = (inputs: Record<Name, NdArray>) =>
     evaluate(inputs).reduce((total, y, i) => total + (seeds[i] ? dot(y.data, seeds[i].data) : 0), 0);
