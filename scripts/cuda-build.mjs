@@ -2,17 +2,19 @@
  * `npm run cuda:build [-- --if-possible] [-D...]`: builds the CUDA device, build/Release/kalman_norm_cuda.so.
  *
  * Definitions (-DNAME=VALUE) go to CMake; native/cuda/CMakeLists.txt explains its options. With `--if-possible` a
- * machine without a CUDA toolkit is no error.
+ * machine without a CUDA toolkit, or without cuDNN, is no error.
  */
 
-import { cmakeBuild, findToolkit, needToolkit } from './cuda-toolkit.mjs';
+import { cmakeBuild, findToolkit, hasLibraries, needToolkit } from './cuda-toolkit.mjs';
 import { runScript, say } from './setup.mjs';
 
 await runScript(async () => {
   const args = process.argv.slice(2);
-  if (args.includes('--if-possible') && !findToolkit()) {
-    say('The CUDA device is not built: there is no CUDA toolkit here.');
-    return;
+  if (args.includes('--if-possible')) {
+    const missing = !findToolkit()
+      ? 'there is no CUDA toolkit here'
+      : !hasLibraries() && 'cuDNN or cuBLAS is missing (npm run cuda:libraries)';
+    if (missing) return say(`The CUDA device is not built: ${missing}.`);
   }
   const { nvcc } = needToolkit();
   const given = args

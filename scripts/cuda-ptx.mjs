@@ -136,7 +136,7 @@ async function pythonEnvironment() {
     spawnSync('python3', ['-c', 'import numpy'], { env: { ...process.env, ...env }, stdio: 'ignore' }).status === 0;
   if (present()) return env;
   say(`Installing NumPy into ${PACKAGES}.`);
-  const args = ['-m', 'pip', 'install', '--quiet', '--retries', '0', '--target', PACKAGES, 'numpy'];
+  const args = ['-m', 'pip', 'install', '--quiet', '--retries', '0', '--target', PACKAGES, 'numpy==2.4.6'];
   const code = await run('python3', args, { quiet: true });
   if (code !== 0 || !present()) throw new SetupError('pip could not install NumPy; its messages are above.');
   return env;

@@ -9,6 +9,11 @@ import { isMain, ROOT, run, SetupError, say } from './setup.mjs';
 /** Where `npm run cuda:libraries` puts NVIDIA's Python wheels; the build and the addon look there. */
 export const WHEELS = join(os.homedir(), '.cache', 'kalman-norm', 'cuda');
 const OLDEST_TOOLKIT = [12, 4];
+/** By the toolkit's major version: those that the checks were last run with; CUDA 12 hasn't been tried. */
+const WHEELS_OF_TOOLKIT = {
+  12: ['nvidia-cudnn-cu12>=9,<10', 'nvidia-cublas-cu12'],
+  13: ['nvidia-cudnn-cu13==9.24.0.43', 'nvidia-cublas==13.1.1.3'],
+};
 
 /** `{ nvcc, root, include, version: [major, minor] }` of the CUDA toolkit, or null. */
 export function findToolkit() {
@@ -70,19 +75,22 @@ export function disassembler() {
   return places.find((path) => existsSync(path)) ?? null;
 }
 
+/** Whether the headers of cuDNN and cuBLAS are where the build looks for them. */
+export function hasLibraries() {
+  const folders = [...wheelFolders().include, needToolkit().include, '/usr/include', '/usr/include/x86_64-linux-gnu'];
+  return ['cudnn.h', 'cublasLt.h'].every((header) => folders.some((folder) => existsSync(join(folder, header))));
+}
+
 /** Installs cuDNN and cuBLAS as Python wheels into the cache of the package, unless they are there. */
 export async function ensureLibraries() {
-  const { version, include } = needToolkit();
-  const folders = [...wheelFolders().include, include, '/usr/include', '/usr/include/x86_64-linux-gnu'];
-  const has = (header) => folders.some((folder) => existsSync(join(folder, header)));
-  if (has('cudnn.h') && has('cublasLt.h')) return;
-  const wheels = [`nvidia-cudnn-cu${version[0]}`, version[0] >= 13 ? 'nvidia-cublas' : `nvidia-cublas-cu${version[0]}`];
-  await installWheels(wheels, 'about 1 GB');
+  if (hasLibraries()) return;
+  const { version } = needToolkit();
+  await installWheels(WHEELS_OF_TOOLKIT[version[0]] ?? WHEELS_OF_TOOLKIT[13], 'about 1 GB');
 }
 
 /** Installs a disassembler, which the wheel of Triton has, unless there is one. */
 export async function ensureDisassembler() {
-  if (!disassembler()) await installWheels(['triton'], 'about 1 GB');
+  if (!disassembler()) await installWheels(['triton==3.8.0'], 'about 1 GB');
 }
 
 async function installWheels(wheels, size) {
