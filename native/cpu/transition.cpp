@@ -2,10 +2,10 @@
 #include <map>
 #include <vector>
 
+#include "../core/rectified.h"
 #include "kernels.h"
 #include "layout.h"
 #include "parallel.h"
-#include "rectified.h"
 #include "sampling.h"
 
 /// The analytic transition. With a[c] independent over positions, of mean α and variance β, a convolution's output at a

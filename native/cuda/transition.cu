@@ -1,6 +1,6 @@
+#include "../core/rectified.h"
 #include "kernels.h"
 #include "multiply.cuh"
-#include "rectified.cuh"
 
 /// The analytic transition (its formulas: native/cpu/transition.cpp) in terms of taps. With P[t] = Σ α·w[t] over the
 /// input channels, an output's mean at a position is the sum of P over the taps that lie on the image there. Hence its

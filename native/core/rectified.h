@@ -1,15 +1,22 @@
 #pragma once
 #include <cmath>
 
-/// The rectified Gaussian a = max(x, 0), x ~ N(mean, var), in closed form and stable in both tails.
-namespace kn::cpu {
+#ifdef __CUDACC__
+#define KN_HOST_DEVICE __host__ __device__
+#else
+#define KN_HOST_DEVICE
+#endif
+
+/// The rectified Gaussian a = max(x, 0), x ~ N(mean, var), in closed form and stable in both tails. For the kernels of
+/// every device.
+namespace kn {
 
 struct Rectified {
   double mean = 0, var = 0;
   double dMeanByMean = 0, dMeanByVar = 0, dVarByMean = 0, dVarByVar = 0;
 };
 
-inline Rectified rectify(double mean, double variance) {
+KN_HOST_DEVICE inline Rectified rectify(double mean, double variance) {
   Rectified r;
   if (variance <= 0) {  // a point; NaN goes on, to NaN
     r.mean = mean < 0 ? 0 : mean;
@@ -53,4 +60,4 @@ inline Rectified rectify(double mean, double variance) {
   return r;
 }
 
-}  // namespace kn::cpu
+}  // namespace kn
