@@ -81,6 +81,13 @@ void Device::abandonRecording() {
   retained_.clear();
 }
 
+void Device::replay(Program& program, int64_t count) {
+  require(program.device == this, ErrorCode::DeviceMismatch, "replay: the program is another device's");
+  require(count >= 0, ErrorCode::InvalidArgument, "replay: count must not be negative, got ", count);
+  require(!recording(), ErrorCode::InvalidState, "replay: a program can't be replayed within a recording");
+  enqueueReplay(program, count);
+}
+
 void Device::retain(const Tensor& tensor) {
   if (recording() && tensor.storage->pool() != recordingPool_.get()) retained_.insert(tensor.storage);
 }

@@ -12,12 +12,17 @@
 
 namespace kn {
 
-/// A recorded step: launches bound to memory of their own.
+class Device;
+
+/// A recorded step of a device: launches bound to memory of their own.
 class Program {
  public:
+  explicit Program(const Device* device) : device(device) {}
   virtual ~Program() = default;
   virtual size_t launches() const = 0;
   virtual MemoryStats memory() const = 0;
+
+  const Device* const device;
 };
 
 /// What every device can do: an in-order stream of launches. Nothing here blocks except `synchronize`. The functions of
@@ -47,7 +52,7 @@ class Device {
   void abandonRecording();
   bool recording() const { return recordingPool_ != nullptr; }
   /// Enqueues `count` runs of a program of this device.
-  virtual void replay(Program& program, int64_t count) = 0;
+  void replay(Program& program, int64_t count);
   /// Keeps memory that a recorded launch uses alive as long as the program.
   void retain(const Tensor& tensor);
 
@@ -123,6 +128,8 @@ class Device {
   virtual std::unique_ptr<Program> finishRecording(std::shared_ptr<Allocator> pool,
                                                    std::set<std::shared_ptr<Storage>> retained) = 0;
   virtual void discardRecording() = 0;
+  /// `program` is one of this device's.
+  virtual void enqueueReplay(Program& program, int64_t count) = 0;
 
  private:
   std::shared_ptr<MemorySource> source_;

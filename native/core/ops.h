@@ -44,6 +44,8 @@ struct Values {
 struct Filter {
   float* data = nullptr;
   int64_t out = 0, in = 0, h = 0, w = 0;
+
+  int64_t count() const { return out * in * h * w; }
 };
 
 // --- memory and elementwise -----------------------------------------------------------------------------------------

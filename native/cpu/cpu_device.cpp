@@ -88,11 +88,10 @@ struct Recording {
 class CpuProgram : public Program {
  public:
   CpuProgram(const Device* device, std::shared_ptr<const Recording> recording)
-      : device(device), recording(std::move(recording)) {}
+      : Program(device), recording(std::move(recording)) {}
   size_t launches() const override { return recording->tasks.size(); }
   MemoryStats memory() const override { return recording->pool->stats(); }
 
-  const Device* const device;
   const std::shared_ptr<const Recording> recording;
 };
 
@@ -138,15 +137,6 @@ class CpuDevice : public Device {
   void checkHealth() const override {
     const std::string failure = executor_.failure();
     require(failure.empty(), ErrorCode::DeviceFailed, name(), ": ", failure);
-  }
-
-  void replay(Program& program, int64_t count) override {
-    auto* own = dynamic_cast<CpuProgram*>(&program);
-    require(own && own->device == this, ErrorCode::DeviceMismatch, "replay: the program is another device's");
-    require(count >= 0, ErrorCode::InvalidArgument, "replay: count must not be negative, got ", count);
-    require(!recording(), ErrorCode::InvalidState, "replay: a program can't be replayed within a recording");
-    executor_.submit(
-        {"replay", [this, kept = own->recording, count] { replayTasks(executor_, *kept, count); }, true});
   }
 
   void setProfiling(bool on) override { executor_.setProfiling(on); }
@@ -214,6 +204,14 @@ class CpuDevice : public Device {
     return std::make_unique<CpuProgram>(this, std::move(kept));
   }
   void discardRecording() override { recorded_.clear(); }
+
+  void enqueueReplay(Program& program, int64_t count) override {
+    executor_.submit({"replay",
+                      [this, kept = static_cast<CpuProgram&>(program).recording, count] {
+                        replayTasks(executor_, *kept, count);
+                      },
+                      true});
+  }
 
  private:
   void add(Task task) {

@@ -26,7 +26,7 @@ struct Weights {
 
 Weights weightsAs(DType type, const op::Filter& w, Context& context) {
   if (type == DType::F32) return {w.data, nullptr};
-  const int64_t count = w.out * w.in * w.h * w.w;
+  const int64_t count = w.count();
   Scratch scratch = context.scratch(static_cast<size_t>(count) * dtypeSize(type));
   const bool wide = aligned16(w.data) && aligned16(scratch->data);
   const auto cast = [&]<class T>(T* to) {

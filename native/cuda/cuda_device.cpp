@@ -53,14 +53,15 @@ class CudaDevice;
 
 class CudaProgram : public Program {
  public:
-  CudaProgram(CudaDevice* device, std::shared_ptr<Recording> recording)
-      : device(device), recording(std::move(recording)) {}
+  CudaProgram(CudaDevice* device, std::shared_ptr<Recording> recording);
   ~CudaProgram() override;
   size_t launches() const override { return recording->launches; }
   MemoryStats memory() const override { return recording->pool->stats(); }
 
-  CudaDevice* const device;
   std::shared_ptr<Recording> recording;
+
+ private:
+  CudaDevice& owner_;
 };
 
 class CudaDevice : public Device {
@@ -115,18 +116,6 @@ class CudaDevice : public Device {
     require(reason.empty(), ErrorCode::DeviceFailed, name(), ": ", reason);
   }
 
-  void replay(Program& program, int64_t count) override {
-    auto* own = dynamic_cast<CudaProgram*>(&program);
-    require(own && own->device == this, ErrorCode::DeviceMismatch, "replay: the program is another device's");
-    require(count >= 0, ErrorCode::InvalidArgument, "replay: count must not be negative, got ", count);
-    require(!recording(), ErrorCode::InvalidState, "replay: a program can't be replayed within a recording");
-    enqueue("replay", [&] {
-      for (int64_t i = 0; i < count; ++i) {
-        KN_CUDA_CHECK(cudaGraphLaunch(own->recording->graph.get(), stream_.get()));
-      }
-    });
-  }
-
   /// Frees a program's memory once its replays have run, without making anyone wait for them.
   void release(std::shared_ptr<Recording> recording) {
     use();
@@ -154,8 +143,7 @@ class CudaDevice : public Device {
 
   void launch(const op::Transfer& o, std::shared_ptr<void> keep) override {
     if (!o.host) return enqueue("transfer", [&] { run(o, context_); });
-    const int64_t count = o.format == Format::Filter ? o.filter.out * o.filter.in * o.filter.h * o.filter.w
-                                                     : o.act.count();
+    const int64_t count = o.format == Format::Filter ? o.filter.count() : o.act.count();
     const size_t bytes = static_cast<size_t>(count) * sizeof(float);
     const auto staging = allocate(bytes, "values between host and device");
     op::Transfer onDevice = o;
@@ -271,6 +259,13 @@ class CudaDevice : public Device {
     cudaGetLastError();
   }
 
+  void enqueueReplay(Program& program, int64_t count) override {
+    const cudaGraphExec_t graph = static_cast<CudaProgram&>(program).recording->graph.get();
+    enqueue("replay", [&] {
+      for (int64_t i = 0; i < count; ++i) KN_CUDA_CHECK(cudaGraphLaunch(graph, stream_.get()));
+    });
+  }
+
  private:
   static Stream openStream(int index) {
     KN_CUDA_CHECK(cudaSetDevice(index));
@@ -321,7 +316,10 @@ class CudaDevice : public Device {
   Waiter waiter_;  // last, so that it has served everyone before anything is gone that its callbacks use
 };
 
-CudaProgram::~CudaProgram() { device->release(std::move(recording)); }
+CudaProgram::CudaProgram(CudaDevice* device, std::shared_ptr<Recording> recording)
+    : Program(device), recording(std::move(recording)), owner_(*device) {}
+
+CudaProgram::~CudaProgram() { owner_.release(std::move(recording)); }
 
 std::unique_ptr<Device> open(const CudaOptions& options) {
   checkDriver();

@@ -1,5 +1,6 @@
 #include "dnn_plans.h"
 
+#include <tuple>
 #include <algorithm>
 #include <sstream>
 
@@ -70,6 +71,26 @@ Descriptor& convolutionShape(Graph& graph, const Convolution& o) {
       .finalize();
 }
 
+/// What the operation of a direction and its attributes are called.
+struct ConvolutionNames {
+  cudnnBackendDescriptorType_t type;
+  cudnnBackendAttributeName_t a, b, out, shape, alpha, beta;
+};
+constexpr ConvolutionNames kConvolutionNames[] = {
+    {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA},
+    {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA},
+    {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA},
+};
+
 }  // namespace
 
 Graph convolutionGraph(const Convolution& o, int64_t alignment) {
@@ -78,42 +99,18 @@ Graph convolutionGraph(const Convolution& o, int64_t alignment) {
   const auto tensor = [&](int64_t id, const Sizes& sizes) -> const Descriptor& {
     return graph.tensor(id, dataType(o.type), sizes, alignment);
   };
-  const Descriptor& shape = convolutionShape(graph, o);
-  switch (o.direction) {
-    case Direction::Forward: {
-      Descriptor operation(CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
-      operation.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, tensor(id::A, x))
-          .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, tensor(id::B, w))
-          .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, tensor(id::Out, y))
-          .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, shape)
-          .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, 1.0f)
-          .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, 0.0f);
-      graph.add(std::move(operation));
-      break;
-    }
-    case Direction::BackwardData: {
-      Descriptor operation(CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR);
-      operation.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY, tensor(id::A, y))
-          .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, tensor(id::B, w))
-          .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, tensor(id::Out, x))
-          .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC, shape)
-          .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA, 1.0f)
-          .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA, 0.0f);
-      graph.add(std::move(operation));
-      break;
-    }
-    case Direction::BackwardWeights: {
-      Descriptor operation(CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR);
-      operation.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, tensor(id::A, x))
-          .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY, tensor(id::B, y))
-          .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, tensor(id::Out, w))
-          .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC, shape)
-          .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA, 1.0f)
-          .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA, 0.0f);
-      graph.add(std::move(operation));
-      break;
-    }
-  }
+  const ConvolutionNames& names = kConvolutionNames[static_cast<size_t>(o.direction)];
+  const auto [a, b, out] = o.direction == Direction::Forward        ? std::tuple(x, w, y)
+                           : o.direction == Direction::BackwardData ? std::tuple(y, w, x)
+                                                                    : std::tuple(x, y, w);
+  Descriptor operation(names.type);
+  operation.set(names.a, tensor(id::A, a))
+      .set(names.b, tensor(id::B, b))
+      .set(names.out, tensor(id::Out, out))
+      .set(names.shape, convolutionShape(graph, o))
+      .set(names.alpha, 1.0f)
+      .set(names.beta, 0.0f);
+  graph.add(std::move(operation));
   return graph;
 }
 

@@ -82,6 +82,19 @@ __device__ __forceinline__ void step(const SgdTensor& t, int64_t at, const SgdFa
 
 __device__ __forceinline__ bool finite(float value) { return fabsf(value) < INFINITY; }
 
+/// Whether any thread of the block says so, for thread 0. All of them must call it.
+__device__ __forceinline__ bool anyOfBlock(bool mine) {
+  KN_SHARED(int, found, [kItemThreads]);
+  const int thread = static_cast<int>(threadIdx.x);
+  found[thread] = mine ? 1 : 0;
+  __syncthreads();
+  for (int half = kItemThreads / 2; half > 0; half /= 2) {
+    if (thread < half) found[thread] |= found[thread + half];
+    __syncthreads();
+  }
+  return found[0] != 0;
+}
+
 }  // namespace
 
 /// 20 bytes a weight.
@@ -100,7 +113,6 @@ __global__ void sgdStep(TensorBatch<SgdTensor> batch, const float* learningRate,
 
 /// A flag for each block: 1 where one of its values is infinite or NaN.
 __global__ void findNonFinite(TensorBatch<CheckedTensor> batch, int32_t* flags) {
-  KN_SHARED(int, found, [kItemThreads]);
   constexpr int V = kWide<float>;
   const int block = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   const CheckedTensor t = batch.tensors[tensorOf(batch, block)];
@@ -112,28 +124,17 @@ __global__ void findNonFinite(TensorBatch<CheckedTensor> batch, int32_t* flags) 
     for (int i = 0; i < V; ++i) good = good && finite(values[i]);
   }
   for (int64_t at = chunk.packsEnd + thread; at < chunk.end; at += kItemThreads) good = good && finite(t.data[at]);
-  found[thread] = good ? 0 : 1;
-  __syncthreads();
-  for (int half = kItemThreads / 2; half > 0; half /= 2) {
-    if (thread < half) found[thread] |= found[thread + half];
-    __syncthreads();
-  }
-  if (thread == 0) flags[block] = found[0];
+  const bool found = anyOfBlock(!good);
+  if (thread == 0) flags[block] = found;
 }
 
 /// One block.
 __global__ void noteNonFinite(const int32_t* flags, int64_t count, float* state) {
-  KN_SHARED(int, found, [kItemThreads]);
   const int thread = static_cast<int>(threadIdx.x);
-  int any = 0;
-  for (int64_t i = thread; i < count; i += kItemThreads) any |= flags[i];
-  found[thread] = any;
-  __syncthreads();
-  for (int half = kItemThreads / 2; half > 0; half /= 2) {
-    if (thread < half) found[thread] |= found[thread + half];
-    __syncthreads();
-  }
-  if (thread == 0) state[2] = found[0] ? 1.0f : 0.0f;
+  bool any = false;
+  for (int64_t i = thread; i < count; i += kItemThreads) any = any || flags[i] != 0;
+  const bool found = anyOfBlock(any);
+  if (thread == 0) state[2] = found ? 1.0f : 0.0f;
 }
 
 __global__ void updateLossScale(float* state, float growth, float backoff, float interval) {

@@ -1,58 +1,26 @@
 #include "waiter.h"
 
+#include <memory>
+
 namespace kn::cuda {
 
-Waiter::Waiter(int deviceIndex) : thread_([this, deviceIndex] { loop(deviceIndex); }) {}
-
-Waiter::~Waiter() {
-  {
-    std::lock_guard lock(mutex_);
-    stop_ = true;
-  }
-  changed_.notify_all();
-  thread_.join();
-}
+Waiter::Waiter(int deviceIndex) : executor_([deviceIndex] { cudaSetDevice(deviceIndex); }) {}
 
 void Waiter::after(cudaStream_t stream, Callback callback) {
-  Item item{{}, {}, std::move(callback)};
+  std::shared_ptr<Event> event;  // shared, because a task is copyable
+  std::string failure;           // of the stream already, where no mark could be set
   try {
-    item.event = recordEvent(stream);
+    event = std::make_shared<Event>(recordEvent(stream));
   } catch (const Error& error) {
-    item.failure = error.what();
+    failure = error.what();
   }
-  {
-    std::lock_guard lock(mutex_);
-    queue_.push_back(std::move(item));
-  }
-  changed_.notify_one();
-}
-
-void Waiter::drain() {
-  std::unique_lock lock(mutex_);
-  idle_.wait(lock, [this] { return queue_.empty() && !busy_; });
-}
-
-void Waiter::loop(int deviceIndex) {
-  cudaSetDevice(deviceIndex);
-  std::unique_lock lock(mutex_);
-  for (;;) {
-    changed_.wait(lock, [this] { return stop_ || !queue_.empty(); });
-    if (queue_.empty()) return;
-    {
-      Item item = std::move(queue_.front());
-      queue_.pop_front();
-      busy_ = true;
-      lock.unlock();
-      if (item.failure.empty()) {
-        const cudaError_t status = cudaEventSynchronize(item.event.get());
-        if (status != cudaSuccess) item.failure = cudaGetErrorString(status);
-      }
-      item.callback(item.failure);
-    }  // what the callback holds is freed outside the lock
-    lock.lock();
-    busy_ = false;
-    if (queue_.empty()) idle_.notify_all();
-  }
+  executor_.submitAlways({"wait", [event = std::move(event), failure, callback = std::move(callback)]() mutable {
+                            if (event) {
+                              const cudaError_t status = cudaEventSynchronize(event->get());
+                              if (status != cudaSuccess) failure = cudaGetErrorString(status);
+                            }
+                            callback(failure);
+                          }});
 }
 
 }  // namespace kn::cuda

@@ -141,17 +141,18 @@ cudaError_t cudaStreamDestroy(cudaStream_t handle) {
   return failed(deviceError());
 }
 
+/// Whether the stream is being captured; a question about its end ends the capture.
+static bool loseCapture(CUstream_st& stream) {
+  std::lock_guard lock(Registry::instance().mutex);
+  if (stream.capture) stream.capture->lost = true;
+  return stream.capture != nullptr;
+}
+
 cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
   if (const cudaError_t error = entered()) return error;
   const auto stream = Registry::instance().find(handle);
   if (!stream) return failed(cudaErrorInvalidResourceHandle);
-  {
-    std::lock_guard lock(Registry::instance().mutex);
-    if (stream->capture) {
-      stream->capture->lost = true;
-      return failed(cudaErrorStreamCaptureUnsupported);
-    }
-  }
+  if (loseCapture(*stream)) return failed(cudaErrorStreamCaptureUnsupported);
   stream->wait();
   return failed(deviceError());
 }
@@ -160,13 +161,7 @@ cudaError_t cudaStreamQuery(cudaStream_t handle) {
   if (const cudaError_t error = entered()) return error;
   const auto stream = Registry::instance().find(handle);
   if (!stream) return failed(cudaErrorInvalidResourceHandle);
-  {
-    std::lock_guard lock(Registry::instance().mutex);
-    if (stream->capture) {
-      stream->capture->lost = true;
-      return failed(cudaErrorStreamCaptureUnsupported);
-    }
-  }
+  if (loseCapture(*stream)) return failed(cudaErrorStreamCaptureUnsupported);
   if (!stream->idle()) return cudaErrorNotReady;
   return failed(deviceError());
 }
