@@ -21,10 +21,10 @@ function sampled(shape: Shape, splits: number): Operation {
     name: `kalman sampled S=${splits}`,
     shape,
     traffic: { forward: 2 * share, backward: 3 * share },
-    make(device, generator) {
+    make(device, random) {
       const x = activations(device, [samples + splits, channels, height, width]);
       const parameters = affine(device, channels);
-      const options = { splits, gain, relu: true, sample: generator };
+      const options = { splits, gain, relu: true, sample: random };
       return () => [kalmanNorm(x, 'carried', parameters, options).output];
     },
   };

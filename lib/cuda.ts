@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { CudaDeviceInfo, CudaOptions, NativeDevice } from './addon/contract.js';
+import { addonFolder, native } from './addon/load.js';
 import { KalmanNormError } from './errors.js';
-import { addonFolder, type CudaDeviceInfo, type CudaOptions, type NativeDevice, native } from './native.js';
 
 /** The emulated device, for tests: the CUDA device's sources compiled for the CPU. Not in the package. */
 const EMULATED = 'cuda-emulated';
@@ -25,7 +26,7 @@ export function openCuda(name: string, options: Omit<CudaOptions, 'index'>): Nat
   const index = indexOf(name);
   if (index === null) return null;
   try {
-    return native.createCudaDevice(libraryOf(name), { ...options, index });
+    return native.createCudaDevice({ library: libraryOf(name), ...options, index });
   } catch (error) {
     if (!(error instanceof KalmanNormError) || error.code !== 'DEVICE_UNAVAILABLE') throw error;
     throw new KalmanNormError(
@@ -38,7 +39,7 @@ export function openCuda(name: string, options: Omit<CudaOptions, 'index'>): Nat
 /** The GPUs, or the reason why none can be used. */
 export function findGpus(): { gpus: CudaDeviceInfo[]; problem: string | null } {
   try {
-    return { gpus: native.cudaDevices(libraryOf('cuda:0')), problem: null };
+    return { gpus: native.cudaDevices({ library: libraryOf('cuda:0') }), problem: null };
   } catch (error) {
     if (!(error instanceof KalmanNormError) || error.code !== 'DEVICE_UNAVAILABLE') throw error;
     return { gpus: [], problem: error.message };

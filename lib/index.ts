@@ -3,26 +3,17 @@
  *
  * @packageDocumentation
  */
+
+export type { DType, Format, MemoryStats, Precision, TensorData } from './addon/contract.js';
 export { backward, noGrad } from './autograd.js';
 export * from './data/index.js';
-export {
-  cudaProblem,
-  Device,
-  type DeviceInfo,
-  type DeviceOptions,
-  devices,
-  openDevice,
-  type ProfileEntry,
-  Program,
-  type TensorOptions,
-} from './device.js';
+export { cudaProblem, type DeviceInfo, type DeviceOptions, devices, openDevice } from './device.js';
+export { DeviceRandom } from './device-random.js';
 export { type ErrorCode, KalmanNormError } from './errors.js';
-export { Generator } from './generator.js';
 export * from './io/model-file.js';
 export * from './io/safetensors.js';
 export * from './models/cifar-resnet.js';
 export * from './models/residual-block.js';
-export type { DType, Format, MemoryStats, Precision } from './native.js';
 export * from './nn/activation.js';
 export * from './nn/batch-norm.js';
 export * from './nn/conv2d.js';
@@ -35,19 +26,22 @@ export type { NormLayerOptions, RunningNormOptions, RunningStats } from './nn/no
 export * from './ops/batch-norm.js';
 export * from './ops/belief.js';
 export { type Conv2dOptions, conv2d, type Padding } from './ops/conv2d.js';
-export { add, relu, reshape, samples, scale, sigmoid } from './ops/elementwise.js';
+export { add, relu, scale, sigmoid } from './ops/elementwise.js';
 export * from './ops/gather.js';
 export * from './ops/group-norm.js';
 export * from './ops/kalman.js';
 export * from './ops/linear.js';
 export * from './ops/loss.js';
+export { reshape, samples } from './ops/memory.js';
 export { addWithMoments, type Moments, moments } from './ops/moments.js';
 export * from './ops/pool.js';
-export * from './ops/transition.js';
+export * from './ops/predict.js';
+export * from './ops/running.js';
 export * from './optim/loss-scaler.js';
 export * from './optim/schedule.js';
 export * from './optim/sgd.js';
+export { Program } from './program.js';
 export { HostRandom } from './random.js';
 export { scope } from './scope.js';
-export { Tensor, type TensorData } from './tensor.js';
+export { Device, type ProfileEntry, Tensor, type TensorOptions } from './tensor.js';
 export * from './train/trainer.js';

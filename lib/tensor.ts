@@ -1,11 +1,161 @@
-import type { TapeNode } from './autograd.js';
-import type { Device } from './device.js';
+import type { DType, Format, Handle, MemoryStats, NativeDevice, Precision, TensorData } from './addon/contract.js';
+import { native } from './addon/load.js';
 import { check } from './errors.js';
-import { type DType, type Format, type Handle, native } from './native.js';
+import { Program } from './program.js';
 import { adopt, noScope, release } from './scope.js';
+import { type Edge, type Leaf, sumInto, type TapeNode } from './tape.js';
 
-/** Values as they come from the device. */
-export type TensorData = Float32Array | Int32Array | Uint8Array;
+// Devices make tensors, and tensors know their device: two classes that can't be told apart by floors.
+
+/** What a tensor is made of besides its values. */
+export interface TensorOptions {
+  /** Default: `activation` for float32 of rank 4, else `plain`. */
+  format?: Format;
+  /** Whether gradients of this tensor are wanted; default false. */
+  requiresGrad?: boolean;
+}
+
+/** Time spent in a kind of launch since profiling was switched on. */
+export interface ProfileEntry {
+  calls: number;
+  nanoseconds: number;
+}
+
+/**
+ * An in-order stream of work on a CPU or GPU. Operations are checked and enqueued at once and run in the background;
+ * only reading results waits.
+ */
+export class Device {
+  private handle: NativeDevice | null;
+
+  /** @internal Use {@link openDevice}. */
+  constructor(
+    handle: NativeDevice,
+    /** How activations are stored and multiplied; see {@link DeviceOptions.precision}. */
+    readonly precision: Precision,
+  ) {
+    this.handle = handle;
+  }
+
+  /** @internal */
+  get native(): NativeDevice {
+    check(this.handle !== null, 'DISPOSED', 'device: used after its disposal');
+    return this.handle;
+  }
+
+  get disposed(): boolean {
+    return this.handle === null;
+  }
+
+  /** Such as `cpu`. */
+  get name(): string {
+    return this.native.name;
+  }
+
+  /** What the device runs on: cores, threads, library versions. */
+  get description(): string {
+    return this.native.description;
+  }
+
+  /**
+   * A tensor with these values, in row-major order of the logical shape.
+   *
+   * @param shape default: a vector of all values
+   * @throws KalmanNormError `SHAPE_MISMATCH` where the number of values isn't that of the shape
+   */
+  tensor(values: TensorData | readonly number[], shape?: readonly number[], options: TensorOptions = {}): Tensor {
+    const typed = ArrayBuffer.isView(values) ? values : Float32Array.from(values as readonly number[]);
+    const size = shape ?? [typed.length];
+    const count = checkedCount(size);
+    check(
+      count === typed.length,
+      'SHAPE_MISMATCH',
+      () => `tensor: values must have ${count} entries for shape [${size.join(', ')}], got ${typed.length}`,
+    );
+    const format = options.format ?? (typed instanceof Float32Array && size.length === 4 ? 'activation' : 'plain');
+    const tensor = new Tensor(this, native.upload({ device: this.native, shape: size, format, values: typed }));
+    tensor.requiresGrad = options.requiresGrad ?? false;
+    return tensor;
+  }
+
+  /** A tensor filled with one value. */
+  full(shape: readonly number[], value: number, options: TensorOptions & { dtype?: DType } = {}): Tensor {
+    checkedCount(shape);
+    const dtype = options.dtype ?? 'float32';
+    const format = options.format ?? (dtype === 'float32' && shape.length === 4 ? 'activation' : 'plain');
+    const tensor = new Tensor(this, native.full({ device: this.native, shape, dtype, format, value }));
+    tensor.requiresGrad = options.requiresGrad ?? false;
+    return tensor;
+  }
+
+  /** A tensor of zeros. */
+  zeros(shape: readonly number[], options: TensorOptions & { dtype?: DType } = {}): Tensor {
+    return this.full(shape, 0, options);
+  }
+
+  /** A tensor of ones. */
+  ones(shape: readonly number[], options: TensorOptions & { dtype?: DType } = {}): Tensor {
+    return this.full(shape, 1, options);
+  }
+
+  /** Resolves when everything enqueued so far has run; rejects with `DEVICE_FAILED` when an operation failed. */
+  synchronize(): Promise<void> {
+    return this.native.synchronize();
+  }
+
+  /** Bytes and blocks in use, pooled and at most in use since {@link Device.resetPeakMemory}. */
+  memoryStats(): MemoryStats {
+    return this.native.memoryStats();
+  }
+
+  resetPeakMemory(): void {
+    this.native.resetPeakMemory();
+  }
+
+  /** Gives pooled memory back to the system, after waiting for enqueued work. */
+  trimMemory(): void {
+    this.native.trimMemory();
+  }
+
+  /**
+   * Records the operations that `step` enqueues, without running them, into a program that can be replayed. Tensors
+   * from outside are read and written in place at each replay (parameters, learning rate, sample indices); memory
+   * allocated within belongs to the program, laid out once. Host values can't be uploaded or read within.
+   *
+   * @returns the program, and what `step` returned: tensors in it are overwritten by each replay
+   * @throws KalmanNormError `INVALID_STATE` for a recording within a recording
+   */
+  record<T>(step: () => T): { program: Program; result: T } {
+    this.native.beginRecording();
+    try {
+      const result = step();
+      return { program: new Program(this, this.native.endRecording()), result };
+    } catch (error) {
+      this.native.abandonRecording();
+      throw error;
+    }
+  }
+
+  /** Starts (and resets) or stops timing of launches. Waits for enqueued work. */
+  setProfiling(on: boolean): void {
+    this.native.setProfiling(on);
+  }
+
+  /** Time by kind of launch since profiling was switched on. */
+  profile(): Record<string, ProfileEntry> {
+    return this.native.profile();
+  }
+
+  /** Waits for enqueued work and gives the device up. Tensors on it can't be used any more. */
+  dispose(): void {
+    this.handle?.dispose();
+    this.handle = null;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
 
 /**
  * A shaped block of device memory. Shapes are logical: activations are [N, C, H, W] or [N, C], filters
@@ -14,7 +164,7 @@ export type TensorData = Float32Array | Int32Array | Uint8Array;
  * Memory is freed by {@link Tensor.dispose}, a `using` declaration or the innermost {@link scope}; the garbage collector
  * is only the safety net.
  */
-export class Tensor {
+export class Tensor implements Leaf {
   /** Whether gradients flow to this tensor. */
   requiresGrad = false;
   /** The sum of all gradients that {@link backward} has brought since the last {@link Tensor.zeroGrad}; leaves only. */
@@ -25,8 +175,8 @@ export class Tensor {
   node: TapeNode | null = null;
   /** Which of the node's outputs it is. @internal */
   output = 0;
-  /** Samples for which its gradient should have room behind its own; see ops/kalman.ts. @internal */
-  gradientRoom = 0;
+  /** How many virtual samples its gradient should have room for behind its own; see ops/kalman.ts. @internal */
+  virtualSamples = 0;
   /** Moments per split that were computed along with it. @internal */
   moments: { splits: number; mean: Tensor; variance: Tensor } | null = null;
 
@@ -71,7 +221,7 @@ export class Tensor {
 
   /** The values in row-major order, once everything enqueued so far has run. */
   async data(): Promise<TensorData> {
-    return native.download(this.handle);
+    return native.download({ tensor: this.handle });
   }
 
   /** The value of a tensor that has one. @throws KalmanNormError `SHAPE_MISMATCH` where it has more */
@@ -88,17 +238,17 @@ export class Tensor {
       'DTYPE_MISMATCH',
       () => `write: values must be a ${expected.name} for a ${this.dtype} tensor, got ${values?.constructor?.name}`,
     );
-    native.write(this.handle, values);
+    native.write({ tensor: this.handle, values });
   }
 
   /** Overwrites the values with those of another tensor of the same shape, type and format. */
   copyFrom(other: Tensor): void {
-    native.copy(other.handle, this.handle);
+    native.copy({ from: other.handle, to: this.handle });
   }
 
   /** Overwrites all values with one. */
   fill(value: number): void {
-    native.fill(this.handle, value);
+    native.fill({ tensor: this.handle, value });
   }
 
   /** The same memory without history. */
@@ -118,10 +268,18 @@ export class Tensor {
     this.grad = null;
   }
 
-  /** Replaces the gradient by a tensor that no scope owns. @internal */
-  setGrad(handle: Handle): void {
+  /** Where its gradient goes: see {@link TapeNode}. @internal */
+  get edge(): Edge {
+    const { requiresGrad, node, output, virtualSamples } = this;
+    if (!requiresGrad) return null;
+    return node ? { node, output, virtualSamples } : { leaf: this };
+  }
+
+  /** Adds to the gradient, which no scope owns. @internal */
+  addGrad(gradient: Handle): void {
+    const sum = sumInto(this.grad?.handle.share() ?? null, gradient);
     this.grad?.dispose();
-    this.grad = noScope(() => new Tensor(this.device, handle));
+    this.grad = noScope(() => new Tensor(this.device, sum));
   }
 
   /** Gives the memory up; using the tensor afterwards throws `DISPOSED`. A second call does nothing. */
@@ -140,4 +298,15 @@ export class Tensor {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+function checkedCount(shape: readonly number[]): number {
+  for (const size of shape) {
+    check(
+      Number.isInteger(size) && size >= 1,
+      'INVALID_ARGUMENT',
+      `shape: expected whole numbers of at least 1, got [${shape.join(', ')}]`,
+    );
+  }
+  return shape.reduce((product, size) => product * size, 1);
 }

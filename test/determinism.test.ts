@@ -7,7 +7,7 @@ import {
   CifarResNet,
   crossEntropy,
   type Device,
-  Generator,
+  DeviceRandom,
   globalAvgPool,
   groupNorm,
   kalmanNorm,
@@ -29,19 +29,19 @@ import { TestRandom } from './support/random.js';
 async function train(device: Device, seed: number): Promise<Record<string, string>> {
   const model = new CifarResNet(device, { n: 1, norm: { type: 'kalman', splits: 4, gain: 0.1 }, seed });
   const optimizer = new Sgd(device, model.namedParameters(), 0.05, { weightDecay: 2e-4 });
-  const generator = new Generator(device, seed);
+  const noise = new DeviceRandom(device, seed);
   const random = new TestRandom('training data', seed);
   const losses: number[] = [];
   for (let step = 0; step < 4; step++) {
     const images = random.normals([8, 3, 16, 16]);
     const labels = Int32Array.from({ length: 8 }, () => random.below(10));
     const loss = scope(() => {
-      const logits = model.forward(device.tensor(Float32Array.from(images.data), images.shape), generator);
+      const logits = model.forward(device.tensor(Float32Array.from(images.data), images.shape), noise);
       const { loss } = crossEntropy(logits, device.tensor(labels));
       model.zeroGrad();
       backward(loss);
       optimizer.step();
-      generator.advance();
+      noise.advance();
       return loss;
     });
     losses.push(await loss.item());
@@ -103,7 +103,7 @@ const ops: Record<string, (given: Given, shape: readonly number[], splits: numbe
     const channels = shape[1]!;
     const prior = new Belief(normal([splits * channels]), normal([splits * channels], { positive: true }), splits);
     const affine = { gamma: normal([channels]), beta: normal([channels]) };
-    const sample = new Generator(device, 3);
+    const sample = new DeviceRandom(device, 3);
     const { output, posterior } = kalmanNorm(normal(shape), prior, affine, { splits, gain: 0.2, relu: true, sample });
     return [output, posterior.mean, posterior.variance];
   },
@@ -116,7 +116,7 @@ const ops: Record<string, (given: Given, shape: readonly number[], splits: numbe
   samplePrior({ device, normal }, [, channels, height, width], splits) {
     const cells = [splits * channels!];
     const belief = new Belief(normal(cells), normal(cells, { positive: true }), splits);
-    return [samplePrior(belief, { height: height!, width: width! }, new Generator(device, 4))];
+    return [samplePrior(belief, { height: height!, width: width! }, new DeviceRandom(device, 4))];
   },
   'pooling and padding'({ normal }, shape) {
     const x = normal(shape);

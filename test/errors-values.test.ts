@@ -10,7 +10,7 @@ import {
   conv2d,
   crossEntropy,
   type Device,
-  Generator,
+  DeviceRandom,
   GroupNorm,
   groupNorm,
   KalmanNorm2d,
@@ -107,7 +107,7 @@ for (const bad of [Number.NaN, -0.1]) {
       'INVALID_ARGUMENT',
       message('Sgd: momentum'),
     ],
-    [`seed ${bad}`, (d) => new Generator(d, bad), 'INVALID_ARGUMENT', message('generator: seed')],
+    [`seed ${bad}`, (d) => new DeviceRandom(d, bad), 'INVALID_ARGUMENT', message('DeviceRandom: seed')],
     [
       `blocks ${bad}`,
       (d) => new CifarResNet(d, { n: bad, norm: { type: 'group' } }),
@@ -169,7 +169,7 @@ const twoDevices: [title: string, call: (a: Device, b: Device) => unknown][] = [
   ['batchNorm', (a, b) => batchNorm(image(a), { gamma: b.ones([6]), beta: null })],
   ['kalmanNorm', (a, b) => kalmanNorm(image(a), belief(b, 6, 1), none, { gain: 1 })],
   ['crossEntropy', (a, b) => crossEntropy(a.ones([4, 2]), ints(b))],
-  ['generator', (a, b) => samplePrior(belief(a, 4, 2), { height: 2, width: 2 }, new Generator(b, 1))],
+  ['DeviceRandom', (a, b) => samplePrior(belief(a, 4, 2), { height: 2, width: 2 }, new DeviceRandom(b, 1))],
 ];
 for (const [title, call] of twoDevices) {
   test(`tensors of two devices: ${title}`, (t) => {
@@ -177,7 +177,7 @@ for (const [title, call] of twoDevices) {
     using b = openDevice('cpu', { threads: 2 });
     const error = t.throws(() => call(a, b), { instanceOf: KalmanNormError });
     t.is(error.code, 'DEVICE_MISMATCH', error.message);
-    t.regex(error.message, new RegExp(`^${title === 'generator' ? 'samplePrior' : title}: .* is on another device`));
+    t.regex(error.message, new RegExp(`^${title === 'DeviceRandom' ? 'samplePrior' : title}: .* is on another device`));
   });
 }
 

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { type Device, Generator, gather } from '../lib/index.js';
+import { type Device, DeviceRandom, gather } from '../lib/index.js';
 import { closeTo, tolerance } from './support/compare.js';
 import { eachDevice } from './support/devices.js';
 import { philoxWords } from './support/philox.js';
@@ -71,10 +71,10 @@ eachDevice(test, 'gather: batches in the order of the indices, minus the mean, s
   }
 });
 
-eachDevice(test, 'gather: crops and flips of the generator', async (t, device, random) => {
+eachDevice(test, 'gather: crops and flips of a random stream', async (t, device, random) => {
   const source = makeSource(random);
   const seed = random.below(2 ** 31) * 4;
-  const generator = new Generator(device, seed);
+  const noise = new DeviceRandom(device, seed);
   const pad = 2;
   const seen = new Set<string>();
   for (const [step, stream] of [
@@ -82,8 +82,8 @@ eachDevice(test, 'gather: crops and flips of the generator', async (t, device, r
     [0, 1],
     [1, 0],
   ] as const) {
-    if (step === 1) generator.advance();
-    const batch = gather(upload(device, source, 0), { batchSize: 12, augment: { pad, generator } });
+    if (step === 1) noise.advance();
+    const batch = gather(upload(device, source, 0), { batchSize: 12, augment: { pad, random: noise } });
     const crops = Array.from({ length: 12 }, (_, i): Crop => {
       const [a, b, c] = philoxWords([i, stream, step, 0], [seed % 2 ** 32, Math.floor(seed / 2 ** 32)]);
       // Offsets from 0 to 2·pad - 1, as in the reference code.

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { Belief, Generator, kalmanNorm, predict, samplePrior } from '../lib/index.js';
+import { Belief, DeviceRandom, kalmanNorm, predict, samplePrior } from '../lib/index.js';
 import { dot, ndarray, slice, sum } from './support/array.js';
 import { checkOp } from './support/check-op.js';
 import { bits, closeTo, tolerance } from './support/compare.js';
@@ -34,11 +34,11 @@ for (const shape of shapes) {
     }));
   });
 
-  eachDevice(test, `samplePrior: noise of a generator [${shape}]`, async (t, device, random) => {
+  eachDevice(test, `samplePrior: noise of a random stream [${shape}]`, async (t, device, random) => {
     const seed = random.below(2 ** 31) * 2 ** 20 + random.below(2 ** 20);
     const mean = random.normals([splits * channels]);
     const variance = random.uniforms([splits * channels], 0.2, 2);
-    const generator = new Generator(device, seed);
+    const draws = new DeviceRandom(device, seed);
     const belief = new Belief(
       device.tensor(Float32Array.from(mean.data)),
       device.tensor(Float32Array.from(variance.data)),
@@ -50,13 +50,13 @@ for (const shape of shapes) {
       [1, 0],
       [7, 0],
     ] as const) {
-      if (step === 1) generator.advance();
-      if (step === 7) generator.seek(7);
-      const y = samplePrior(belief, { height, width }, generator);
+      if (step === 1) draws.advance();
+      if (step === 7) draws.seek(7);
+      const y = samplePrior(belief, { height, width }, draws);
       const expected = kalman.samplePrior({ mean, variance }, virtualNoise(shape, { seed, step, stream }));
       // Logarithm, sine and root are good to a few units of float32.
       closeTo(t, await y.data(), expected.data, tolerance.elementwise, `step ${step}, draw ${stream}`);
-      t.is(await generator.step(), step);
+      t.is(await draws.step(), step);
     }
   });
 
@@ -89,16 +89,11 @@ for (const shape of shapes) {
 
 eachDevice(test, 'kalmanNorm: its virtual samples have the noise of their draw', async (t, device, random) => {
   const seed = random.below(2 ** 31);
-  const generator = new Generator(device, seed);
+  const draws = new DeviceRandom(device, seed);
   const x = random.normals([4, 12, 5, 3]);
   const input = device.tensor(Float32Array.from(x.data), x.shape);
   for (const stream of [0, 1]) {
-    const { output } = kalmanNorm(
-      input,
-      null,
-      { gamma: null, beta: null },
-      { splits: 2, gain: 0.1, sample: generator },
-    );
+    const { output } = kalmanNorm(input, null, { gamma: null, beta: null }, { splits: 2, gain: 0.1, sample: draws });
     const noise = virtualNoise([2, 12, 5, 3], { seed, step: 0, stream });
     const expected = kalman.kalmanNorm(x, { splits: 2, gain: 0.1, prior: null, noise }, (value) => value).output;
     closeTo(t, await output.data(), expected.data, tolerance.normalization, `draw ${stream}`);
@@ -110,7 +105,7 @@ eachDevice(test, 'samplePrior: mean, variance and independence of many values', 
   const count = side * side;
   // Far from the cut of the ReLU.
   const belief = new Belief(device.full([2 * channels], 20), device.full([2 * channels], 1), 2);
-  const y = await samplePrior(belief, { height: side, width: side }, new Generator(device, 5)).data();
+  const y = await samplePrior(belief, { height: side, width: side }, new DeviceRandom(device, 5)).data();
   const z = ndarray(
     [2 * channels, count],
     Float64Array.from(y, (value) => value - 20),
@@ -128,11 +123,10 @@ eachDevice(test, 'samplePrior: mean, variance and independence of many values', 
   }
 });
 
-eachDevice(test, 'generators: same seed, same bits; other seed, step or draw, other bits', async (t, device) => {
+eachDevice(test, 'random streams: same seed, same bits; other seed, step or draw, other bits', async (t, device) => {
   const belief = new Belief(device.zeros([6]), device.ones([6]), 2);
-  const draw = async (generator: Generator) =>
-    bits(await samplePrior(belief, { height: 3, width: 5 }, generator).data());
-  const [a, b, other] = [new Generator(device, 9), new Generator(device, 9), new Generator(device, 10)];
+  const draw = async (noise: DeviceRandom) => bits(await samplePrior(belief, { height: 3, width: 5 }, noise).data());
+  const [a, b, other] = [new DeviceRandom(device, 9), new DeviceRandom(device, 9), new DeviceRandom(device, 10)];
   const first = await draw(a);
   t.is(await draw(b), first);
   t.not(await draw(other), first);

@@ -5,7 +5,7 @@ import {
   CifarResNet,
   crossEntropy,
   type Device,
-  Generator,
+  DeviceRandom,
   KalmanNorm2d,
   type KalmanNormLayerOptions,
   type Module,
@@ -205,11 +205,11 @@ function network(device: Device, transition: 'analytic' | 'sampled') {
   const model = new CifarResNet(device, { n: 1, norm, seed: 3 });
   const images = upload(device, random.normals([BATCH, 3, SIDE, SIDE]));
   const labels = device.tensor(Int32Array.from({ length: BATCH }, () => random.below(10)));
-  const generator = new Generator(device, 5);
+  const noise = new DeviceRandom(device, 5);
   const lossOf = () => {
     // Each time the same noise.
-    generator.seek(0);
-    return crossEntropy(model.forward(images, transition === 'sampled' ? generator : null), labels).loss;
+    noise.seek(0);
+    return crossEntropy(model.forward(images, transition === 'sampled' ? noise : null), labels).loss;
   };
   return { model, lossOf };
 }

@@ -4,7 +4,7 @@ import {
   CifarResNet,
   crossEntropy,
   type Device,
-  Generator,
+  DeviceRandom,
   type NormSpec,
   openDevice,
   relu,
@@ -19,18 +19,18 @@ const MIB = 2 ** 20;
 function trainer(device: Device, norm: NormSpec, batch: number, side: number): () => void {
   const model = new CifarResNet(device, { n: 1, norm });
   const optimizer = new Sgd(device, model.namedParameters(), 0.01);
-  const generator = new Generator(device, 1);
+  const noise = new DeviceRandom(device, 1);
   const pixels = Float32Array.from({ length: batch * 3 * side * side }, (_, i) => Math.sin(i));
   const targets = Int32Array.from({ length: batch }, (_, i) => i % 10);
   return () =>
     scope(() => {
       // Uploads too, as a program would that feeds its own images.
-      const logits = model.forward(device.tensor(pixels, [batch, 3, side, side]), generator);
+      const logits = model.forward(device.tensor(pixels, [batch, 3, side, side]), noise);
       const { loss } = crossEntropy(logits, device.tensor(targets));
       model.zeroGrad();
       backward(loss);
       optimizer.step();
-      generator.advance();
+      noise.advance();
     });
 }
 

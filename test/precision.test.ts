@@ -7,7 +7,7 @@ import {
   CifarResNet,
   conv2d,
   type Device,
-  Generator,
+  DeviceRandom,
   globalAvgPool,
   groupNorm,
   kalmanNorm,
@@ -210,9 +210,9 @@ eachShort('training: eager and replayed give identical bits, and learn', async (
 eachShort('generators draw the same noise, whatever the precision', async (t, device, precision) => {
   using cpu = openDevice('cpu', { threads: 1 });
   const draw = (on: Device) => {
-    const generator = new Generator(on, 7);
+    const noise = new DeviceRandom(on, 7);
     const x = on.zeros([6, 5, 4, 4]);
-    const { output } = kalmanNorm(x, null, { gamma: null, beta: null }, { splits: 2, gain: 0.1, sample: generator });
+    const { output } = kalmanNorm(x, null, { gamma: null, beta: null }, { splits: 2, gain: 0.1, sample: noise });
     return output.data() as Promise<Float32Array>;
   };
   const [expected, actual] = [await draw(cpu), await draw(device)];

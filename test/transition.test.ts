@@ -3,7 +3,7 @@ import {
   Belief,
   backward,
   type Device,
-  Generator,
+  DeviceRandom,
   openDevice,
   type Padding,
   predict,
@@ -255,19 +255,19 @@ eachDevice(test, 'predict, analytic: one position has no variance', async (t, de
 /** The sampled transition's moments over many draws of one belief: average, and standard error of it. */
 async function sampled(device: Device, belief: readonly [NdArray, NdArray], filter: Tensor, stride: number) {
   const [splits, steps, side] = [4000, 10, 8];
-  const generator = new Generator(device, 20);
+  const noise = new DeviceRandom(device, 20);
   const [mean, variance] = belief.map(({ data }) =>
     device.tensor(Float32Array.from({ length: splits * data.length }, (_, i) => data[i % data.length]!)),
   );
   const channels = filter.shape[0]!;
   const draws = { mean: [] as Float32Array[], variance: [] as Float32Array[] };
   for (let step = 0; step < steps; step++) {
-    const options = { height: side, width: side, stride, padding: 'same', noise: generator } as const;
+    const options = { height: side, width: side, stride, padding: 'same', noise } as const;
     const prior = predict(new Belief(mean!, variance!, splits), filter, options);
     draws.mean.push((await prior.mean.data()) as Float32Array);
     draws.variance.push((await prior.variance.data()) as Float32Array);
     prior.dispose();
-    generator.advance();
+    noise.advance();
   }
   const summary = (values: readonly Float32Array[]) =>
     Array.from({ length: channels }, (_, channel) => {
@@ -378,6 +378,6 @@ eachDevice(test, 'transition: wrong arguments', (t, device) => {
   fails('INVALID_ARGUMENT', () => predict(belief(3, 1), filter([1, 3, 1, 33]), { height: 1, width: 40 }), /32 x 32/);
   fails('INVALID_ARGUMENT', () => predict(belief(6, 2), good, { ...size, stride: 0 }), /stride/);
   fails('INVALID_ARGUMENT', () => predict(belief(6, 2), good, { ...size, padding: -1 }), /padding/);
-  const unknown = { ...size, transition: 'guessed' as 'sampled', noise: new Generator(device, 1) };
+  const unknown = { ...size, transition: 'guessed' as 'sampled', noise: new DeviceRandom(device, 1) };
   fails('INVALID_ARGUMENT', () => predict(belief(6, 2), good, unknown), /transition/);
 });

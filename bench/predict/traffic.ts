@@ -1,4 +1,5 @@
-import { type Addon, type Handle, native } from '../../lib/native.js';
+import type { Handle } from '../../lib/addon/contract.js';
+import { native } from '../../lib/addon/load.js';
 
 /** The operations of a step, by name. */
 export interface Traffic {
@@ -12,36 +13,32 @@ export interface Traffic {
   operations: number;
 }
 
-type Calls = Record<string, (...args: never[]) => unknown>;
+/** An operation's arguments by name. */
+type Arguments = Readonly<Record<string, unknown>>;
+type Calls = Record<string, (args: Arguments) => unknown>;
 
 /** Functions that launch nothing, or belong to the set-up. */
-const ignored = /^(setErrorClass|cpuUnsupported|create.*|cudaDevices|upload|write|download|full|empty|grow|fill)$/;
+const ignored =
+  /^(setErrorClass|cpuUnsupported|signatures|create.*|cudaDevices|upload|write|download|full|empty|grow|fill)$/;
 
-/**
- * What kernels read again, beside every input once; in arguments of the function, or in properties of its first. The
- * comments above `run` in native/cuda say the same.
- */
-const readAgain: Readonly<Record<string, (args: readonly unknown[]) => unknown[]>> = {
+/** What kernels read again, beside every input once. The comments above `run` in native/cuda say the same. */
+const readAgain: Readonly<Record<string, (args: Arguments) => unknown[]>> = {
   // The moments are a pass of their own, unless they are given.
-  batchNorm: ([x, , , , , , mean]) => (mean ? [] : [x]),
-  groupNorm: ([x]) => [x],
-  kalmanUpdate: ([input]) => {
-    const { x, observationMean } = input as { x: unknown; observationMean: unknown };
-    return observationMean ? [] : [x];
-  },
-  batchNormBackward: ([x, dy]) => [x, dy],
-  groupNormBackward: ([x, dy]) => [x, dy],
-  normalizeBackward: () => [],
-  kalmanUpdateBackward: ([input, , dy]) => [(input as { x: unknown }).x, dy],
+  batchNorm: ({ x, mean }) => (mean ? [] : [x]),
+  groupNorm: ({ x }) => [x],
+  kalmanNorm: ({ x, observationMean }) => (observationMean ? [] : [x]),
+  batchNormBackward: ({ x, dy }) => [x, dy],
+  groupNormBackward: ({ x, dy }) => [x, dy],
+  kalmanNormBackward: ({ x, dy }) => [x, dy],
 };
 
 /** Arguments that tell a shape only. */
-const shapeOnly: Readonly<Record<string, number>> = {
-  conv2dBackwardData: 2,
-  conv2dBackwardWeights: 2,
-  avgPoolBackward: 1,
-  globalAvgPoolBackward: 1,
-  padChannelsBackward: 1,
+const shapeOnly: Readonly<Record<string, string>> = {
+  conv2dBackwardData: 'x',
+  conv2dBackwardWeights: 'w',
+  avgPool2dBackward: 'x',
+  globalAvgPoolBackward: 'x',
+  padChannelsBackward: 'x',
 };
 
 /** Runs `body` and tells what it launched. `halved`: whether activations are stored in 16 bits. */
@@ -51,9 +48,9 @@ export function trafficOf(body: () => void, halved: boolean): Traffic[] {
   const found = new Map<string, Traffic>();
   for (const [name, original] of Object.entries(originals)) {
     if (typeof original !== 'function' || ignored.test(name)) continue;
-    addon[name] = (...args: never[]) => {
-      const result = original(...args);
-      note(found, name as keyof Addon, args, result, halved);
+    addon[name] = (args) => {
+      const result = original(args);
+      note(found, name, args, result, halved);
       return result;
     };
   }
@@ -65,11 +62,11 @@ export function trafficOf(body: () => void, halved: boolean): Traffic[] {
   return [...found.values()];
 }
 
-function note(found: Map<string, Traffic>, name: string, args: readonly unknown[], result: unknown, halved: boolean) {
+function note(found: Map<string, Traffic>, name: string, args: Arguments, result: unknown, halved: boolean) {
   const bytes = (value: unknown) => sizeOf(value, halved);
   const entry = found.get(name) ?? { name, calls: 0, needed: 0, moved: 0, operations: 0 };
-  const read = args.filter((_, i) => i !== shapeOnly[name]);
-  const needed = read.reduce<number>((sum, arg) => sum + bytes(arg), 0) + bytes(result) - bytes(notRead(name, args));
+  const read = Object.entries(args).filter(([parameter]) => parameter !== shapeOnly[name]);
+  const needed = read.reduce((sum, [, arg]) => sum + bytes(arg), 0) + bytes(result) - bytes(notRead(name, args));
   entry.calls++;
   entry.needed += needed;
   entry.moved += needed + (readAgain[name]?.(args) ?? []).reduce<number>((sum, arg) => sum + bytes(arg), 0);
@@ -78,12 +75,12 @@ function note(found: Map<string, Traffic>, name: string, args: readonly unknown[
 }
 
 /** What an argument holds besides what is read: the real samples of a Kalman layer's output, in its backward. */
-function notRead(name: string, args: readonly unknown[]): unknown {
-  if (name !== 'kalmanUpdateBackward') return null;
-  const { y } = args[1] as { y: Handle };
-  const { splits, sample } = args[5] as { splits: number; sample: boolean };
+function notRead(name: string, args: Arguments): unknown {
+  if (name !== 'kalmanNormBackward') return null;
+  const y = args.y as Handle;
   const [samples = 0, ...rest] = y.shape;
-  return { dtype: y.dtype, format: y.format, share: y.share, shape: [samples - (sample ? splits : 0), ...rest] };
+  const drawn = args.sample ? (args.splits as number) : 0;
+  return { dtype: y.dtype, format: y.format, share: y.share, shape: [samples - drawn, ...rest] };
 }
 
 function isHandle(value: unknown): value is Handle {
@@ -102,12 +99,14 @@ function sizeOf(value: unknown, halved: boolean): number {
 }
 
 /** Two for each product of a convolution. */
-function operationsOf(name: string, args: readonly unknown[], result: unknown): number {
-  const shape = (value: unknown) => (value as Handle).shape;
+function operationsOf(name: string, args: Arguments, result: unknown): number {
   const count = (sizes: readonly number[]) => sizes.reduce((product, size) => product * size, 1);
-  const perPixel = (filter: readonly number[]) => count(filter) / filter[0]!;
-  if (name === 'conv2d') return 2 * count(shape(result)) * perPixel(shape(args[1]));
-  if (name === 'conv2dBackwardData') return 2 * count(shape(args[0])) * perPixel(shape(args[1]));
-  if (name === 'conv2dBackwardWeights') return 2 * count(shape(args[1])) * perPixel(shape(args[2]));
-  return 0;
+  const products: Readonly<Record<string, unknown>> = {
+    conv2d: result,
+    conv2dBackwardData: args.dy,
+    conv2dBackwardWeights: args.dy,
+  };
+  if (!(name in products)) return 0;
+  const filter = (args.w as Handle).shape;
+  return (2 * count((products[name] as Handle).shape) * count(filter)) / (filter[0] as number);
 }

@@ -1,4 +1,4 @@
-import { backward, type Device, Generator, type Program, scope, type Tensor } from '../../lib/index.js';
+import { backward, type Device, DeviceRandom, type Program, scope, type Tensor } from '../../lib/index.js';
 import type { Case, Context } from './case.js';
 import { measureWork } from './measure.js';
 import type { Row } from './table.js';
@@ -39,7 +39,7 @@ export interface Operation {
    */
   traffic: { forward: number; backward: number } | null;
   /** Makes the operands, and returns the forward: its outputs that get gradients. */
-  make(device: Device, generator: Generator): () => Tensor[];
+  make(device: Device, random: DeviceRandom): () => Tensor[];
 }
 
 /**
@@ -60,10 +60,10 @@ async function measureOperation(
   context: Context,
 ): Promise<Row> {
   const { device } = context;
-  const generator = new Generator(device, 1);
+  const random = new DeviceRandom(device, 1);
   const record = direction === 'forward' ? recordForward : recordBackward;
-  const program = record(device, () => make(device, generator));
-  generator.dispose();
+  const program = record(device, () => make(device, random));
+  random.dispose();
   const summary = await measureWork(device, (count) => program.run(count), context.effort(20));
   program.dispose();
   const row: Row = { name, unit: 'ms', ...summary };

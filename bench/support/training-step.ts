@@ -3,7 +3,7 @@ import {
   CifarResNet,
   crossEntropy,
   type Device,
-  Generator,
+  DeviceRandom,
   LossScaler,
   type MemoryStats,
   type NormSpec,
@@ -40,7 +40,7 @@ const learningRate = 1e-4;
 export class TrainingStep {
   private readonly model: CifarResNet;
   private readonly optimizer: Sgd;
-  private readonly generator: Generator;
+  private readonly random: DeviceRandom;
   private readonly scaler: LossScaler | null;
   private readonly images: Tensor;
   private readonly labels: Tensor;
@@ -55,7 +55,7 @@ export class TrainingStep {
       momentum: 0.9,
       weightDecay: 2e-4,
     });
-    this.generator = new Generator(device, 1);
+    this.random = new DeviceRandom(device, 1);
     this.scaler = device.precision === 'fp16' ? new LossScaler(device) : null;
     const shape = [batch, 3, size, size];
     this.images = device.tensor(normalValues(volume(shape)), shape);
@@ -93,7 +93,7 @@ export class TrainingStep {
 
   dispose(): void {
     this.program?.dispose();
-    this.generator.dispose();
+    this.random.dispose();
     this.scaler?.dispose();
     this.optimizer.dispose();
     this.model.dispose();
@@ -103,11 +103,11 @@ export class TrainingStep {
 
   private step(): void {
     scope(() => {
-      const { loss } = crossEntropy(this.model.forward(this.images, this.generator), this.labels);
+      const { loss } = crossEntropy(this.model.forward(this.images, this.random), this.labels);
       this.model.zeroGrad();
       backward(loss, this.scaler?.factor);
       this.optimizer.step(this.scaler);
     });
-    this.generator.advance();
+    this.random.advance();
   }
 }

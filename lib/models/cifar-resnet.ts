@@ -1,4 +1,3 @@
-import type { Device } from '../device.js';
 import { check } from '../errors.js';
 import { BatchNorm2d } from '../nn/batch-norm.js';
 import { Conv2d } from '../nn/conv2d.js';
@@ -9,9 +8,9 @@ import { type Layer, Module } from '../nn/module.js';
 import type { NormLayerOptions, RunningNormOptions } from '../nn/norm.js';
 import type { BeliefPadding } from '../ops/belief.js';
 import { globalAvgPool } from '../ops/pool.js';
-import type { Noise, Transition } from '../ops/transition.js';
+import type { Noise, Transition } from '../ops/predict.js';
 import { HostRandom } from '../random.js';
-import type { Tensor } from '../tensor.js';
+import type { Device, Tensor } from '../tensor.js';
 import { KalmanBlock, PlainBlock } from './residual-block.js';
 
 /** The normalization of a network: the options of its layers, and of the blocks where they concern beliefs. */

@@ -1,17 +1,16 @@
-import type { Device } from '../device.js';
 import { check } from '../errors.js';
 import { Conv2d } from '../nn/conv2d.js';
 import type { KalmanNorm2d } from '../nn/kalman-norm.js';
 import { type Layer, Module } from '../nn/module.js';
 import { RunningNorm } from '../nn/norm.js';
 import { addBeliefs, type Belief, type BeliefPadding, padBelief } from '../ops/belief.js';
-import { samples } from '../ops/elementwise.js';
 import { kalmanResidual } from '../ops/kalman.js';
+import { samples } from '../ops/memory.js';
 import { addWithMoments } from '../ops/moments.js';
 import { avgPool2d, padChannels } from '../ops/pool.js';
-import { type Noise, predict, type Transition } from '../ops/transition.js';
+import { type Noise, predict, type Transition } from '../ops/predict.js';
 import type { HostRandom } from '../random.js';
-import type { Tensor } from '../tensor.js';
+import type { Device, Tensor } from '../tensor.js';
 
 /** Options common to the blocks. */
 export interface BlockOptions<Norm> {
@@ -145,7 +144,7 @@ export class KalmanBlock extends Block {
     check(
       noise !== null,
       'INVALID_ARGUMENT',
-      'KalmanBlock: training with the sampled transition needs noise for its virtual samples: pass a Generator',
+      'KalmanBlock: training with the sampled transition needs noise for its virtual samples: pass a DeviceRandom',
     );
     return noise;
   }

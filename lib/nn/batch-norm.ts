@@ -1,6 +1,6 @@
-import type { Device } from '../device.js';
-import { type BatchNormEngine, batchNorm, normalize, updateRunning } from '../ops/batch-norm.js';
-import type { Tensor } from '../tensor.js';
+import { type BatchNormEngine, batchNorm, normalize } from '../ops/batch-norm.js';
+import { updateRunning } from '../ops/running.js';
+import type { Device, Tensor } from '../tensor.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
 
 /** Options of {@link BatchNorm2d}. */

@@ -1,8 +1,7 @@
-import type { Device } from '../device.js';
 import { check } from '../errors.js';
 import { type Conv2dOptions, conv2d } from '../ops/conv2d.js';
 import { HostRandom } from '../random.js';
-import type { Tensor } from '../tensor.js';
+import type { Device, Tensor } from '../tensor.js';
 import { type VarianceScaling, varianceScaling } from './init.js';
 import { Layer } from './module.js';
 

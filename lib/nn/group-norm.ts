@@ -1,7 +1,6 @@
-import type { Device } from '../device.js';
 import { check } from '../errors.js';
 import { groupNorm } from '../ops/group-norm.js';
-import type { Tensor } from '../tensor.js';
+import type { Device, Tensor } from '../tensor.js';
 import { Norm, type NormLayerOptions } from './norm.js';
 
 /**

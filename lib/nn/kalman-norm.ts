@@ -1,11 +1,11 @@
-import type { Device } from '../device.js';
 import { check } from '../errors.js';
-import { normalize, updateRunning } from '../ops/batch-norm.js';
+import { normalize } from '../ops/batch-norm.js';
 import type { Belief } from '../ops/belief.js';
 import { sigmoid } from '../ops/elementwise.js';
 import { kalmanNorm } from '../ops/kalman.js';
-import type { Noise } from '../ops/transition.js';
-import type { Tensor } from '../tensor.js';
+import type { Noise } from '../ops/predict.js';
+import { updateRunning } from '../ops/running.js';
+import type { Device, Tensor } from '../tensor.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
 
 /** Options of {@link KalmanNorm2d}. */

@@ -1,8 +1,7 @@
-import type { Device } from '../device.js';
 import { check } from '../errors.js';
 import { linear } from '../ops/linear.js';
 import { HostRandom } from '../random.js';
-import type { Tensor } from '../tensor.js';
+import type { Device, Tensor } from '../tensor.js';
 import { truncatedNormal } from './init.js';
 import { Layer } from './module.js';
 

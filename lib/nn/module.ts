@@ -1,6 +1,7 @@
+import type { TensorData } from '../addon/contract.js';
 import { check, KalmanNormError } from '../errors.js';
 import { noScope } from '../scope.js';
-import type { Tensor, TensorData } from '../tensor.js';
+import type { Tensor } from '../tensor.js';
 
 /** Values of a module's parameters and buffers by name; row-major. */
 export type StateValues = Map<string, { shape: readonly number[]; data: TensorData }>;

@@ -1,8 +1,7 @@
-import type { Device } from '../device.js';
 import { check } from '../errors.js';
 import type { Affine } from '../ops/batch-norm.js';
 import type { Moments } from '../ops/moments.js';
-import type { Tensor } from '../tensor.js';
+import type { Device, Tensor } from '../tensor.js';
 import { Layer } from './module.js';
 
 /** Which splits running averages follow: the mean over all, or the first alone, as in the reference code. */

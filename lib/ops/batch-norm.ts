@@ -1,7 +1,7 @@
-import { record } from '../autograd.js';
+import { native } from '../addon/load.js';
 import { check } from '../errors.js';
-import { native } from '../native.js';
-import { Tensor } from '../tensor.js';
+import type { Tensor } from '../tensor.js';
+import { differentiable } from './differentiable.js';
 import type { Moments } from './moments.js';
 
 /** Scale and shift per channel; both null where a layer has none. */
@@ -38,47 +38,39 @@ export function batchNorm(
   if (engine === 'cudnn') return dnnBatchNorm(x, affine, splits, epsilon, relu);
   const { gamma, beta } = affine;
   const known = x.moments?.splits === splits ? x.moments : null;
-  const result = native.batchNorm(
-    x.handle,
-    gamma?.handle ?? null,
-    beta?.handle ?? null,
-    splits,
-    epsilon,
-    relu,
-    known?.mean.handle ?? null,
-    known?.variance.handle ?? null,
-  );
-  const output = new Tensor(x.device, result.y);
-  const statistics = { mean: new Tensor(x.device, result.mean), variance: new Tensor(x.device, result.var) };
-  record([x, gamma, beta], () => {
-    const saved = [x, gamma, beta, statistics.mean, statistics.variance].map((t) => t?.handle.share() ?? null);
-    const [input, scale, shift, mean, variance] = saved;
-    return {
-      name: 'batchNorm',
-      inputs: [x, gamma, beta],
-      outputs: [output],
-      saved,
-      absorbs: [0],
-      backward({ grads: [dy], existing: [elsewhere], room }) {
-        if (!dy) return [elsewhere?.share() ?? null, null, null];
-        const { dx, dgamma, dbeta } = native.batchNormBackward(
-          input!,
-          dy,
-          scale!,
-          shift!,
-          mean!,
-          variance!,
-          splits,
-          epsilon,
-          relu,
-          elsewhere ?? null,
-          room[0] ?? 0,
-        );
-        return [dx, dgamma, dbeta];
-      },
-    };
+  const {
+    y: output,
+    mean,
+    var: variance,
+  } = differentiable({
+    name: 'batchNorm',
+    inputs: { x, gamma, beta },
+    forward: (inputs) =>
+      native.batchNorm({
+        ...inputs,
+        splits,
+        epsilon,
+        relu,
+        mean: known?.mean.handle ?? null,
+        variance: known?.variance.handle ?? null,
+      }),
+    outputs: ['y'],
+    save: (inputs, { mean, var: variance }) => ({ ...inputs, mean, variance }),
+    absorbs: 'x',
+    backward({ saved, grads, existing, virtualSamples }) {
+      const { dx, dgamma, dbeta } = native.batchNormBackward({
+        ...saved,
+        dy: grads.y,
+        splits,
+        epsilon,
+        relu,
+        add: existing,
+        virtualSamples: virtualSamples.x,
+      });
+      return { x: dx, gamma: dgamma, beta: dbeta };
+    },
   });
-  return { output, statistics };
+  return { output, statistics: { mean, variance } };
 }
 
 /** Batch normalization by cuDNN; for the whole batch, with scale and shift. */
@@ -91,27 +83,23 @@ function dnnBatchNorm(
 ): { output: Tensor; statistics: Moments } {
   check(splits === 1, 'INVALID_ARGUMENT', `batchNorm: engine 'cudnn' knows no splits, got ${splits}`);
   check(gamma !== null && beta !== null, 'INVALID_ARGUMENT', "batchNorm: engine 'cudnn' needs gamma and beta");
-  const result = native.dnnBatchNorm(x.handle, gamma.handle, beta.handle, epsilon, relu);
-  const output = new Tensor(x.device, result.y);
-  const statistics = { mean: new Tensor(x.device, result.mean), variance: new Tensor(x.device, result.var) };
-  record([x, gamma, beta], () => {
-    const saved = [x, gamma, beta, statistics.mean].map((tensor) => tensor.handle.share());
-    const [input, scale, shift, mean] = saved;
-    const rstd = result.rstd.share();
-    return {
-      name: 'dnnBatchNorm',
-      inputs: [x, gamma, beta],
-      outputs: [output],
-      saved: [...saved, rstd],
-      backward({ grads: [dy] }) {
-        if (!dy) return [null, null, null];
-        const { dx, dgamma, dbeta } = native.dnnBatchNormBackward(input!, dy, scale!, shift!, mean!, rstd, relu);
-        return [dx, dgamma, dbeta];
-      },
-    };
+  const {
+    y: output,
+    mean,
+    var: variance,
+  } = differentiable({
+    name: 'dnnBatchNorm',
+    inputs: { x, gamma, beta },
+    forward: (inputs) => native.dnnBatchNorm({ ...inputs, epsilon, relu }),
+    outputs: ['y'],
+    internal: ['rstd'],
+    save: (inputs, { mean, rstd }) => ({ ...inputs, mean, rstd }),
+    backward({ saved, grads }) {
+      const { dx, dgamma, dbeta } = native.dnnBatchNormBackward({ ...saved, dy: grads.y, relu });
+      return { x: dx, gamma: dgamma, beta: dbeta };
+    },
   });
-  result.rstd.dispose();
-  return { output, statistics };
+  return { output, statistics: { mean, variance } };
 }
 
 /**
@@ -123,65 +111,16 @@ function dnnBatchNorm(
 export function normalize(x: Tensor, statistics: Moments, affine: Affine, options: NormOptions = {}): Tensor {
   const { epsilon = 1e-5, relu = false } = options;
   const { gamma, beta } = affine;
-  const y = new Tensor(
-    x.device,
-    native.normalize(
-      x.handle,
-      gamma?.handle ?? null,
-      beta?.handle ?? null,
-      statistics.mean.handle,
-      statistics.variance.handle,
-      epsilon,
-      relu,
-    ),
-  );
-  record([x, gamma, beta], () => {
-    const saved = [x, gamma, beta, statistics.mean, statistics.variance].map((t) => t?.handle.share() ?? null);
-    const [input, scale, shift, mean, variance] = saved;
-    return {
-      name: 'normalize',
-      inputs: [x, gamma, beta],
-      outputs: [y],
-      saved,
-      backward({ grads: [dy] }) {
-        if (!dy) return [null, null, null];
-        const { dx, dgamma, dbeta } = native.normalizeBackward(
-          input!,
-          dy,
-          scale!,
-          shift!,
-          mean!,
-          variance!,
-          epsilon,
-          relu,
-        );
-        return [dx, dgamma, dbeta];
-      },
-    };
-  });
-  return y;
-}
-
-/**
- * Moves running averages toward the statistics of a batch: running += momentum·(s - running).
- *
- * @param options.momentum weight of the new value
- * @param options.correction factor on the variance, n / (n - 1) to make a biased one unbiased
- * @param options.allSplits the mean over the splits, else split 0 alone (as the reference code does)
- */
-export function updateRunning(
-  running: Moments,
-  statistics: Moments,
-  options: { splits: number; momentum: number; correction: number; allSplits: boolean },
-): void {
-  native.runningUpdate(
-    statistics.mean.handle,
-    statistics.variance.handle,
-    running.mean.handle,
-    running.variance.handle,
-    options.splits,
-    options.momentum,
-    options.correction,
-    options.allSplits,
-  );
+  const given = { mean: statistics.mean.handle, variance: statistics.variance.handle };
+  return differentiable({
+    name: 'normalize',
+    inputs: { x, gamma, beta },
+    forward: (inputs) => ({ y: native.normalize({ ...inputs, ...given, epsilon, relu }) }),
+    outputs: ['y'],
+    save: (inputs) => ({ ...inputs, ...given }),
+    backward({ saved, grads }) {
+      const { dx, dgamma, dbeta } = native.normalizeBackward({ ...saved, dy: grads.y, epsilon, relu });
+      return { x: dx, gamma: dgamma, beta: dbeta };
+    },
+  }).y;
 }

@@ -1,7 +1,7 @@
-import { record } from '../autograd.js';
+import { native } from '../addon/load.js';
 import { check } from '../errors.js';
-import { native } from '../native.js';
-import { Tensor } from '../tensor.js';
+import type { Tensor } from '../tensor.js';
+import { unary } from './differentiable.js';
 import { add } from './elementwise.js';
 
 /**
@@ -39,6 +39,10 @@ export class Belief {
     this.mean.dispose();
     this.variance.dispose();
   }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
 }
 
 /** The sum of two beliefs, as of independent variables. */
@@ -57,21 +61,11 @@ export type BeliefPadding = 'aligned' | 'reference';
 export function padBelief(belief: Belief, before: number, after: number, padding: BeliefPadding = 'aligned'): Belief {
   const { splits } = belief;
   const aligned = padding === 'aligned';
-  const pad = (x: Tensor) => {
-    const y = new Tensor(x.device, native.padBelief(x.handle, splits, before, after, aligned));
-    record([x], () => {
-      const input = x.handle.share();
-      return {
-        name: 'padBelief',
-        inputs: [x],
-        outputs: [y],
-        saved: [input],
-        backward: ({ grads: [dy] }) => [
-          dy ? native.padBeliefBackward(dy, input, splits, before, after, aligned) : null,
-        ],
-      };
+  const pad = (x: Tensor) =>
+    unary('padBelief', x, {
+      forward: (x) => native.padBelief({ x, splits, before, after, aligned }),
+      save: (x) => ({ x }),
+      backward: ({ saved, dy }) => native.padBeliefBackward({ ...saved, dy, splits, before, after, aligned }),
     });
-    return y;
-  };
   return new Belief(pad(belief.mean), pad(belief.variance), splits);
 }

@@ -1,7 +1,8 @@
-import { record } from '../autograd.js';
+import type { ConvShape } from '../addon/contract.js';
+import { native } from '../addon/load.js';
 import { check } from '../errors.js';
-import { type ConvShape, native } from '../native.js';
-import { Tensor } from '../tensor.js';
+import type { Tensor } from '../tensor.js';
+import { differentiable } from './differentiable.js';
 
 /**
  * Padding of a convolution: a number for all sides, [vertical, horizontal], [top, left, bottom, right], or `same` for
@@ -59,23 +60,15 @@ export function convShape(x: readonly number[], w: readonly number[], options: C
  */
 export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): Tensor {
   const shape = convShape(x.shape, weight.shape, options);
-  const y = new Tensor(x.device, native.conv2d(x.handle, weight.handle, shape));
-  record([x, weight], () => {
-    const input = x.handle.share();
-    const filter = weight.handle.share();
-    return {
-      name: 'conv2d',
-      inputs: [x, weight],
-      outputs: [y],
-      saved: [input, filter],
-      backward({ grads: [dy], wanted }) {
-        if (!dy) return [null, null];
-        return [
-          wanted[0] ? native.conv2dBackwardData(dy, filter, input, shape) : null,
-          wanted[1] ? native.conv2dBackwardWeights(input, dy, filter, shape) : null,
-        ];
-      },
-    };
-  });
-  return y;
+  return differentiable({
+    name: 'conv2d',
+    inputs: { x, w: weight },
+    forward: (inputs) => ({ y: native.conv2d({ ...inputs, shape }) }),
+    outputs: ['y'],
+    save: (inputs) => inputs,
+    backward: ({ saved, grads, wanted }) => ({
+      x: wanted.x ? native.conv2dBackwardData({ ...saved, dy: grads.y, shape }) : null,
+      w: wanted.w ? native.conv2dBackwardWeights({ ...saved, dy: grads.y, shape }) : null,
+    }),
+  }).y;
 }

@@ -1,12 +1,12 @@
-import { native } from '../native.js';
+import { native } from '../addon/load.js';
 import type { Tensor } from '../tensor.js';
 
 /** counter += by, on the device, so that a recorded step counts its replays. */
 export function advance(counter: Tensor, by = 1): void {
-  native.advance(counter.handle, by);
+  native.advance({ counter: counter.handle, by });
 }
 
 /** history[cursor] = value; nothing where the cursor is outside. All float32 but the cursor (int32, one value). */
 export function append(value: Tensor, cursor: Tensor, history: Tensor): void {
-  native.append(value.handle, cursor.handle, history.handle);
+  native.append({ value: value.handle, cursor: cursor.handle, history: history.handle });
 }

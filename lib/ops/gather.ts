@@ -1,5 +1,5 @@
-import type { Generator } from '../generator.js';
-import { native } from '../native.js';
+import { native } from '../addon/load.js';
+import type { DeviceRandom } from '../device-random.js';
 import { Tensor } from '../tensor.js';
 
 /** What {@link gather} draws from. */
@@ -25,7 +25,7 @@ export interface GatherOptions {
    * Random crops and flips as in the reference: the raw image is pasted on a canvas of zeros with `pad` pixels on each
    * side, cropped at offsets drawn from 0 to 2·pad - 1, and flipped with probability 1/2. Default: none.
    */
-  augment?: { pad?: number; generator: Generator };
+  augment?: { pad?: number; random: DeviceRandom };
 }
 
 /**
@@ -46,7 +46,7 @@ export function gather(source: GatherSource, options: GatherOptions): { images: 
     pad: augment?.pad ?? 4,
     scale,
     augment: augment !== undefined,
-    random: augment?.generator.next() ?? null,
+    random: augment?.random.next() ?? null,
   });
   const { device } = source.images;
   return { images: new Tensor(device, result.images), labels: new Tensor(device, result.labels) };

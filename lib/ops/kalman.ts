@@ -1,14 +1,13 @@
-import { record } from '../autograd.js';
-import type { Device } from '../device.js';
+import type { Handle } from '../addon/contract.js';
+import { native } from '../addon/load.js';
 import { check } from '../errors.js';
-import { Generator } from '../generator.js';
-import { type Handle, type KalmanInput, type KalmanOptions, type Maybe, native } from '../native.js';
-import { Tensor } from '../tensor.js';
+import type { Device, Tensor } from '../tensor.js';
 import type { Affine, NormOptions } from './batch-norm.js';
 import { Belief } from './belief.js';
-import { within } from './elementwise.js';
+import { differentiable } from './differentiable.js';
+import { within } from './memory.js';
 import { attachMoments, type Moments } from './moments.js';
-import type { Noise } from './transition.js';
+import { type Noise, noiseArguments } from './predict.js';
 
 /** Options of {@link kalmanNorm}. */
 export interface KalmanNormOptions extends NormOptions {
@@ -59,78 +58,59 @@ export function kalmanNorm(
     'SHAPE_MISMATCH',
     () => `kalmanNorm: prior must have ${splits} splits, got ${belief?.splits}`,
   );
-  const known = x.moments?.splits === splits && prior !== 'carried' ? x.moments : null;
-  const gains = typeof gain === 'number' ? null : gain;
-  const nativeOptions: KalmanOptions = {
+  const carried = prior === 'carried';
+  const known = x.moments?.splits === splits && !carried ? x.moments : null;
+  const filter = {
     splits,
-    tail: prior === 'carried',
+    hasVirtual: carried,
     sample: sample !== null,
-    gain: typeof gain === 'number' ? gain : 0,
-    guard,
+    fixedGain: typeof gain === 'number' ? gain : 0,
     epsilon,
     relu,
   };
-  const tensors = {
-    x,
-    gamma: affine.gamma,
-    beta: affine.beta,
-    gain: gains,
-    priorMean: belief?.mean ?? null,
-    priorVar: belief?.variance ?? null,
-    observationMean: known?.mean ?? null,
-    observationVar: known?.variance ?? null,
-    noise: sample instanceof Tensor ? sample : null,
-  };
-  const input: KalmanInput = {
-    ...mapValues(tensors, (tensor) => tensor?.handle ?? null),
-    x: x.handle,
-    random: sample instanceof Generator ? sample.next() : null,
-  };
-  const result = native.kalmanUpdate(input, nativeOptions);
-  const wrap = (handle: Maybe) => new Tensor(x.device, handle!);
-  const output = wrap(result.y);
-  const posterior = new Belief(wrap(result.posteriorMean), wrap(result.posteriorVar), splits);
-  const observation = { mean: wrap(result.observationMean), variance: wrap(result.observationVar) };
-  const ratio = wrap(result.ratio);
-  const hasPrior = prior !== null;
-  record([x, affine.gamma, affine.beta, gains, tensors.priorMean, tensors.priorVar], () => {
-    const savedInput = {
-      ...mapValues(tensors, (tensor) => tensor?.handle.share() ?? null),
-      random: null,
-    } as KalmanInput;
-    const savedResult = mapValues(result, (handle) => handle?.share() ?? null) as typeof result;
-    return {
-      name: 'kalmanNorm',
-      inputs: [x, affine.gamma, affine.beta, gains, tensors.priorMean, tensors.priorVar],
-      // Without a prior, the statistics handed on carry no gradient.
-      outputs: hasPrior ? [output, posterior.mean, posterior.variance] : [output],
-      saved: [...Object.values(savedInput), ...Object.values(savedResult)].filter((handle) => handle !== null),
-      absorbs: prior === 'carried' ? [] : [0],
-      backward({ grads: [given, dmean = null, dvar = null], existing: [elsewhere], room }) {
-        const dy = given ?? native.full(x.device.native, savedResult.y.shape, 'float32', savedResult.y.format, 0);
-        const gradients = native.kalmanUpdateBackward(
-          savedInput,
-          savedResult,
-          dy,
-          dmean,
-          dvar,
-          nativeOptions,
-          elsewhere ?? null,
-          room[0] ?? 0,
-        );
-        if (!given) dy.dispose();
-        const { dx, dgamma, dbeta, dgain, dpriorMean, dpriorVar } = gradients;
-        return [dx, dgamma, dbeta, dgain, dpriorMean, dpriorVar];
-      },
-    };
+  const result = differentiable({
+    name: 'kalmanNorm',
+    inputs: {
+      x,
+      gamma: affine.gamma,
+      beta: affine.beta,
+      gain: typeof gain === 'number' ? null : gain,
+      priorMean: belief?.mean ?? null,
+      priorVar: belief?.variance ?? null,
+    },
+    forward: (inputs) =>
+      native.kalmanNorm({
+        ...inputs,
+        observationMean: known?.mean.handle ?? null,
+        observationVar: known?.variance.handle ?? null,
+        ...noiseArguments(sample),
+        ...filter,
+        guard,
+      }),
+    // Without a prior, the statistics handed on carry no gradient.
+    outputs: prior === null ? ['y'] : ['y', 'posteriorMean', 'posteriorVar'],
+    internal: ['priorMean', 'priorVar'],
+    save: ({ x, gamma, beta, gain }, results) => ({ x, gamma, beta, gain, ...results }),
+    ...(!carried && { absorbs: 'x' }),
+    backward({ saved, grads, existing, virtualSamples, orZeros }) {
+      const { dx, dgamma, dbeta, dgain, dpriorMean, dpriorVar } = native.kalmanNormBackward({
+        ...saved,
+        dy: orZeros(grads.y, saved.y),
+        dposteriorMean: grads.posteriorMean ?? null,
+        dposteriorVar: grads.posteriorVar ?? null,
+        ...filter,
+        add: existing,
+        virtualSamples: virtualSamples.x,
+      });
+      return { x: dx, gamma: dgamma, beta: dbeta, gain: dgain, priorMean: dpriorMean, priorVar: dpriorVar };
+    },
   });
-  result.priorMean?.dispose();
-  result.priorVar?.dispose();
-  return { output, posterior, observation, ratio };
-}
-
-function mapValues<T extends object, R>(object: T, map: (value: T[keyof T]) => R): { [K in keyof T]: R } {
-  return Object.fromEntries(Object.entries(object).map(([key, value]) => [key, map(value)])) as { [K in keyof T]: R };
+  return {
+    output: result.y,
+    posterior: new Belief(result.posteriorMean, result.posteriorVar, splits),
+    observation: { mean: result.observationMean, variance: result.observationVar },
+    ratio: result.ratio,
+  };
 }
 
 /**
@@ -154,56 +134,57 @@ export function update(x: Tensor, prior: Belief | null, options: KalmanNormOptio
 export function kalmanResidual(shortcut: Tensor, belief: Belief, branch: Tensor): { output: Tensor; prior: Belief } {
   const { splits } = belief;
   const real = shortcut.shape[0] as number;
-  const { device } = branch;
   check(
     branch.shape[0] === real + splits,
     'SHAPE_MISMATCH',
     () => `kalmanResidual: branch must have ${real} real and ${splits} virtual samples, got ${branch.shape[0]}`,
   );
-  const tail = branch.handle.samples(real, splits);
-  const head = branch.handle.samples(0, real);
-  const drawn = native.moments(tail, splits);
-  const sum = native.addMoments(shortcut.handle, head, splits, true);
-  head.dispose();
-  const output = new Tensor(device, sum.out);
-  attachMoments(output, splits, sum);
-  const prior = new Belief(
-    new Tensor(device, native.add(belief.mean.handle, drawn.mean)),
-    new Tensor(device, native.add(belief.variance.handle, drawn.var)),
-    splits,
-  );
-  // The branch's gradient is the output's with the virtual samples' behind it: backward of the next layer leaves room.
-  output.gradientRoom = splits;
-  record([shortcut, belief.mean, belief.variance, branch], () => {
-    const images = tail.share();
-    const center = drawn.mean.share();
-    return {
-      name: 'kalmanResidual',
-      inputs: [shortcut, belief.mean, belief.variance, branch],
-      outputs: [output, prior.mean, prior.variance],
-      saved: [images, center],
-      backward({ grads: [given, dmean, dvar] }) {
-        const zeros = (shape: readonly number[], format: 'plain' | 'activation') =>
-          native.full(device.native, shape, 'float32', format, 0);
-        const dy = given?.share() ?? zeros([real, ...images.shape.slice(1)], 'activation');
-        const dm = dmean?.share() ?? zeros(center.shape, 'plain');
-        const dv = dvar?.share() ?? zeros(center.shape, 'plain');
-        const dbranch = dy.room >= splits ? native.grow(dy, splits) : copyWithRoom(device, dy, splits);
-        within(dbranch, real, splits, (part) => native.momentsBackward(images, splits, center, dm, dv, part).dispose());
-        return [dy, dm, dv, dbranch];
-      },
-    };
+  const result = differentiable({
+    name: 'kalmanResidual',
+    inputs: { shortcut, mean: belief.mean, variance: belief.variance, branch },
+    forward(inputs) {
+      const images = inputs.branch.samples(real, splits);
+      const drawn = native.moments({ x: images, splits });
+      const head = inputs.branch.samples(0, real);
+      const sum = native.addMoments({ a: inputs.shortcut, b: head, splits, inPlace: true });
+      head.dispose();
+      return {
+        ...sum,
+        priorMean: native.add({ a: inputs.mean, b: drawn.mean }),
+        priorVar: native.add({ a: inputs.variance, b: drawn.var }),
+        images,
+        center: drawn.mean,
+        spread: drawn.var,
+      };
+    },
+    outputs: ['out', 'priorMean', 'priorVar'],
+    internal: ['images', 'center', 'spread'],
+    save: (_, { out, images, center }) => ({ out, images, center }),
+    backward({ saved: { out, images, center }, grads, orZeros }) {
+      const dy = orZeros(grads.out, out);
+      const [dmean, dvar] = [orZeros(grads.priorMean, center), orZeros(grads.priorVar, center)];
+      const dbranch =
+        dy.virtualSamples >= splits
+          ? native.grow({ tensor: dy, virtualSamples: splits })
+          : copyWithRoom(branch.device, dy, splits);
+      within(dbranch, real, splits, (dx) =>
+        native.momentsBackward({ x: images, splits, mean: center, dmean, dvar, dx }).dispose(),
+      );
+      return { shortcut: dy, mean: dmean, variance: dvar, branch: dbranch };
+    },
   });
-  tail.dispose();
-  drawn.mean.dispose();
-  drawn.var.dispose();
-  return { output, prior };
+  const { out: output } = result;
+  attachMoments(output, splits, result.mean, result.var);
+  // The branch's gradient is the output's with the virtual samples' behind it: backward of the next layer leaves room.
+  output.virtualSamples = splits;
+  return { output, prior: new Belief(result.priorMean, result.priorVar, splits) };
 }
 
-/** A copy of an activation, with uninitialised samples behind it. */
-function copyWithRoom(device: Device, from: Handle, extra: number): Handle {
+/** A copy of an activation, with uninitialised virtual samples behind it. */
+function copyWithRoom({ native: device }: Device, from: Handle, virtualSamples: number): Handle {
   const [count = 0, ...rest] = from.shape;
-  const grown = native.empty(device.native, [count + extra, ...rest], 'float32', 'activation', 0);
-  within(grown, 0, count, (part) => native.copy(from, part));
+  const shape = [count + virtualSamples, ...rest];
+  const grown = native.empty({ device, shape, dtype: 'float32', format: 'activation', virtualSamples: 0 });
+  within(grown, 0, count, (to) => native.copy({ from, to }));
   return grown;
 }

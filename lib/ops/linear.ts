@@ -1,6 +1,6 @@
-import { record } from '../autograd.js';
-import { native } from '../native.js';
-import { Tensor } from '../tensor.js';
+import { native } from '../addon/load.js';
+import type { Tensor } from '../tensor.js';
+import { differentiable } from './differentiable.js';
 
 /**
  * x·W + b.
@@ -10,21 +10,15 @@ import { Tensor } from '../tensor.js';
  * @param bias [out], or null
  */
 export function linear(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
-  const y = new Tensor(x.device, native.linear(x.handle, weight.handle, bias?.handle ?? null));
-  record([x, weight, bias], () => {
-    const input = x.handle.share();
-    const matrix = weight.handle.share();
-    return {
-      name: 'linear',
-      inputs: [x, weight, bias],
-      outputs: [y],
-      saved: [input, matrix],
-      backward({ grads: [dy], wanted }) {
-        if (!dy) return [null, null, null];
-        const { dx, dw, db } = native.linearBackward(input, matrix, dy, wanted[0] === true, bias !== null);
-        return [dx, dw, db];
-      },
-    };
-  });
-  return y;
+  return differentiable({
+    name: 'linear',
+    inputs: { x, w: weight, b: bias },
+    forward: (inputs) => ({ y: native.linear(inputs) }),
+    outputs: ['y'],
+    save: ({ x, w }) => ({ x, w }),
+    backward({ saved, grads, wanted }) {
+      const { dx, dw, db } = native.linearBackward({ ...saved, dy: grads.y, needDx: wanted.x, bias: bias !== null });
+      return { x: dx, w: dw, b: db };
+    },
+  }).y;
 }

@@ -1,6 +1,6 @@
-import { record } from '../autograd.js';
-import { native } from '../native.js';
-import { Tensor } from '../tensor.js';
+import { native } from '../addon/load.js';
+import type { Tensor } from '../tensor.js';
+import { differentiable } from './differentiable.js';
 
 /** Loss of a batch. */
 export interface Loss {
@@ -17,18 +17,13 @@ export interface Loss {
  * @param labels [N], int32; a label outside [0, classes) makes the loss NaN
  */
 export function crossEntropy(logits: Tensor, labels: Tensor): Loss {
-  const result = native.softmaxCrossEntropy(logits.handle, labels.handle);
-  const loss = new Tensor(logits.device, result.loss);
-  record([logits], () => {
-    const dlogits = result.dlogits.share();
-    return {
-      name: 'crossEntropy',
-      inputs: [logits],
-      outputs: [loss],
-      saved: [dlogits],
-      backward: ({ grads: [dloss] }) => [dloss ? native.scaleBy(dlogits, dloss) : null],
-    };
+  return differentiable({
+    name: 'crossEntropy',
+    inputs: { logits },
+    forward: (inputs) => native.crossEntropy({ ...inputs, labels: labels.handle }),
+    outputs: ['loss'],
+    internal: ['dlogits'],
+    save: (_, { dlogits }) => ({ dlogits }),
+    backward: ({ saved, grads }) => ({ logits: native.scaleBy({ x: saved.dlogits, factor: grads.loss }) }),
   });
-  result.dlogits.dispose();
-  return { loss, errors: new Tensor(logits.device, result.errors) };
 }

@@ -1,6 +1,6 @@
-import { record } from '../autograd.js';
-import { native } from '../native.js';
-import { Tensor } from '../tensor.js';
+import { native } from '../addon/load.js';
+import type { Tensor } from '../tensor.js';
+import { differentiable } from './differentiable.js';
 
 /** Mean and biased variance of every (split, channel), as vectors of S·C values, split-major. */
 export interface Moments {
@@ -15,25 +15,16 @@ export interface Moments {
  * @param splits S, a divisor of N
  */
 export function moments(x: Tensor, splits = 1): Moments {
-  const result = native.moments(x.handle, splits);
-  const mean = new Tensor(x.device, result.mean);
-  const variance = new Tensor(x.device, result.var);
-  record([x], () => {
-    const input = x.handle.share();
-    const center = result.mean.share();
-    return {
-      name: 'moments',
-      inputs: [x],
-      outputs: [mean, variance],
-      saved: [input, center],
-      backward({ grads: [dmean, dvar] }) {
-        if (!dmean && !dvar) return [null];
-        const zeros = dmean && dvar ? null : native.full(x.device.native, center.shape, 'float32', 'plain', 0);
-        const dx = native.momentsBackward(input, splits, center, dmean ?? zeros!, dvar ?? zeros!, null);
-        zeros?.dispose();
-        return [dx];
-      },
-    };
+  const { mean, var: variance } = differentiable({
+    name: 'moments',
+    inputs: { x },
+    forward: (inputs) => native.moments({ ...inputs, splits }),
+    outputs: ['mean', 'var'],
+    save: ({ x }, { mean }) => ({ x, mean }),
+    backward({ saved, grads, orZeros }) {
+      const [dmean, dvar] = [orZeros(grads.mean, saved.mean), orZeros(grads.var, saved.mean)];
+      return { x: native.momentsBackward({ ...saved, splits, dmean, dvar }) };
+    },
   });
   return { mean, variance };
 }
@@ -45,25 +36,23 @@ export function moments(x: Tensor, splits = 1): Moments {
  * @param options.inPlace overwrite b, which must not be used any more
  */
 export function addWithMoments(a: Tensor, b: Tensor, splits: number, options: { inPlace?: boolean } = {}): Tensor {
-  const result = native.addMoments(a.handle, b.handle, splits, options.inPlace ?? false);
-  const out = new Tensor(a.device, result.out);
-  attachMoments(out, splits, result);
-  record([a, b], () => ({
+  const { inPlace = false } = options;
+  const {
+    out,
+    mean,
+    var: variance,
+  } = differentiable({
     name: 'addWithMoments',
-    inputs: [a, b],
-    outputs: [out],
-    saved: [],
-    backward: ({ grads: [dy] }) => [dy?.share() ?? null, dy?.share() ?? null],
-  }));
+    inputs: { a, b },
+    forward: (inputs) => native.addMoments({ ...inputs, splits, inPlace }),
+    outputs: ['out'],
+    backward: ({ grads }) => ({ a: grads.out, b: grads.out }),
+  });
+  attachMoments(out, splits, mean, variance);
   return out;
 }
 
-/** Leaves moments with the tensor that they belong to. @internal */
-export function attachMoments(tensor: Tensor, splits: number, result: ReturnType<typeof native.addMoments>): void {
-  if (!result.mean || !result.var) return;
-  tensor.moments = {
-    splits,
-    mean: new Tensor(tensor.device, result.mean),
-    variance: new Tensor(tensor.device, result.var),
-  };
+/** Leaves moments with the tensor that they belong to, where they were computed. @internal */
+export function attachMoments(tensor: Tensor, splits: number, mean: Tensor | null, variance: Tensor | null): void {
+  if (mean && variance) tensor.moments = { splits, mean, variance };
 }

@@ -1,6 +1,6 @@
-import { record } from '../autograd.js';
-import { native } from '../native.js';
-import { Tensor } from '../tensor.js';
+import { native } from '../addon/load.js';
+import type { Tensor } from '../tensor.js';
+import { unary } from './differentiable.js';
 
 /**
  * Mean over windows of size × size pixels, side by side; rows and columns that don't fill a window are dropped.
@@ -8,48 +8,27 @@ import { Tensor } from '../tensor.js';
  * @param x [N, C, H, W]
  */
 export function avgPool2d(x: Tensor, size: number): Tensor {
-  const y = new Tensor(x.device, native.avgPool(x.handle, size));
-  record([x], () => {
-    const input = x.handle.share();
-    return {
-      name: 'avgPool2d',
-      inputs: [x],
-      outputs: [y],
-      saved: [input],
-      backward: ({ grads: [dy], room }) => [dy ? native.avgPoolBackward(dy, input, size, room[0] ?? 0) : null],
-    };
+  return unary('avgPool2d', x, {
+    forward: (x) => native.avgPool2d({ x, size }),
+    save: (x) => ({ x }),
+    backward: ({ saved, dy, virtualSamples }) => native.avgPool2dBackward({ ...saved, dy, size, virtualSamples }),
   });
-  return y;
 }
 
 /** Mean over all pixels: [N, C, H, W] to [N, C]. */
 export function globalAvgPool(x: Tensor): Tensor {
-  const y = new Tensor(x.device, native.globalAvgPool(x.handle));
-  record([x], () => {
-    const input = x.handle.share();
-    return {
-      name: 'globalAvgPool',
-      inputs: [x],
-      outputs: [y],
-      saved: [input],
-      backward: ({ grads: [dy], room }) => [dy ? native.globalAvgPoolBackward(dy, input, room[0] ?? 0) : null],
-    };
+  return unary('globalAvgPool', x, {
+    forward: (x) => native.globalAvgPool({ x }),
+    save: (x) => ({ x }),
+    backward: ({ saved, dy, virtualSamples }) => native.globalAvgPoolBackward({ ...saved, dy, virtualSamples }),
   });
-  return y;
 }
 
 /** [N, C, H, W] with `before` and `after` channels of zeros around its own. */
 export function padChannels(x: Tensor, before: number, after: number): Tensor {
-  const y = new Tensor(x.device, native.padChannels(x.handle, before, after));
-  record([x], () => {
-    const input = x.handle.share();
-    return {
-      name: 'padChannels',
-      inputs: [x],
-      outputs: [y],
-      saved: [input],
-      backward: ({ grads: [dy] }) => [dy ? native.padChannelsBackward(dy, input, before) : null],
-    };
+  return unary('padChannels', x, {
+    forward: (x) => native.padChannels({ x, before, after }),
+    save: (x) => ({ x }),
+    backward: ({ saved, dy }) => native.padChannelsBackward({ ...saved, dy, before }),
   });
-  return y;
 }

@@ -1,8 +1,8 @@
-import type { Device } from '../device.js';
+import type { Handle } from '../addon/contract.js';
+import { native } from '../addon/load.js';
 import { check } from '../errors.js';
-import { type Handle, native } from '../native.js';
 import { noScope } from '../scope.js';
-import { Tensor } from '../tensor.js';
+import { type Device, Tensor } from '../tensor.js';
 
 /** Options of {@link LossScaler}. */
 export interface LossScalerOptions {
@@ -56,12 +56,17 @@ export class LossScaler {
 
   /** @internal Notes whether all gradients of this step are finite. */
   inspect(gradients: readonly Handle[]): void {
-    native.checkFinite(gradients, this.state.handle);
+    native.checkFinite({ gradients, lossScale: this.state.handle });
   }
 
   /** @internal Adapts the factor after a step. */
   update(): void {
-    native.updateLossScale(this.state.handle, 2, 0.5, this.growthInterval);
+    native.updateLossScale({
+      lossScale: this.state.handle,
+      growth: 2,
+      backoff: 0.5,
+      interval: this.growthInterval,
+    });
   }
 
   dispose(): void {

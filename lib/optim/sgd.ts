@@ -1,8 +1,7 @@
-import type { Device } from '../device.js';
+import { native } from '../addon/load.js';
 import { check } from '../errors.js';
-import { native } from '../native.js';
 import { noScope } from '../scope.js';
-import type { Tensor } from '../tensor.js';
+import type { Device, Tensor } from '../tensor.js';
 import type { LossScaler } from './loss-scaler.js';
 
 /** Options of {@link Sgd}. */
@@ -78,7 +77,12 @@ export class Sgd {
       return { weight: weight.handle, gradient: weight.grad.handle, momentum: buffer.handle, weightDecay };
     });
     scaler?.inspect(parameters.map(({ gradient }) => gradient));
-    native.sgd(parameters, this.rate.handle, this.momentum, scaler?.handle ?? null);
+    native.sgd({
+      parameters,
+      learningRate: this.rate.handle,
+      momentum: this.momentum,
+      lossScale: scaler?.handle ?? null,
+    });
     scaler?.update();
   }
 

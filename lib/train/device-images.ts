@@ -1,10 +1,9 @@
 import type { Dataset, ImageSet } from '../data/dataset.js';
-import type { Device } from '../device.js';
-import type { Generator } from '../generator.js';
-import { samples } from '../ops/elementwise.js';
+import type { DeviceRandom } from '../device-random.js';
 import { gather } from '../ops/gather.js';
+import { samples } from '../ops/memory.js';
 import { noScope } from '../scope.js';
-import type { Tensor } from '../tensor.js';
+import type { Device, Tensor } from '../tensor.js';
 
 /** Images on a device, in an order that batches follow. */
 export class DeviceImages {
@@ -40,9 +39,9 @@ export class DeviceImages {
     this.indices.write(order);
   }
 
-  /** Batch number `cursor` (in device memory) of the order, with crops and flips where a generator is given. */
-  batch(batchSize: number, cursor: Tensor, generator: Generator | null): { images: Tensor; labels: Tensor } {
-    const augment = generator ? { augment: { generator } } : {};
+  /** Batch number `cursor` (in device memory) of the order, with crops and flips where a random stream is given. */
+  batch(batchSize: number, cursor: Tensor, random: DeviceRandom | null): { images: Tensor; labels: Tensor } {
+    const augment = random ? { augment: { random } } : {};
     return gather({ ...this.source, cursor }, { batchSize, scale: this.scale, ...augment });
   }
 

@@ -1,16 +1,16 @@
 import { backward, noGrad } from '../autograd.js';
 import { type Dataset, perPixelMean } from '../data/dataset.js';
-import type { Device, Program } from '../device.js';
+import { DeviceRandom } from '../device-random.js';
 import { check } from '../errors.js';
-import { Generator } from '../generator.js';
 import type { Module } from '../nn/module.js';
 import { advance, append } from '../ops/counter.js';
 import { crossEntropy } from '../ops/loss.js';
 import { LossScaler } from '../optim/loss-scaler.js';
 import type { Sgd } from '../optim/sgd.js';
+import type { Program } from '../program.js';
 import { HostRandom } from '../random.js';
 import { noScope, scope } from '../scope.js';
-import type { Tensor } from '../tensor.js';
+import type { Device, Tensor } from '../tensor.js';
 import { DeviceImages } from './device-images.js';
 
 /** A network that classifies images. */
@@ -19,7 +19,7 @@ export interface Classifier extends Module {
    * @param images [N, C, H, W]
    * @param noise what random layers draw from; null in inference
    */
-  forward(images: Tensor, noise: Generator | null): Tensor;
+  forward(images: Tensor, noise: DeviceRandom | null): Tensor;
 }
 
 /** Options of {@link Trainer}. */
@@ -78,7 +78,7 @@ export class Trainer {
   /** Steps of an epoch. */
   readonly stepsPerEpoch: number;
   private readonly batchSize: number;
-  private readonly generator: Generator;
+  private readonly random: DeviceRandom;
   private readonly train: DeviceImages;
   private readonly test: DeviceImages;
   /** Loss and errors of each batch of a pass, and the number of the next one. */
@@ -97,7 +97,7 @@ export class Trainer {
     check(dataset.test.count > 0, 'INVALID_ARGUMENT', 'Trainer: the data set has no test images');
     this.batchSize = batchSize;
     this.stepsPerEpoch = Math.floor(dataset.train.count / batchSize);
-    this.generator = new Generator(device, seed);
+    this.random = new DeviceRandom(device, seed);
     this.scaler = device.precision === 'fp16' ? new LossScaler(device) : null;
     const mean = perPixelMean(dataset);
     this.train = new DeviceImages(device, dataset, dataset.train, mean, scale);
@@ -170,7 +170,7 @@ export class Trainer {
   /** Frees what the trainer holds on the device; model and optimiser are not its own. */
   dispose(): void {
     this.program?.dispose();
-    this.generator.dispose();
+    this.random.dispose();
     this.scaler?.dispose();
     this.train.dispose();
     this.test.dispose();
@@ -190,14 +190,14 @@ export class Trainer {
   private step(): void {
     const { model, optimizer, augment = true } = this.options;
     scope(() => {
-      const { images, labels } = this.train.batch(this.batchSize, this.history.cursor, augment ? this.generator : null);
-      const result = crossEntropy(model.forward(images, this.generator), labels);
+      const { images, labels } = this.train.batch(this.batchSize, this.history.cursor, augment ? this.random : null);
+      const result = crossEntropy(model.forward(images, this.random), labels);
       model.zeroGrad();
       backward(result.loss, this.scaler?.factor);
       optimizer.step(this.scaler);
       this.note(result);
     });
-    this.generator.advance();
+    this.random.advance();
   }
 
   /** Writes a batch's figures into the history. */

@@ -27,7 +27,7 @@ function boxMuller(a: number, b: number): [number, number] {
   return [radius * x * ((b >>> 30) & 1 ? -1 : 1), radius * y * (a & 1 ? -1 : 1)];
 }
 
-/** What a draw depends on: the generator's seed, the number of the step, and that of the draw within it. */
+/** What a draw depends on: the stream's seed, the number of the step, and that of the draw within it. */
 export interface Draw {
   seed: number;
   step: number;

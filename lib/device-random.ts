@@ -1,15 +1,15 @@
-import type { Device } from './device.js';
+import type { RandomSource } from './addon/contract.js';
+import { native } from './addon/load.js';
 import { check } from './errors.js';
-import { native, type RandomSource } from './native.js';
 import { noScope } from './scope.js';
-import type { Tensor } from './tensor.js';
+import type { Device, Tensor } from './tensor.js';
 
 /**
  * A source of random numbers on a device: Philox4x32-10, keyed by the seed. Each draw has a number of its own within a
  * step, and each step a number that lies in device memory; so a recorded step draws anew at every replay, and a run is
  * the same, eager or replayed.
  */
-export class Generator {
+export class DeviceRandom {
   /** Key (two words) and number of the step. */
   private readonly state: Tensor;
   private stream = 0;
@@ -24,7 +24,7 @@ export class Generator {
     check(
       Number.isSafeInteger(seed) && seed >= 0,
       'INVALID_ARGUMENT',
-      `generator: seed must be a whole number from 0 to 2^53 - 1, got ${seed}`,
+      `DeviceRandom: seed must be a whole number from 0 to 2^53 - 1, got ${seed}`,
     );
     const key = Int32Array.of(seed % 2 ** 32, Math.floor(seed / 2 ** 32), 0);
     this.state = noScope(() => device.tensor(key));
@@ -39,7 +39,7 @@ export class Generator {
   advance(): void {
     this.stream = 0;
     const step = this.state.handle.samples(2, 1);
-    native.advance(step, 1);
+    native.advance({ counter: step, by: 1 });
     step.dispose();
   }
 
@@ -59,7 +59,12 @@ export class Generator {
     this.state.write(Int32Array.of(this.seed % 2 ** 32, Math.floor(this.seed / 2 ** 32), step));
   }
 
+  /** Frees the stream's state on the device. A second call does nothing. */
   dispose(): void {
     this.state.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }

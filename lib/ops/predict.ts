@@ -1,48 +1,41 @@
-import { record } from '../autograd.js';
+import type { Maybe, RandomSource } from '../addon/contract.js';
+import { native } from '../addon/load.js';
+import { DeviceRandom } from '../device-random.js';
 import { check } from '../errors.js';
-import { Generator } from '../generator.js';
-import { native } from '../native.js';
 import { Tensor } from '../tensor.js';
 import { Belief } from './belief.js';
 import { type Conv2dOptions, conv2d, convShape } from './conv2d.js';
+import { differentiable } from './differentiable.js';
 import { moments } from './moments.js';
 
-/** Where virtual samples take their standard normal values from: a generator, or a tensor [S, C, H, W] of them. */
-export type Noise = Generator | Tensor;
+/** Where virtual samples take their standard normal values from: a random stream, or a tensor [S, C, H, W] of them. */
+export type Noise = DeviceRandom | Tensor;
 
 /**
  * One sample a split of the rectified Gaussian of a belief: relu(z·sqrt(variance) + mean), [S, C, height, width].
  */
 export function samplePrior(belief: Belief, size: { height: number; width: number }, noise: Noise): Tensor {
   const { mean, variance, splits } = belief;
-  const y = new Tensor(
-    mean.device,
-    native.samplePrior(
-      mean.handle,
-      variance.handle,
-      splits,
-      size.height,
-      size.width,
-      noise instanceof Generator ? noise.next() : null,
-      noise instanceof Tensor ? noise.handle : null,
-    ),
-  );
-  record([mean, variance], () => {
-    const saved = [mean, variance, y].map((tensor) => tensor.handle.share());
-    const [m, v, output] = saved;
-    return {
-      name: 'samplePrior',
-      inputs: [mean, variance],
-      outputs: [y],
-      saved,
-      backward({ grads: [dy] }) {
-        if (!dy) return [null, null];
-        const gradient = native.samplePriorBackward(m!, v!, output!, dy);
-        return [gradient.mean, gradient.var];
-      },
-    };
-  });
-  return y;
+  const { height, width } = size;
+  return differentiable({
+    name: 'samplePrior',
+    inputs: { mean, variance },
+    forward: (inputs) => ({ y: native.samplePrior({ ...inputs, splits, height, width, ...noiseArguments(noise) }) }),
+    outputs: ['y'],
+    save: (inputs, results) => ({ ...inputs, ...results }),
+    backward({ saved, grads }) {
+      const gradient = native.samplePriorBackward({ ...saved, dy: grads.y });
+      return { mean: gradient.mean, variance: gradient.var };
+    },
+  }).y;
+}
+
+/** Noise as the addon takes it. @internal */
+export function noiseArguments(noise: Noise | null): { random: RandomSource | null; noise: Maybe } {
+  return {
+    random: noise instanceof DeviceRandom ? noise.next() : null,
+    noise: noise instanceof Tensor ? noise.handle : null,
+  };
 }
 
 /**
@@ -90,35 +83,17 @@ function predictAnalytic(belief: Belief, weight: Tensor, options: PredictOptions
   const { mean, variance, splits } = belief;
   const { height, width } = options;
   const shape = convShape([splits, belief.channels, height, width], weight.shape, options);
-  const result = native.transition(mean.handle, variance.handle, weight.handle, splits, height, width, shape);
-  const prior = new Belief(new Tensor(mean.device, result.mean), new Tensor(mean.device, result.var), splits);
-  record([mean, variance, weight], () => {
-    const saved = [mean, variance, weight].map((tensor) => tensor.handle.share());
-    const [m, v, w] = saved;
-    return {
-      name: 'predict',
-      inputs: [mean, variance, weight],
-      outputs: [prior.mean, prior.variance],
-      saved,
-      backward({ grads: [dmean, dvar] }) {
-        if (!dmean && !dvar) return [null, null, null];
-        const zeros =
-          dmean && dvar ? null : native.full(mean.device.native, (dmean ?? dvar!).shape, 'float32', 'plain', 0);
-        const gradients = native.transitionBackward(
-          m!,
-          v!,
-          w!,
-          splits,
-          height,
-          width,
-          shape,
-          dmean ?? zeros!,
-          dvar ?? zeros!,
-        );
-        zeros?.dispose();
-        return [gradients.dmean, gradients.dvar, gradients.dw];
-      },
-    };
+  const prior = differentiable({
+    name: 'predict',
+    inputs: { mean, variance, w: weight },
+    forward: (inputs) => native.predict({ ...inputs, splits, height, width, shape }),
+    outputs: ['mean', 'var'],
+    save: (inputs, result) => ({ ...inputs, prior: result.mean }),
+    backward({ saved: { prior, ...inputs }, grads, orZeros }) {
+      const [dmean, dvariance] = [orZeros(grads.mean, prior), orZeros(grads.var, prior)];
+      const given = native.predictBackward({ ...inputs, splits, height, width, shape, dmean, dvariance });
+      return { mean: given.dmean, variance: given.dvar, w: given.dw };
+    },
   });
-  return prior;
+  return new Belief(prior.mean, prior.var, splits);
 }
