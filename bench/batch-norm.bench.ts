@@ -1,5 +1,5 @@
 import { type BatchNormEngine, batchNorm } from '../lib/index.js';
-import type { Room } from './support/case.js';
+import type { Suite } from './support/case.js';
 import { activations, affine } from './support/operands.js';
 import { operationCases, operationShapes } from './support/operation.js';
 
@@ -7,7 +7,7 @@ import { operationCases, operationShapes } from './support/operation.js';
  * Batch normalization with ReLU: over the whole batch, and in micro-batches of 2 (split BN). On CUDA devices cuDNN's too:
  * in NHWC, as our activations lie.
  */
-export const batchNormRoom: Room = ({ smoke, device: deviceName }) =>
+export const batchNormSuite: Suite = ({ smoke, device: deviceName }) =>
   operationShapes(smoke).flatMap((shape) => {
     const [samples, channels] = shape;
     const settings: { name: string; splits: number; engine: BatchNormEngine }[] = [

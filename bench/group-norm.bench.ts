@@ -1,10 +1,10 @@
 import { groupNorm } from '../lib/index.js';
-import type { Room } from './support/case.js';
+import type { Suite } from './support/case.js';
 import { activations, affine } from './support/operands.js';
 import { operationCases, operationShapes } from './support/operation.js';
 
 /** Group normalization with ReLU, in 4 groups as in the CIFAR networks. */
-export const groupNormRoom: Room = ({ smoke }) =>
+export const groupNormSuite: Suite = ({ smoke }) =>
   operationShapes(smoke).flatMap((shape) =>
     operationCases({
       name: 'group-norm G=4',

@@ -1,5 +1,5 @@
 import { CifarResNet, type Device, noGrad, scope, type Tensor } from '../lib/index.js';
-import type { Case, Context, Room } from './support/case.js';
+import type { Case, Context, Suite } from './support/case.js';
 import { measureLatency } from './support/measure.js';
 import { type Method, methods } from './support/methods.js';
 import type { Row } from './support/table.js';
@@ -9,7 +9,7 @@ import { normalValues, volume } from './support/values.js';
  * Latency of classifying a batch, as a service sees it: values in from JavaScript, logits out. Batch and Kalman
  * normalization do the same in inference; both are here to show it.
  */
-export const inferenceRoom: Room = ({ smoke }) => {
+export const inferenceSuite: Suite = ({ smoke }) => {
   const { batchNorm, groupNorm, kalmanSampled } = methods(128);
   const depths = smoke ? [1] : [1, 5, 18];
   const size = smoke ? 16 : 32;

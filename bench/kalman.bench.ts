@@ -1,5 +1,5 @@
 import { kalmanNorm } from '../lib/index.js';
-import type { Room } from './support/case.js';
+import type { Suite } from './support/case.js';
 import { activations, affine, standardBelief } from './support/operands.js';
 import { type Operation, operationCases, operationShapes, type Shape } from './support/operation.js';
 
@@ -9,7 +9,7 @@ const gain = 0.1;
  * Kalman normalization with ReLU, in micro-batches of 2 and over the whole batch: `sampled` as within a block, with the
  * prior's virtual samples behind the real ones and new ones drawn behind the output; `analytic` with a given belief.
  */
-export const kalmanRoom: Room = ({ smoke }) =>
+export const kalmanSuite: Suite = ({ smoke }) =>
   operationShapes(smoke)
     .flatMap((shape) => [shape[0] / 2, 1].flatMap((splits) => [sampled(shape, splits), analytic(shape, splits)]))
     .flatMap(operationCases);

@@ -2,25 +2,25 @@
 
 import { KalmanNormError, openDevice } from '../lib/index.js';
 import { writeFileAtomic } from '../lib/io/atomic-file.js';
-import { batchNormRoom } from './batch-norm.bench.js';
-import { groupNormRoom } from './group-norm.bench.js';
-import { inferenceRoom } from './inference.bench.js';
-import { kalmanRoom } from './kalman.bench.js';
-import { overheadRoom } from './overhead.bench.js';
-import { stepRoom } from './step.bench.js';
+import { batchNormSuite } from './batch-norm.bench.js';
+import { groupNormSuite } from './group-norm.bench.js';
+import { inferenceSuite } from './inference.bench.js';
+import { kalmanSuite } from './kalman.bench.js';
+import { overheadSuite } from './overhead.bench.js';
+import { predictSuite } from './predict.bench.js';
+import { stepSuite } from './step.bench.js';
 import { type BenchArguments, benchUsage, matches, parseBenchArguments } from './support/arguments.js';
 import { type Case, Context } from './support/case.js';
 import { describeMachine, inspectMachine, isBusy } from './support/machine.js';
 import type { BenchResults } from './support/results.js';
 import { renderRows } from './support/table.js';
-import { transitionRoom } from './transition.bench.js';
 
-const rooms = [kalmanRoom, transitionRoom, batchNormRoom, groupNormRoom, stepRoom, inferenceRoom, overheadRoom];
+const suites = [kalmanSuite, predictSuite, batchNormSuite, groupNormSuite, stepSuite, inferenceSuite, overheadSuite];
 
 async function main(): Promise<void> {
   const options = parseBenchArguments(process.argv.slice(2));
   if (!options) return console.log(benchUsage);
-  const cases = rooms.flatMap((room) => room(options)).filter(({ name }) => matches(name, options.filters));
+  const cases = suites.flatMap((suite) => suite(options)).filter(({ name }) => matches(name, options.filters));
   if (cases.length === 0) {
     throw new KalmanNormError('INVALID_ARGUMENT', 'no case has these words; --list shows all names');
   }

@@ -1,7 +1,7 @@
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { measureOurMemory } from './peers/our-memory.js';
-import type { Case, Context, Room } from './support/case.js';
+import type { Case, Context, Suite } from './support/case.js';
 import { measure } from './support/measure.js';
 import { type Method, methods } from './support/methods.js';
 import { scaled, summarize } from './support/statistics.js';
@@ -16,7 +16,7 @@ interface Setting extends Method {
 }
 
 /** What training costs the process besides the device's time: JavaScript, a busy event loop, memory. */
-export const overheadRoom: Room = ({ smoke }) => {
+export const overheadSuite: Suite = ({ smoke }) => {
   const batch = smoke ? 8 : 128;
   const size = smoke ? 16 : 32;
   const { batchNorm, kalmanSampled, kalmanAnalytic } = methods(batch);

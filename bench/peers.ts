@@ -3,16 +3,16 @@
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { KalmanNormError, openDevice } from '../lib/index.js';
-import type { Verdict } from './peers/goals.js';
-import { type Arena, depthPart, growthPart, memoryPart, type Report, tfjsPart } from './peers/parts.js';
+import type { GoalCheck } from './peers/goals.js';
+import { depthPart, growthPart, memoryPart, type PeerContext, type Report, tfjsPart } from './peers/parts.js';
 import { TorchPeer, torchPlace } from './peers/torch.js';
 import { type PeerArguments, type PeerPart, parsePeerArguments, peerUsage } from './support/arguments.js';
 import { describeMachine, inspectMachine } from './support/machine.js';
 import { digits, renderTable } from './support/table.js';
 
-const parts: Record<PeerPart, (arena: Arena) => Promise<Report>> = {
-  'n=5': (arena) => depthPart(arena, 5),
-  'n=1': (arena) => depthPart(arena, 1),
+const parts: Record<PeerPart, (context: PeerContext) => Promise<Report>> = {
+  'n=5': (context) => depthPart(context, 5),
+  'n=1': (context) => depthPart(context, 1),
   growth: growthPart,
   memory: memoryPart,
   tfjs: tfjsPart,
@@ -44,7 +44,7 @@ async function main(): Promise<void> {
   } finally {
     await torch?.close();
   }
-  showVerdicts(reports.flatMap(({ verdicts }) => verdicts));
+  showGoals(reports.flatMap(({ goals }) => goals));
 }
 
 async function startTorch(
@@ -89,12 +89,12 @@ function show({ part, lines, ratios }: Report): void {
   );
 }
 
-function showVerdicts(verdicts: readonly Verdict[]): void {
-  if (verdicts.length === 0) return;
+function showGoals(goals: readonly GoalCheck[]): void {
+  if (goals.length === 0) return;
   console.log(
     `\n${renderTable(
       ['figure', 'goal', 'measured', 'p25 – p75', ''],
-      verdicts.map(({ figure, goal, ratio, p25, p75, met }) => [
+      goals.map(({ figure, goal, ratio, p25, p75, met }) => [
         figure,
         goal,
         digits(ratio),

@@ -1,10 +1,10 @@
-import type { Case, Room } from './support/case.js';
+import type { Case, Suite } from './support/case.js';
 import { measureWork } from './support/measure.js';
 import { methods } from './support/methods.js';
 import { TrainingStep } from './support/training-step.js';
 
 /** Whole training steps of the CIFAR networks at batch 128, by every normalization, eager and replayed. */
-export const stepRoom: Room = ({ smoke }) => {
+export const stepSuite: Suite = ({ smoke }) => {
   const batch = smoke ? 8 : 128;
   const size = smoke ? 16 : 32;
   const depths = smoke ? [1] : [1, 5, 18];

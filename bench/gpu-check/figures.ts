@@ -25,10 +25,10 @@ export const stepsTitle = 'Training steps';
 
 /** The normalizations at the sizes of the CIFAR and ImageNet networks. */
 export function measureKernels(context: CheckContext): Promise<void> {
-  const rooms = ['kalman', 'batch-norm', 'group-norm'];
+  const suites = ['kalman', 'batch-norm', 'group-norm'];
   const runs = ['fp32', 'bf16'].flatMap((precision) =>
-    rooms.map(
-      (room): Run => ({ label: precision, filters: [room], flags: ['--precision', precision, '--time', '300'] }),
+    suites.map(
+      (suite): Run => ({ label: precision, filters: [suite], flags: ['--precision', precision, '--time', '300'] }),
     ),
   );
   return measure(context, kernelsTitle, runs, (found) => kernelTable(found));
@@ -70,7 +70,7 @@ async function measure(
     summary: `${found.reduce((sum, { rows }) => sum + rows.length, 0)} figures, ${failures.length} failed`,
     body: `${options.small ? meaningless : ''}${render(found)}${failureList(failures)}`,
   });
-  await report.set(title, { verdict: 'running' });
+  await report.set(title, { status: 'running' });
   for (const { label, filters, flags } of runs) {
     const name = [...filters, ...flags].join(' ');
     const file = join(work, `${name.replaceAll(/[^\w.-]+/g, '_')}.json`);
@@ -88,7 +88,7 @@ async function measure(
     say(`  ${name}: ${results?.rows.length ?? 0} figures, ${seconds.toFixed(0)} s`);
     await report.set(title, known());
   }
-  await report.set(title, { verdict: failures.length === 0 ? 'measured' : 'incomplete', ...known() });
+  await report.set(title, { status: failures.length === 0 ? 'measured' : 'incomplete', ...known() });
 }
 
 async function readResults(file: string): Promise<BenchResults | null> {

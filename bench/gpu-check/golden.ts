@@ -20,11 +20,11 @@ export async function checkGolden({ options, report, say }: CheckContext): Promi
     const title = goldenTitle(precision);
     if (!existsSync(folder)) {
       // One that was named has to be there.
-      const verdict = golden === null ? 'skipped' : 'FAILED';
-      await report.set(title, { verdict, summary: `${golden ?? '../shared/golden'} isn't there (--golden DIR)` });
+      const status = golden === null ? 'skipped' : 'FAILED';
+      await report.set(title, { status, summary: `${golden ?? '../shared/golden'} isn't there (--golden DIR)` });
       continue;
     }
-    await report.set(title, { verdict: 'running' });
+    await report.set(title, { status: 'running' });
     const args = [folder, '--device', device, '--precision', precision];
     const outcome = await runScript('experiments/golden.ts', args, {
       minutes: 15,
@@ -32,17 +32,17 @@ export async function checkGolden({ options, report, say }: CheckContext): Promi
         if (!line.startsWith('pass')) say(`  ${line}`);
       },
     });
-    await report.set(title, judgeGolden(outcome));
+    await report.set(title, assessGolden(outcome));
   }
 }
 
 /** The section of what `npm run golden` said. */
-export function judgeGolden({ lines, problem, seconds }: Outcome): Omit<Section, 'title'> {
+export function assessGolden({ lines, problem, seconds }: Outcome): Omit<Section, 'title'> {
   const counts = lines.find((line) => /^\d+ passed, \d+ failed$/.test(line)) ?? 'it did not reach its end';
   const [passed] = /^\d+/.exec(counts) ?? ['0'];
   const good = problem === null && Number(passed) > 0;
   return {
-    verdict: good ? 'passed' : 'FAILED',
+    status: good ? 'passed' : 'FAILED',
     summary: problem !== null && counts.startsWith('it') ? `${counts}; ${problem}` : counts,
     body: `${seconds.toFixed(0)} s.\n\n${verbatim(lines.join('\n'))}`,
   };

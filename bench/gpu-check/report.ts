@@ -4,12 +4,12 @@ import { writeFileAtomic } from '../../lib/io/atomic-file.js';
  * What became of a section. Figures are `measured`, or `incomplete` where some are missing, which is no failure of the
  * device's. Where one stays `not run` or `running`, the run was cut short.
  */
-export type Verdict = 'not run' | 'running' | 'passed' | 'FAILED' | 'measured' | 'incomplete' | 'skipped';
+export type Status = 'not run' | 'running' | 'passed' | 'FAILED' | 'measured' | 'incomplete' | 'skipped';
 
 /** A part of the report. */
 export interface Section {
   title: string;
-  verdict: Verdict;
+  status: Status;
   /** A line for the table at the top. */
   summary: string;
   /** Markdown. */
@@ -31,7 +31,7 @@ export class Report {
     private readonly head: string,
     titles: readonly string[],
   ) {
-    this.sections = titles.map((title) => ({ title, verdict: 'not run', summary: '', body: '' }));
+    this.sections = titles.map((title) => ({ title, status: 'not run', summary: '', body: '' }));
   }
 
   /** Sets what is known of a section, and writes the file: one time behind the other, so that the last one stays. */
@@ -44,31 +44,31 @@ export class Report {
   }
 
   get failed(): boolean {
-    return this.sections.some(({ verdict }) => verdict === 'FAILED');
+    return this.sections.some(({ status }) => status === 'FAILED');
   }
 
   /** The table at the top, as lines of text. */
   get summary(): string {
     const width = Math.max(...this.sections.map(({ title }) => title.length));
     return this.sections
-      .map(({ title, verdict, summary }) => `${verdict.padEnd(10)}  ${title.padEnd(width)}  ${summary}`.trimEnd())
+      .map(({ title, status, summary }) => `${status.padEnd(10)}  ${title.padEnd(width)}  ${summary}`.trimEnd())
       .join('\n');
   }
 }
 
 /** The whole report. */
 export function renderReport(head: string, sections: readonly Section[]): string {
-  const failed = sections.some(({ verdict }) => verdict === 'FAILED');
-  const open = sections.some(({ verdict }) => verdict === 'running' || verdict === 'not run');
-  const passed = sections.some(({ verdict }) => verdict === 'passed');
+  const failed = sections.some(({ status }) => status === 'FAILED');
+  const open = sections.some(({ status }) => status === 'running' || status === 'not run');
+  const passed = sections.some(({ status }) => status === 'passed');
   const result = failed ? 'FAILED' : open ? 'not finished' : passed ? 'passed' : 'nothing checked';
   const table = markdownTable(
     ['section', 'result', ''],
-    sections.map(({ title, verdict, summary }) => [title, verdict, summary]),
+    sections.map(({ title, status, summary }) => [title, status, summary]),
   );
   const bodies = sections
     .filter(({ body }) => body !== '')
-    .map(({ title, verdict, body }) => `## ${title}: ${verdict}\n\n${body.trimEnd()}\n`);
+    .map(({ title, status, body }) => `## ${title}: ${status}\n\n${body.trimEnd()}\n`);
   return `# GPU check: ${result}\n\n${head.trimEnd()}\n\n${table}\n${bodies.map((body) => `\n${body}`).join('')}`;
 }
 

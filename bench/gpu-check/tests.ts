@@ -19,9 +19,11 @@ export interface TapResult {
 export const testsTitle = 'Op tests';
 
 /** Files that stand for the others where there is little time: an op of every kind of kernel, cuDNN, short activations. */
-const small = ['batch-norm', 'conv2d', 'elementwise', 'kalman', 'loss', 'precision', 'sgd'].map(
-  (name) => `${name}.test.ts`,
-);
+const small = [
+  ...['batch-norm', 'conv2d', 'elementwise', 'kalman', 'loss'].map((name) => join('ops', `${name}.test.ts`)),
+  join('optim', 'sgd.test.ts'),
+  'precision.test.ts',
+];
 
 /** Tests on the device, from the files that have any. */
 export async function checkTests({ options, report, say }: CheckContext): Promise<void> {
@@ -30,7 +32,7 @@ export async function checkTests({ options, report, say }: CheckContext): Promis
   const files = (await testFiles()).filter((file) => !options.small || small.includes(file));
   const lines: string[] = [];
   let shown = performance.now();
-  await report.set(testsTitle, { verdict: 'running', summary: `${files.length} files` });
+  await report.set(testsTitle, { status: 'running', summary: `${files.length} files` });
   const outcome = await runScript(
     'node_modules/ava/entrypoints/cli.mjs',
     [
@@ -53,11 +55,11 @@ export async function checkTests({ options, report, say }: CheckContext): Promis
       },
     },
   );
-  await report.set(testsTitle, judgeTests(outcome, name, files, options.small));
+  await report.set(testsTitle, assessTests(outcome, name, files, options.small));
 }
 
 /** The section of tests that have run. */
-export function judgeTests(
+export function assessTests(
   { lines, problem, seconds }: Outcome,
   device: string,
   files: readonly string[],
@@ -79,7 +81,7 @@ export function judgeTests(
     parts.push(verbatim(lines.slice(-40).join('\n')));
   }
   return {
-    verdict: good ? 'passed' : 'FAILED',
+    status: good ? 'passed' : 'FAILED',
     summary: problem === null || failed > 0 ? counts : `${counts}; ${problem}`,
     body: parts.join('\n'),
   };
@@ -126,7 +128,7 @@ export function testDevice(
 /** Files with tests that run on each device, or that are about this one. */
 async function testFiles(): Promise<string[]> {
   const folder = join(root, 'test');
-  const names = (await readdir(folder)).filter((name) => name.endsWith('.test.ts')).sort();
+  const names = (await readdir(folder, { recursive: true })).filter((name) => name.endsWith('.test.ts')).sort();
   const texts = await Promise.all(names.map((name) => readFile(join(folder, name), 'utf8')));
-  return names.filter((name, i) => /^(cuda|precision)/.test(name) || texts[i]?.includes("'./support/devices.js'"));
+  return names.filter((name, i) => /^(cuda|precision)/.test(name) || texts[i]?.includes("/support/devices.js'"));
 }

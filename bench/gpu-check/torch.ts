@@ -20,9 +20,9 @@ export async function compareTorch({ options, report, work, say }: CheckContext)
     version = peer.version;
     await peer.close();
   } catch (error) {
-    return report.set(torchTitle, { verdict: 'skipped', summary: (error as Error).message });
+    return report.set(torchTitle, { status: 'skipped', summary: (error as Error).message });
   }
-  await report.set(torchTitle, { verdict: 'running', summary: version });
+  await report.set(torchTitle, { status: 'running', summary: version });
   const way = onCpu ? 'on the CPU' : 'with the fastest of its algorithms; bf16 by its automatic casts';
   const bodies = [`${small ? meaningless : ''}PyTorch ${version}, ${way}.\n`];
   let problems = 0;
@@ -42,10 +42,10 @@ export async function compareTorch({ options, report, work, say }: CheckContext)
     say(`  ${precision}: ${seconds.toFixed(0)} s`);
     await report.set(torchTitle, { body: bodies.join('\n') });
   }
-  await report.set(torchTitle, { verdict: problems === 0 ? 'measured' : 'incomplete' });
+  await report.set(torchTitle, { status: problems === 0 ? 'measured' : 'incomplete' });
 }
 
-/** Times of all contenders, and what PyTorch's are in ours. */
+/** Times of all candidates, and what PyTorch's are in ours. */
 export function peerTables({ lines, ratios }: Pick<PeerReport, 'lines' | 'ratios'>): string {
   const measured = lines.filter(({ median }) => median !== undefined);
   const notes = lines.filter(({ note }) => note !== undefined).map(({ name, note }) => `- ${name}: ${note}\n`);

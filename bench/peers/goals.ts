@@ -1,10 +1,10 @@
 import { methods } from '../support/methods.js';
 import { type Comparison, compare, median, scaledComparison } from '../support/statistics.js';
-import type { Result } from './contest.js';
+import type { Result } from './interleave.js';
 import { torchBatchNormModes, torchKalmanModes } from './torch.js';
 
 /** A figure that the project set itself, with what was measured. */
-export interface Verdict extends Comparison {
+export interface GoalCheck extends Comparison {
   figure: string;
   /** Such as `at least 1.25`. */
   goal: string;
@@ -16,7 +16,7 @@ export const batch = 128;
 
 const own = methods(batch);
 
-/** Names of contenders, by which verdicts find them. */
+/** Names of candidates, by which goals find them. */
 export const names = {
   batchNorm: own.batchNorm.name,
   kalmanSampled: own.kalmanSampled.name,
@@ -28,10 +28,10 @@ export const names = {
 };
 
 /**
- * What the contest at a depth says: how often our step fits into the best PyTorch mode's, and what Kalman normalization
- * costs. Figures without contenders are left out.
+ * What the comparison at a depth says: how often our step fits into the best PyTorch mode's, and what Kalman normalization
+ * costs. Figures without candidates are left out.
  */
-export function judgeDepth(n: number, results: readonly Result[]): Verdict[] {
+export function checkDepth(n: number, results: readonly Result[]): GoalCheck[] {
   const find = (name: string) => results.find((result) => result.name === name);
   const ours = find(names.batchNorm);
   const fastest = results
@@ -49,7 +49,7 @@ export function judgeDepth(n: number, results: readonly Result[]): Verdict[] {
     ratio(`KN analytic, S = 64, n = ${n} / our BN`, find(names.kalmanAnalytic), ours, { atMost: 1.1 }),
     ratio(`KN sampled, S = 1, n = ${n} / our BN`, find(names.kalmanLargeSampled), ours, { atMost: 1.05 }),
     ratio(`KN analytic, S = 1, n = ${n} / our BN`, find(names.kalmanLargeAnalytic), ours, { atMost: 1.05 }),
-  ].filter((verdict) => verdict !== null);
+  ].filter((goal) => goal !== null);
 }
 
 /**
@@ -58,11 +58,11 @@ export function judgeDepth(n: number, results: readonly Result[]): Verdict[] {
  * @param shallow at depth `from`
  * @param deep at depth `to`
  */
-export function judgeGrowth(
+export function checkGrowth(
   what: string,
   shallow: { n: number; result: Result },
   deep: { n: number; result: Result },
-): Verdict {
+): GoalCheck {
   const times = compare(shallow.result.seconds, deep.result.seconds);
   const growth = scaledComparison(times, deep.n / shallow.n);
   return {
@@ -74,7 +74,7 @@ export function judgeGrowth(
 }
 
 /** Whether our peak memory is at most the smallest of PyTorch's modes. Bytes. */
-export function judgeMemory(n: number, ours: number, theirs: readonly { name: string; bytes: number }[]): Verdict {
+export function checkMemory(n: number, ours: number, theirs: readonly { name: string; bytes: number }[]): GoalCheck {
   const least = [...theirs].sort((a, b) => a.bytes - b.bytes)[0] ?? { name: 'none', bytes: Number.NaN };
   const value = ours / least.bytes;
   return {
@@ -94,7 +94,7 @@ function ratio(
   numerator: Result | undefined,
   denominator: Result | undefined,
   bound: { atLeast: number } | { atMost: number },
-): Verdict | null {
+): GoalCheck | null {
   if (!numerator || !denominator) return null;
   const comparison = compare(numerator.seconds, denominator.seconds);
   const atLeast = 'atLeast' in bound;

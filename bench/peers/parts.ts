@@ -3,8 +3,8 @@ import type { PeerArguments } from '../support/arguments.js';
 import { type Method, methods } from '../support/methods.js';
 import { type Comparison, compare, type Summary, scaled, summarize } from '../support/statistics.js';
 import { TrainingStep } from '../support/training-step.js';
-import { type Contender, contest, type Result } from './contest.js';
-import { batch, judgeDepth, judgeGrowth, judgeMemory, names, type Verdict } from './goals.js';
+import { batch, checkDepth, checkGrowth, checkMemory, type GoalCheck, names } from './goals.js';
+import { type Candidate, interleave, type Result } from './interleave.js';
 import { measureOurMemory } from './our-memory.js';
 import { tryTfjs } from './tfjs.js';
 import {
@@ -28,15 +28,15 @@ export interface Line extends Partial<Summary> {
 export interface Report {
   part: string;
   lines: Line[];
-  /** Pairs of contenders: how often the first's time is the second's. */
+  /** Pairs of candidates: how often the first's time is the second's. */
   ratios: ({ pair: string } & Comparison)[];
-  verdicts: Verdict[];
+  goals: GoalCheck[];
   /** Raw seconds of a step, round by round. */
   results: Result[];
 }
 
 /** What the parts share. */
-export interface Arena {
+export interface PeerContext {
   device: Device;
   options: PeerArguments;
   /** As many as the device has. */
@@ -48,17 +48,17 @@ export interface Arena {
 
 const splits = batch / 2;
 
-/** PyTorch's contenders beside a device of ours. */
+/** PyTorch's candidates beside a device of ours. */
 function torchModes({ device, precision }: PeerArguments): readonly TorchMode[] {
   const onCpu = torchPlace(device, precision).device === 'cpu';
   return onCpu ? [...torchBatchNormModes, ...torchKalmanModes] : torchGpuModes;
 }
 
 /** Our steps and PyTorch's at one depth, in turns. */
-export async function depthPart(arena: Arena, n: number): Promise<Report> {
+export async function depthPart(context: PeerContext, n: number): Promise<Report> {
   const own = methods(batch);
-  const { contenders, lines, release } = await gather(
-    arena,
+  const { candidates, lines, release } = await gather(
+    context,
     [
       { method: own.batchNorm, n },
       { method: own.kalmanSampled, n },
@@ -66,16 +66,16 @@ export async function depthPart(arena: Arena, n: number): Promise<Report> {
       { method: own.kalmanLargeSampled, n },
       { method: own.kalmanLargeAnalytic, n },
     ],
-    torchModes(arena.options).filter(({ compile }) => !(compile && arena.options.smoke)),
+    torchModes(context.options).filter(({ compile }) => !(compile && context.options.smoke)),
   );
   try {
-    const results = await take(arena, `n=${n}`, contenders);
+    const results = await take(context, `n=${n}`, candidates);
     return {
       part: `n=${n}`,
       lines: [...results.map(lineOf), ...lines],
       ratios: pairsOf(results),
       // The goals are for the CPU.
-      verdicts: arena.options.device === 'cpu' ? judgeDepth(n, results) : [],
+      goals: context.options.device === 'cpu' ? checkDepth(n, results) : [],
       results,
     };
   } finally {
@@ -84,12 +84,12 @@ export async function depthPart(arena: Arena, n: number): Promise<Report> {
 }
 
 /** Our steps at n = 5 and n = 18, in turns. */
-export async function growthPart(arena: Arena): Promise<Report> {
+export async function growthPart(context: PeerContext): Promise<Report> {
   const own = methods(batch);
   const compared = [own.batchNorm, own.kalmanSampled, own.kalmanAnalytic];
   const [shallow, deep] = [5, 18];
-  const { contenders, release } = await gather(
-    arena,
+  const { candidates, release } = await gather(
+    context,
     compared.flatMap((method) => [
       { method, n: shallow, name: `${method.name} n=${shallow}` },
       { method, n: deep, name: `${method.name} n=${deep}` },
@@ -97,15 +97,15 @@ export async function growthPart(arena: Arena): Promise<Report> {
     [],
   );
   try {
-    const results = await take(arena, 'growth', contenders);
-    const verdicts = compared.map(({ name }, i) =>
-      judgeGrowth(
+    const results = await take(context, 'growth', candidates);
+    const goals = compared.map(({ name }, i) =>
+      checkGrowth(
         name,
         { n: shallow, result: results[2 * i] as Result },
         { n: deep, result: results[2 * i + 1] as Result },
       ),
     );
-    return { part: 'growth', lines: results.map(lineOf), ratios: [], verdicts, results };
+    return { part: 'growth', lines: results.map(lineOf), ratios: [], goals, results };
   } finally {
     await release();
   }
@@ -115,8 +115,8 @@ export async function growthPart(arena: Arena): Promise<Report> {
  * Peak memory of a step, each in a process of its own and above what the process had with its library loaded. PyTorch's
  * compiler isn't among them: it needs more memory than the step.
  */
-export async function memoryPart(arena: Arena): Promise<Report> {
-  const { options, threads, progress } = arena;
+export async function memoryPart(context: PeerContext): Promise<Report> {
+  const { options, threads, progress } = context;
   const { smoke, device, precision } = options;
   const n = smoke ? 1 : 5;
   const size = imageSize(smoke);
@@ -136,7 +136,7 @@ export async function memoryPart(arena: Arena): Promise<Report> {
   }
   const theirs: { name: string; bytes: number }[] = [];
   const modes = [...torchBatchNormModes, ...(smoke ? [] : torchKalmanModes)].filter(({ compile }) => !compile);
-  for (const mode of arena.torch ? modes : []) {
+  for (const mode of context.torch ? modes : []) {
     progress(`memory: ${mode.name}`);
     const peer = await TorchPeer.start(options.python, threads, torchPlace(device, precision));
     try {
@@ -149,13 +149,13 @@ export async function memoryPart(arena: Arena): Promise<Report> {
       await peer.close();
     }
   }
-  const verdicts = theirs.length > 0 ? [judgeMemory(n, ours, theirs)] : [];
-  return { part: 'memory', lines, ratios: [], verdicts, results: [] };
+  const goals = theirs.length > 0 ? [checkMemory(n, ours, theirs)] : [];
+  return { part: 'memory', lines, ratios: [], goals, results: [] };
 }
 
 /** TensorFlow.js at n = 1, if it can, and our steps at once after it. */
-export async function tfjsPart(arena: Arena): Promise<Report> {
-  const { options, threads, progress } = arena;
+export async function tfjsPart(context: PeerContext): Promise<Report> {
+  const { options, threads, progress } = context;
   const size = imageSize(options.smoke);
   progress('tfjs');
   const turns = options.smoke ? 1 : 5;
@@ -165,17 +165,17 @@ export async function tfjsPart(arena: Arena): Promise<Report> {
       part: 'tfjs',
       lines: [{ name: 'tfjs bn n=1', note: outcome.reason }],
       ratios: [],
-      verdicts: [],
+      goals: [],
       results: [],
     };
   }
   const theirs: Result = { name: `tfjs ${outcome.version} bn n=1`, steps: 1, seconds: outcome.seconds };
-  const { contenders, release } = await gather(arena, [{ method: methods(batch).batchNorm, n: 1 }], []);
+  const { candidates, release } = await gather(context, [{ method: methods(batch).batchNorm, n: 1 }], []);
   try {
-    const [ours] = await take(arena, 'tfjs', contenders);
+    const [ours] = await take(context, 'tfjs', candidates);
     const results = [theirs, ours as Result];
     const ratios = [{ pair: `${theirs.name} / ours`, ...compare(theirs.seconds, (ours as Result).seconds) }];
-    return { part: 'tfjs', lines: results.map(lineOf), ratios, verdicts: [], results };
+    return { part: 'tfjs', lines: results.map(lineOf), ratios, goals: [], results };
   } finally {
     await release();
   }
@@ -186,15 +186,15 @@ function imageSize(smoke: boolean): number {
   return smoke ? 8 : 32;
 }
 
-/** Makes our contenders and PyTorch's; a mode that fails is a line with the reason. */
+/** Makes our candidates and PyTorch's; a mode that fails is a line with the reason. */
 async function gather(
-  { device, options, torch, progress }: Arena,
+  { device, options, torch, progress }: PeerContext,
   own: readonly { method: Method; n: number; name?: string }[],
   modes: readonly TorchMode[],
-): Promise<{ contenders: Contender[]; lines: Line[]; release: () => Promise<void> }> {
+): Promise<{ candidates: Candidate[]; lines: Line[]; release: () => Promise<void> }> {
   const size = imageSize(options.smoke);
   const steps = own.map(({ method: { norm }, n }) => new TrainingStep(device, { n, norm, batch, size, eager: false }));
-  const contenders: Contender[] = own.map(({ method, name = method.name }, i) => ({
+  const candidates: Candidate[] = own.map(({ method, name = method.name }, i) => ({
     name,
     run: (count) => (steps[i] as TrainingStep).run(count),
   }));
@@ -208,7 +208,7 @@ async function gather(
       if (parameters !== expected) throw new Error(`it has ${parameters} parameters, ours ${expected}`);
       // Compilation happens here, where nothing else runs.
       await (torch as TorchPeer).run(mode.name, 1);
-      contenders.push({ name: mode.name, run: (count) => (torch as TorchPeer).run(mode.name, count) });
+      candidates.push({ name: mode.name, run: (count) => (torch as TorchPeer).run(mode.name, count) });
     } catch (error) {
       lines.push({ name: mode.name, note: `failed: ${(error as Error).message.split('\n')[0]}` });
       await torch?.drop(mode.name);
@@ -219,11 +219,11 @@ async function gather(
     device.trimMemory();
     for (const { name } of modes) await torch?.drop(name);
   };
-  return { contenders, lines, release };
+  return { candidates, lines, release };
 }
 
-function take({ options, progress }: Arena, part: string, contenders: readonly Contender[]): Promise<Result[]> {
-  return contest(contenders, {
+function take({ options, progress }: PeerContext, part: string, candidates: readonly Candidate[]): Promise<Result[]> {
+  return interleave(candidates, {
     rounds: options.rounds,
     turn: options.time / 1000,
     onTurn: (round, name) => progress(`${part}: round ${round} of ${options.rounds}, ${name}`),

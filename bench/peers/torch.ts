@@ -4,7 +4,7 @@ import { Worker } from './worker.js';
 
 /** How PyTorch runs a network. */
 export interface TorchMode {
-  /** Of the contender. */
+  /** Of the candidate. */
   name: string;
   norm: 'bn' | 'kn';
   layout: 'channels_last' | 'contiguous';

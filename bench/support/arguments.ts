@@ -37,7 +37,7 @@ export type PeerPart = (typeof peerParts)[number];
 /** Command line of `npm run bench:peers`. */
 export interface PeerArguments extends CommonArguments {
   parts: readonly PeerPart[];
-  /** How often every contender has its turn. */
+  /** How often every candidate has its turn. */
   rounds: number;
   /** Milliseconds of a turn. */
   time: number;
@@ -67,7 +67,7 @@ const benchFlags = {
 } as const;
 
 const peerFlags = {
-  rounds: { type: 'string', help: 'turns of every contender; default 11' },
+  rounds: { type: 'string', help: 'turns of every candidate; default 11' },
   python: { type: 'string', help: 'interpreter with PyTorch; default KN_PEER_PYTHON or the cache' },
   tfjs: { type: 'string', help: 'folder with TensorFlow.js; default KN_PEER_TFJS or the cache' },
   ...common,

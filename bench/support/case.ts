@@ -5,13 +5,13 @@ import { volume } from './values.js';
 
 /** Something to measure. */
 export interface Case {
-  /** Words by which it's found, the room's first. */
+  /** Words by which it's found, the suite's first. */
   name: string;
   run(context: Context): Promise<readonly Row[]>;
 }
 
 /** The cases of an op family or of a topic. */
-export type Room = (options: { smoke: boolean; device: string }) => readonly Case[];
+export type Suite = (options: { smoke: boolean; device: string }) => readonly Case[];
 
 /** What cases run on. */
 export class Context {

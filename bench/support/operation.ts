@@ -44,7 +44,7 @@ export interface Operation {
 
 /**
  * The cases of an operation. It is recorded and replayed, so that JavaScript's time isn't part of the figure; eager
- * overhead has its own room.
+ * overhead has its own suite.
  */
 export function operationCases(operation: Operation): Case[] {
   return (['forward', 'backward'] as const).map((direction) => {

@@ -1,0 +1,206 @@
+import test from 'ava';
+import { type Conv2dOptions, conv2d } from '../../lib/index.js';
+import { checkOp } from '../support/check-op.js';
+import { tolerance } from '../support/compare.js';
+import { eachDevice } from '../support/devices.js';
+import * as reference from '../support/reference.js';
+
+interface Case {
+  title: string;
+  /** Of x: [N, C, H, W]. */
+  shape: readonly [number, number, number, number];
+  outChannels: number;
+  kernel: readonly [number, number];
+  options: Conv2dOptions;
+  /** What the options mean, for the reference. */
+  stride: readonly [number, number];
+  sides: reference.Sides;
+  format?: 'plain' | 'activation';
+}
+
+const same = (h: number, w: number, kernel: number, stride: number) => reference.samePadding(h, w, kernel, stride);
+
+const cases: Case[] = [
+  {
+    title: '3 x 3, stride 1, SAME',
+    shape: [3, 5, 7, 9],
+    outChannels: 12,
+    kernel: [3, 3],
+    options: { padding: 'same' },
+    stride: [1, 1],
+    sides: same(7, 9, 3, 1),
+  },
+  {
+    title: '3 x 3, stride 2, SAME, even size: 0 before and 1 after',
+    shape: [2, 16, 8, 6],
+    outChannels: 24,
+    kernel: [3, 3],
+    options: { stride: 2, padding: 'same' },
+    stride: [2, 2],
+    sides: [0, 0, 1, 1],
+  },
+  {
+    title: '3 x 3, stride 2, SAME, odd size: 1 before and 1 after',
+    shape: [2, 8, 7, 5],
+    outChannels: 3,
+    kernel: [3, 3],
+    options: { stride: 2, padding: 'same' },
+    stride: [2, 2],
+    sides: [1, 1, 1, 1],
+  },
+  {
+    title: '3 x 3, stride 3, SAME',
+    shape: [1, 3, 8, 10],
+    outChannels: 5,
+    kernel: [3, 3],
+    options: { stride: 3, padding: 'same' },
+    stride: [3, 3],
+    sides: same(8, 10, 3, 3),
+  },
+  {
+    title: '3 x 3 of row-major images',
+    shape: [3, 3, 9, 8],
+    outChannels: 16,
+    kernel: [3, 3],
+    options: { padding: 'same' },
+    stride: [1, 1],
+    sides: [1, 1, 1, 1],
+    format: 'plain',
+  },
+  {
+    title: '3 x 3 of row-major images with channels for blocks of eight',
+    shape: [2, 8, 5, 6],
+    outChannels: 8,
+    kernel: [3, 3],
+    options: { stride: 2, padding: 'same' },
+    stride: [2, 2],
+    sides: same(5, 6, 3, 2),
+    format: 'plain',
+  },
+  {
+    title: '1 x 1 of one channel',
+    shape: [4, 1, 3, 5],
+    outChannels: 8,
+    kernel: [1, 1],
+    options: {},
+    stride: [1, 1],
+    sides: [0, 0, 0, 0],
+  },
+  {
+    title: '1 x 1, stride 2, to one channel',
+    shape: [2, 12, 5, 4],
+    outChannels: 1,
+    kernel: [1, 1],
+    options: { stride: 2 },
+    stride: [2, 2],
+    sides: [0, 0, 0, 0],
+  },
+  {
+    title: '5 x 5 without padding, one output pixel',
+    shape: [3, 3, 5, 5],
+    outChannels: 5,
+    kernel: [5, 5],
+    options: {},
+    stride: [1, 1],
+    sides: [0, 0, 0, 0],
+  },
+  {
+    title: '5 x 5, stride 2, SAME',
+    shape: [2, 5, 9, 6],
+    outChannels: 8,
+    kernel: [5, 5],
+    options: { stride: 2, padding: 'same' },
+    stride: [2, 2],
+    sides: same(9, 6, 5, 2),
+  },
+  {
+    title: 'four different paddings',
+    shape: [1, 8, 6, 5],
+    outChannels: 5,
+    kernel: [3, 3],
+    options: { padding: [0, 2, 1, 3] },
+    stride: [1, 1],
+    sides: [0, 2, 1, 3],
+  },
+  {
+    title: 'stride, padding and kernel that differ by axis; rows that no window covers',
+    shape: [2, 3, 8, 7],
+    outChannels: 12,
+    kernel: [3, 1],
+    options: { stride: [3, 2], padding: [1, 0] },
+    stride: [3, 2],
+    sides: [1, 0, 1, 0],
+  },
+  // From 32 channels the CPU computes these by Winograd's filtering: tiles that are cut off, channel blocks of one and two vectors, more
+  // tiles than fit a chunk. Its transforms add up to 16 values with factors of at most 1, which costs a small multiple of
+  // a direct sum's rounding: the margin of tolerance.sum covers it.
+  {
+    title: 'tiles: SAME, odd size, five vectors of outputs',
+    shape: [2, 32, 5, 3],
+    outChannels: 40,
+    kernel: [3, 3],
+    options: { padding: 'same' },
+    stride: [1, 1],
+    sides: [1, 1, 1, 1],
+  },
+  {
+    title: 'tiles: four different paddings',
+    shape: [1, 32, 4, 5],
+    outChannels: 32,
+    kernel: [3, 3],
+    options: { padding: [0, 2, 1, 3] },
+    stride: [1, 1],
+    sides: [0, 2, 1, 3],
+  },
+  {
+    title: 'tiles: no padding, one output pixel',
+    shape: [2, 40, 3, 3],
+    outChannels: 32,
+    kernel: [3, 3],
+    options: {},
+    stride: [1, 1],
+    sides: [0, 0, 0, 0],
+  },
+  {
+    title: 'tiles: several chunks',
+    shape: [2, 32, 9, 9],
+    outChannels: 32,
+    kernel: [3, 3],
+    options: { padding: 'same' },
+    stride: [1, 1],
+    sides: [1, 1, 1, 1],
+  },
+];
+
+for (const { title, shape, outChannels, kernel, options, stride, sides, format = 'activation' } of cases) {
+  eachDevice(test, `conv2d: ${title}`, async (t, device, random) => {
+    await checkOp(t, device, random, () => ({
+      inputs: {
+        x: { ...random.normals(shape), format },
+        weight: { ...random.normals([outChannels, shape[1], ...kernel]), format: 'filter' as const },
+      },
+      run: ({ x, weight }) => [conv2d(x, weight, options)],
+      reference: ({ x, weight }) => [reference.conv2d(x, weight, stride, sides)],
+      tolerance: tolerance.sum(shape[1] * kernel[0] * kernel[1]),
+      // The filter's gradient sums over all pixels, that of the input over the filter.
+      gradientTolerance: tolerance.sum(Math.max(shape[0] * shape[2] * shape[3], outChannels * kernel[0] * kernel[1])),
+    }));
+  });
+}
+
+eachDevice(test, 'conv2d: the weights alone, the input alone', async (t, device, random) => {
+  for (const [constantX, constantWeight] of [
+    [true, false],
+    [false, true],
+  ]) {
+    await checkOp(t, device, random, () => ({
+      inputs: {
+        x: { ...random.normals([2, 3, 5, 4]), constant: constantX! },
+        weight: { ...random.normals([5, 3, 3, 3]), format: 'filter' as const, constant: constantWeight! },
+      },
+      run: ({ x, weight }) => [conv2d(x, weight, { padding: 1 })],
+      reference: ({ x, weight }) => [reference.conv2d(x, weight, [1, 1], [1, 1, 1, 1])],
+      tolerance: tolerance.sum(45),
+    }));
+  }
+});

@@ -1,0 +1,114 @@
+import test from 'ava';
+import {
+  CifarResNet,
+  type Dataset,
+  type NormSpec,
+  openDevice,
+  Sgd,
+  syntheticDataset,
+  Trainer,
+  type TrainerOptions,
+} from '../../lib/index.js';
+import { bits } from '../support/compare.js';
+import { deviceNames } from '../support/devices.js';
+
+const dataset = syntheticDataset({ train: 96, test: 20, classes: 4 });
+
+/** A small network in training; `changes` to the trainer's options. */
+function setUp(norm: NormSpec, changes: Partial<TrainerOptions> = {}, data: Dataset = dataset, name = 'cpu') {
+  const device = openDevice(name, { threads: 2 });
+  const model = new CifarResNet(device, { n: 1, norm, classes: data.classNames.length, seed: 3 });
+  const optimizer = new Sgd(device, model.namedParameters(), 0.05, { weightDecay: 2e-4 });
+  const trainer = new Trainer({ device, model, optimizer, dataset: data, batchSize: 16, seed: 5, ...changes });
+  const state = async () => {
+    const values = await model.stateValues();
+    return [...values].map(([name, { data }]) => `${name} ${bits(data as Float32Array)}`).join('\n');
+  };
+  return { device, model, optimizer, trainer, state };
+}
+
+const norms: Record<string, NormSpec> = {
+  'split BN': { type: 'batch', splits: 8 },
+  GN: { type: 'group' },
+  'KN, sampled': { type: 'kalman', splits: 8, gain: 0.1 },
+  'KN, analytic': { type: 'kalman', splits: 8, gain: 0.1, transition: 'analytic' },
+  'KN, learned gain': { type: 'kalman', splits: 4, gain: 'learned' },
+};
+
+const cases = deviceNames.flatMap((device) => Object.entries(norms).map(([name, norm]) => ({ device, name, norm })));
+for (const { device, name, norm } of cases) {
+  test(`eager and replayed training give identical bits: ${name} [${device}]`, async (t) => {
+    // The emulation takes a second for a step.
+    const data = device === 'cuda-emulated' ? syntheticDataset({ train: 32, test: 8, classes: 4 }) : dataset;
+    const [eager, replayed] = [setUp(norm, { eager: true }, data, device), setUp(norm, {}, data, device)];
+    for (const run of [eager, replayed]) {
+      for (const epoch of [1, 2]) {
+        run.optimizer.learningRate = 0.05 / epoch;
+        const figures = await run.trainer.trainEpoch(epoch);
+        t.is(figures.steps, data.train.count / 16);
+      }
+    }
+    t.is(await replayed.state(), await eager.state());
+    t.deepEqual((await replayed.trainer.evaluate()).loss, (await eager.trainer.evaluate()).loss);
+    for (const run of [eager, replayed]) {
+      run.trainer.dispose();
+      run.device.dispose();
+    }
+  });
+}
+
+test('training learns a synthetic set', async (t) => {
+  const { trainer, device } = setUp({ type: 'kalman', splits: 8, gain: 0.1, transition: 'analytic' });
+  const first = await trainer.trainEpoch(1);
+  let last = first;
+  for (let epoch = 2; epoch <= 8; epoch++) last = await trainer.trainEpoch(epoch);
+  t.true(last.loss < 0.6 * first.loss, `loss ${first.loss} to ${last.loss}`);
+  device.dispose();
+});
+
+test('the order of samples follows seed and epoch', async (t) => {
+  const losses = async (seed: number) => {
+    const { trainer, device } = setUp({ type: 'group' }, { seed });
+    const { loss } = await trainer.trainEpoch(1);
+    device.dispose();
+    return loss;
+  };
+  t.is(await losses(1), await losses(1));
+  t.not(await losses(1), await losses(2));
+});
+
+test('evaluation counts a last batch that is not full', async (t) => {
+  const { trainer, device } = setUp({ type: 'group' });
+  const figures = await trainer.evaluate();
+  t.is(figures.steps, 2); // 16 and 4 of 20 images
+  t.true(Number.isInteger(Math.round(figures.error * 20 * 1e6) / 1e6));
+  device.dispose();
+});
+
+test('a loss that is not finite stops training and names epoch and step', async (t) => {
+  const { trainer, optimizer, device } = setUp({ type: 'group' });
+  optimizer.learningRate = 1e30;
+  const error = await t.throwsAsync(trainer.trainEpoch(7), { code: 'DIVERGED' } as object);
+  t.regex(error?.message ?? '', /the loss became (NaN|-?Infinity) in epoch 7, step [2-6] of 6/);
+  device.dispose();
+});
+
+test('a signal ends an epoch early', async (t) => {
+  const { trainer, device } = setUp({ type: 'group' });
+  const controller = new AbortController();
+  const figures = await trainer.trainEpoch(1, {
+    signal: controller.signal,
+    onProgress: () => controller.abort(),
+  });
+  t.true(figures.steps >= 1 && figures.steps < 6);
+  device.dispose();
+});
+
+test('bad sizes are refused', (t) => {
+  for (const batchSize of [0, 97, 1.5]) {
+    t.throws(() => setUp({ type: 'group' }, { batchSize }), {
+      code: 'INVALID_ARGUMENT',
+      message: /batchSize/,
+    } as object);
+  }
+});
