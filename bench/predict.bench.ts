@@ -1,4 +1,5 @@
-import { predict, type Transition } from '../lib/index.js';
+import type { Transition } from '../lib/index.js';
+import { predict } from '../lib/kalman/index.js';
 import type { Suite } from './support/case.js';
 import { standardBelief } from './support/operands.js';
 import { operationCases, type Shape } from './support/operation.js';

@@ -1,47 +1,42 @@
 /**
  * Kalman normalization for Node.js: tensors, autograd, layers, optimisers, data and training on CPUs and NVIDIA GPUs.
+ * What belongs together is there by its name, and as a part of the namespaces `nn`, `optim`, `data`, `kalman` and `train`.
  *
  * @packageDocumentation
  */
-
 export type { DType, Format, MemoryStats, Precision, TensorData } from './addon/contract.js';
 export { backward, noGrad } from './autograd.js';
 export * from './data/index.js';
+export * as data from './data/index.js';
 export { cudaProblem, type DeviceInfo, type DeviceOptions, devices, openDevice } from './device.js';
 export { DeviceRandom } from './device-random.js';
 export { type ErrorCode, KalmanNormError } from './errors.js';
 export * from './io/model-file.js';
 export * from './io/safetensors.js';
+export * as kalman from './kalman/index.js';
 export * from './models/cifar-resnet.js';
 export * from './models/residual-block.js';
-export * from './nn/activation.js';
-export * from './nn/batch-norm.js';
-export * from './nn/conv2d.js';
-export * from './nn/group-norm.js';
-export * from './nn/init.js';
-export * from './nn/kalman-norm.js';
-export * from './nn/linear.js';
-export * from './nn/module.js';
-export type { NormLayerOptions, RunningNormOptions, RunningStats } from './nn/norm.js';
+export * from './nn/index.js';
+export * as nn from './nn/index.js';
 export * from './ops/batch-norm.js';
 export * from './ops/belief.js';
 export { type Conv2dOptions, conv2d, type Padding } from './ops/conv2d.js';
 export { add, relu, scale, sigmoid } from './ops/elementwise.js';
 export * from './ops/gather.js';
 export * from './ops/group-norm.js';
-export * from './ops/kalman.js';
+export { type KalmanNormOptions, type KalmanNormResult, kalmanNorm, kalmanResidual } from './ops/kalman.js';
 export * from './ops/linear.js';
 export * from './ops/loss.js';
 export { reshape, samples } from './ops/memory.js';
 export { addWithMoments, type Moments, moments } from './ops/moments.js';
 export * from './ops/pool.js';
-export * from './ops/predict.js';
+export { type Noise, samplePrior, type Transition } from './ops/predict.js';
 export * from './ops/running.js';
-export * from './optim/loss-scaler.js';
-export * from './optim/schedule.js';
-export * from './optim/sgd.js';
+export * from './optim/index.js';
+export * as optim from './optim/index.js';
 export { Program } from './program.js';
 export { HostRandom } from './random.js';
 export { scope } from './scope.js';
 export { Device, type ProfileEntry, Tensor, type TensorOptions } from './tensor.js';
-export * from './train/trainer.js';
+export * from './train/index.js';
+export * as train from './train/index.js';

@@ -3,7 +3,7 @@ import { native } from './addon/load.js';
 import { check } from './errors.js';
 import { Program } from './program.js';
 import { adopt, noScope, release } from './scope.js';
-import { type Edge, type Leaf, sumInto, type TapeNode } from './tape.js';
+import { type Edge, sumInto, type TapeNode } from './tape.js';
 
 // Devices make tensors, and tensors know their device: two classes that can't be told apart by floors.
 
@@ -164,7 +164,7 @@ export class Device {
  * Memory is freed by {@link Tensor.dispose}, a `using` declaration or the innermost {@link scope}; the garbage collector
  * is only the safety net.
  */
-export class Tensor implements Leaf {
+export class Tensor {
   /** Whether gradients flow to this tensor. */
   requiresGrad = false;
   /** The sum of all gradients that {@link backward} has brought since the last {@link Tensor.zeroGrad}; leaves only. */

@@ -19,12 +19,12 @@ import {
   normalize,
   padBelief,
   padChannels,
-  predict,
   relu,
   reshape,
   samplePrior,
   samples,
 } from '../lib/index.js';
+import { predict } from '../lib/kalman/index.js';
 
 import { belief, type Failure, failures, filter, image, ints, none } from './support/failures.js';
 

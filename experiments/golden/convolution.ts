@@ -1,7 +1,8 @@
 /**
  * Cases of a convolution with TensorFlow's SAME padding, and of a prior's way through one.
  */
-import { Belief, backward, conv2d, predict, samplePrior } from '../../lib/index.js';
+import { Belief, backward, conv2d, samplePrior } from '../../lib/index.js';
+import { predict } from '../../lib/kalman/index.js';
 import { type Case, evaluate, gradient } from './case.js';
 import { fromSamples, toHwio } from './layout.js';
 

@@ -1,3 +1,8 @@
+/**
+ * Data sets in memory, where they are found and how they are fetched.
+ *
+ * @module data
+ */
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';

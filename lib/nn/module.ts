@@ -125,9 +125,14 @@ export abstract class Module {
     for (const [name, tensor] of own) tensor.write((state.get(name) as { data: TensorData }).data);
   }
 
-  /** Frees parameters, buffers and gradients. */
+  /** Frees parameters, buffers and gradients, its own and those of its sub-modules. A second call does nothing. */
   dispose(): void {
+    for (const [, child] of this.children()) child.dispose();
     for (const tensor of this.stateDict().values()) tensor.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }
 

@@ -69,8 +69,13 @@ export class LossScaler {
     });
   }
 
+  /** Frees the factor and its state. A second call does nothing. */
   dispose(): void {
     this.factor.dispose();
     this.state.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }

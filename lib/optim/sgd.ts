@@ -98,9 +98,14 @@ export class Sgd {
     return sum;
   }
 
+  /** Frees learning rate and momentum buffers; the parameters are the module's. A second call does nothing. */
   dispose(): void {
     this.rate.dispose();
     for (const { buffer } of this.slots) buffer.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }
 

@@ -177,6 +177,10 @@ export class Trainer {
     for (const tensor of Object.values(this.history)) tensor.dispose();
   }
 
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
   /** Enqueues training steps. */
   private enqueue(count: number): void {
     if (this.options.eager) {

@@ -1,5 +1,6 @@
 import test from 'ava';
-import { Belief, DeviceRandom, kalmanNorm, predict, samplePrior } from '../../lib/index.js';
+import { Belief, DeviceRandom, kalmanNorm, samplePrior } from '../../lib/index.js';
+import { predict } from '../../lib/kalman/index.js';
 import { dot, ndarray, slice, sum } from '../support/array.js';
 import { checkOp } from '../support/check-op.js';
 import { bits, closeTo, tolerance } from '../support/compare.js';

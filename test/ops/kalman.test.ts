@@ -8,8 +8,8 @@ import {
   kalmanNorm,
   scale,
   type Tensor,
-  update,
 } from '../../lib/index.js';
+import { update } from '../../lib/kalman/index.js';
 import { map, type NdArray, ndarray, slice, vector } from '../support/array.js';
 import { checkOp } from '../support/check-op.js';
 import { bits, tolerance } from '../support/compare.js';

@@ -1,14 +1,6 @@
 import test from 'ava';
-import {
-  Belief,
-  backward,
-  type Device,
-  DeviceRandom,
-  openDevice,
-  type Padding,
-  predict,
-  type Tensor,
-} from '../../lib/index.js';
+import { Belief, backward, type Device, DeviceRandom, openDevice, type Padding, type Tensor } from '../../lib/index.js';
+import { predict } from '../../lib/kalman/index.js';
 import type { NdArray } from '../support/array.js';
 import { checkOp } from '../support/check-op.js';
 import { bits, closeTo, ROUNDOFF, tolerance } from '../support/compare.js';

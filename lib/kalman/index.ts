@@ -1,0 +1,11 @@
+/**
+ * Kalman normalization as a filter over depth: beliefs, their prediction through ReLU and convolution, and the update by
+ * what a batch shows; layers and blocks made of them.
+ *
+ * @module kalman
+ */
+export * from '../models/residual-block.js';
+export * from '../nn/kalman-norm.js';
+export * from '../ops/belief.js';
+export * from '../ops/kalman.js';
+export { type Noise, type PredictOptions, predict, samplePrior, type Transition } from '../ops/predict.js';

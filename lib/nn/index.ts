@@ -1,0 +1,14 @@
+/**
+ * Layers: modules with parameters, state and modes.
+ *
+ * @module nn
+ */
+export * from './activation.js';
+export * from './batch-norm.js';
+export * from './conv2d.js';
+export * from './group-norm.js';
+export * from './init.js';
+export * from './kalman-norm.js';
+export * from './linear.js';
+export * from './module.js';
+export type { NormLayerOptions, RunningNormOptions, RunningStats } from './norm.js';

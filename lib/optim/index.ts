@@ -1,0 +1,8 @@
+/**
+ * What changes parameters: optimisers, schedules of the learning rate, scaling of the loss.
+ *
+ * @module optim
+ */
+export * from './loss-scaler.js';
+export * from './schedule.js';
+export * from './sgd.js';

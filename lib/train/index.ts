@@ -1,0 +1,6 @@
+/**
+ * Training of classifiers.
+ *
+ * @module train
+ */
+export * from './trainer.js';
