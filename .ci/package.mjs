@@ -18,8 +18,8 @@ const missing = needed.filter((path) => !files.includes(path));
 const unwanted = files.filter(
   (path) =>
     /^(test|bench|experiments|build|node_modules|train_log|docs)\//.test(path) ||
-    // Of the scripts only those that build the CUDA device on the user's machine.
-    /^scripts\/(?!(cuda-build|cuda-libraries|cuda-toolkit|setup)\.mjs$)/.test(path) ||
+    // Of the tools only those that build the CUDA device on the user's machine.
+    /^tools\/(?!(cuda-build|cuda-libraries|cuda-toolkit|setup)\.mjs$)/.test(path) ||
     /^native\/(emulation|cuda\/testing)\//.test(path) ||
     /\.(bin|u8|gz|png|safetensors|jsonl|node|test\.\w+)$/.test(path),
 );

@@ -9,7 +9,7 @@ import {
   ROOT,
   run,
   type SystemProbes,
-} from '../scripts/setup.mjs';
+} from '../tools/setup.mjs';
 
 const FASHION = '/usr/share/datasets/fashion-mnist/train-labels-idx1-ubyte.gz';
 

@@ -3,27 +3,22 @@
 #include <cmath>
 
 #include "../cpu/cpu_device.h"
+#include "binding.h"
 #include "cuda_library.h"
 #include "device_wrap.h"
-#include "functions.h"
 
 namespace kn::addon {
 
 namespace {
 
-size_t memoryLimitOf(const Argument& a) {
-  const double limit = a.get<double>("memoryLimit");
+size_t nextMemoryLimit(Call& call) {
+  const double limit = call.next<double>();
   require(limit >= 0 && limit <= 9007199254740991 && limit == std::floor(limit), ErrorCode::InvalidArgument,
-          a.call.function(), ": ", a.name(), ".memoryLimit must be a number of bytes, got ", limit);
+          call.function(), ": memoryLimit must be a number of bytes, got ", limit);
   return static_cast<size_t>(limit);
 }
 
 }  // namespace
-
-template <>
-CpuOptions convert(const Argument& a) {
-  return {static_cast<int>(a.get<int64_t>("threads")), memoryLimitOf(a)};
-}
 
 template <>
 Precision convert(const Argument& a) {
@@ -36,15 +31,19 @@ Precision convert(const Argument& a) {
 }
 
 template <>
-CudaOptions convert(const Argument& a) {
-  CudaOptions options;
-  options.index = static_cast<int>(a.get<int64_t>("index"));
-  options.memoryLimit = memoryLimitOf(a);
-  options.precision = a.get<Precision>("precision");
-  options.deterministic = a.get<bool>("deterministic");
-  options.benchmark = a.get<bool>("benchmark");
-  return options;
-}
+struct Read<CpuOptions> {
+  static constexpr size_t parameters = 2;
+  static CpuOptions from(Call& call) { return {static_cast<int>(call.next<int64_t>()), nextMemoryLimit(call)}; }
+};
+
+template <>
+struct Read<CudaOptions> {
+  static constexpr size_t parameters = 5;
+  static CudaOptions from(Call& call) {
+    return {static_cast<int>(call.next<int64_t>()), nextMemoryLimit(call), call.next<Precision>(), call.next<bool>(),
+            call.next<bool>()};
+  }
+};
 
 template <>
 Napi::Function convert(const Argument& a) {
@@ -92,32 +91,46 @@ Napi::Value cudaDevices(Environment& environment, const std::string& library) {
   return list;
 }
 
-const Bindings& generalFunctions() {
-  static const Bindings table{
-      bind<&setErrorClass>("setErrorClass", "errorClass"),
-      bind<&cpuUnsupported>("cpuUnsupported"),
-      bind<&openCpuDevice>("createCpuDevice", "options"),
-      bind<&openCudaDevice>("createCudaDevice", "library", "options"),
-      bind<&cudaDevices>("cudaDevices", "library"),
-  };
-  return table;
+/// The parameters of every function that takes them by name, as the tables have them.
+Napi::Value signatures(Environment& environment) {
+  auto result = Napi::Object::New(environment.env);
+  for (const Functions* family : Functions::all()) {
+    for (const Binding& binding : family->bindings) {
+      if (binding.kind != Binding::Kind::Function) continue;
+      auto names = Napi::Array::New(environment.env);
+      for (const Parameter& parameter : binding.parameters) {
+        names.Set(names.Length(), parameter.optional ? parameter.name + "?" : parameter.name);
+      }
+      result.Set(binding.name, names);
+    }
+  }
+  return result;
 }
+
+const Functions functions{
+    positional<&setErrorClass>("setErrorClass", "errorClass"),
+    positional<&cpuUnsupported>("cpuUnsupported"),
+    positional<&signatures>("signatures"),
+    bind<&openCpuDevice>("createCpuDevice", "threads", "memoryLimit"),
+    bind<&openCudaDevice>("createCudaDevice", "library", "index", "memoryLimit", "precision", "deterministic",
+                          "benchmark"),
+    bind<&cudaDevices>("cudaDevices", "library"),
+};
 
 void drain(Environment& environment) { environment.drain(); }
 
 /// process.exit() ends the process without taking the environment down, so the device threads would run on into the
 /// destructors of static objects; here they come to rest first.
 void drainAtExit(Napi::Env env) {
-  static const Binding binding = bind<&drain>("drain");
+  static const Binding binding = positional<&drain>("drain");
   const auto process = env.Global().Get("process").As<Napi::Object>();
   process.Get("once").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), binding.function(env)});
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   Environment::create(env);
-  for (const Bindings* table : {&generalFunctions(), &memoryFunctions(), &layerFunctions(), &normalizationFunctions(),
-                                &kalmanFunctions(), &trainingFunctions()}) {
-    for (const Binding& binding : *table) exports.Set(binding.name, binding.function(env));
+  for (const Functions* family : Functions::all()) {
+    for (const Binding& binding : family->bindings) exports.Set(binding.name, binding.function(env));
   }
   drainAtExit(env);
   return exports;

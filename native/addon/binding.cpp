@@ -7,6 +7,20 @@
 namespace kn::addon {
 namespace {
 
+Passing passing(Binding::Kind kind) {
+  switch (kind) {
+    case Binding::Kind::Function: return Passing::Named;
+    case Binding::Kind::Positional: return Passing::Positional;
+    default: return Passing::Method;
+  }
+}
+
+/// Made at its first use: the order in which the objects of several files come to life isn't fixed.
+std::vector<const Functions*>& registered() {
+  static std::vector<const Functions*> list;
+  return list;
+}
+
 /// Every call from JavaScript enters here, and no C++ exception gets past.
 napi_value enter(napi_env rawEnv, napi_callback_info rawInfo) {
   const Napi::Env env(rawEnv);
@@ -17,7 +31,7 @@ napi_value enter(napi_env rawEnv, napi_callback_info rawInfo) {
       Environment::of(env).error(code, message).ThrowAsJavaScriptException();
     };
     try {
-      Call call(info, binding.name, binding.parameters, binding.kind != Binding::Kind::Function);
+      Call call(info, binding.name, binding.parameters, passing(binding.kind));
       return binding.run(call);
     } catch (const Napi::Error&) {
       throw;
@@ -37,6 +51,10 @@ napi_value enter(napi_env rawEnv, napi_callback_info rawInfo) {
 }
 
 }  // namespace
+
+Functions::Functions(std::initializer_list<Binding> bindings) : bindings(bindings) { registered().push_back(this); }
+
+const std::vector<const Functions*>& Functions::all() { return registered(); }
 
 Napi::Function Binding::function(Napi::Env env) const {
   napi_value function;

@@ -9,12 +9,12 @@
 #include "convert.h"
 
 /// The way from a C++ function to a JavaScript one: `bind<&kn::relu>("relu", "x")` makes a table entry that reads the
-/// argument x, calls, and converts the result. What can be an argument or a result is listed in convert.h.
+/// argument x of `relu({ x })`, calls, and converts the result. What can be an argument or a result is listed in convert.h.
 namespace kn::addon {
 
 /// One function, method or getter that JavaScript can call.
 struct Binding {
-  enum class Kind { Function, Method, Getter };
+  enum class Kind : uint8_t { Function, Positional, Method, Getter };
 
   const char* name;
   Kind kind;
@@ -28,6 +28,16 @@ struct Binding {
 
 using Bindings = std::vector<Binding>;
 
+/// Functions that the addon exports; each family has such an object in its file (ops/), which adds itself to the list.
+class Functions {
+ public:
+  Functions(std::initializer_list<Binding> bindings);
+  Functions(const Functions&) = delete;
+
+  static const std::vector<const Functions*>& all();
+  const Bindings bindings;
+};
+
 template <class Function>
 struct Signature;
 
@@ -40,6 +50,7 @@ struct Signature<Result (*)(Arguments...)> {
     // Braces: the arguments are read from left to right.
     std::tuple<decltype(Read<std::remove_cvref_t<Arguments>>::from(call))...> arguments{
         Read<std::remove_cvref_t<Arguments>>::from(call)...};
+    call.finish();
     if constexpr (std::is_void_v<Result>) {
       std::apply(function, arguments);
       return call.env().Undefined();
@@ -49,7 +60,7 @@ struct Signature<Result (*)(Arguments...)> {
   }
 };
 
-/// A function of the addon. `parameters` names its arguments for messages; "name?" may be null.
+/// A function of the addon, called with one object: `parameters` are its properties; "name?" may be null or left out.
 template <auto function, class... Names>
 Binding bind(const char* name, Names... parameters) {
   using S = Signature<decltype(function)>;
@@ -57,7 +68,15 @@ Binding bind(const char* name, Names... parameters) {
   return {name, Binding::Kind::Function, {Parameter(parameters)...}, &S::template run<function>};
 }
 
-/// As `bind`; the first parameter is `this`.
+/// As `bind`, for arguments that are written one after the other.
+template <auto function, class... Names>
+Binding positional(const char* name, Names... parameters) {
+  Binding binding = bind<function>(name, parameters...);
+  binding.kind = Binding::Kind::Positional;
+  return binding;
+}
+
+/// As `bind`; the first parameter is `this`, the others are positional.
 template <auto function, class... Names>
 Binding method(const char* name, Names... parameters) {
   Binding binding = bind<function>(name, parameters...);

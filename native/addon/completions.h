@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "../core/device.h"
+#include "../core/runtime/device.h"
 
 namespace kn::addon {
 

@@ -1,5 +1,6 @@
 #include "convert.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -34,20 +35,50 @@ bool whole(const Napi::Value& value, double least, double most) {
   return number >= least && number <= most && number == std::floor(number);
 }
 
+std::string list(const std::vector<Parameter>& parameters) {
+  std::string text;
+  for (const Parameter& parameter : parameters) text += (text.empty() ? "" : ", ") + parameter.name;
+  return text;
+}
+
 }  // namespace
 
 Parameter::Parameter(const char* text) : name(text), optional(name.back() == '?') {
   if (optional) name.pop_back();
 }
 
-Call::Call(const Napi::CallbackInfo& info, const char* function, const std::vector<Parameter>& parameters, bool method)
-    : info_(info), function_(function), parameters_(parameters), method_(method) {}
+Call::Call(const Napi::CallbackInfo& info, const char* function, const std::vector<Parameter>& parameters,
+           Passing passing)
+    : info_(info), function_(function), parameters_(parameters), passing_(passing) {
+  if (passing_ == Passing::Named && !parameters_.empty() && !info_[0].IsObject()) {
+    throw Error(ErrorCode::InvalidArgument, std::string(function_) + ": expected an object with " + list(parameters_) +
+                                                ", got " + describe(info_[0]));
+  }
+}
 
 Argument Call::next() {
   const Parameter& parameter = parameters_.at(taken_);
   const size_t index = taken_++;
-  const Napi::Value value = !method_ ? info_[index] : index == 0 ? info_.This() : info_[index - 1];
+  const auto passed = [&]() -> Napi::Value {
+    if (passing_ == Passing::Positional) return info_[index];
+    if (passing_ == Passing::Method) return index == 0 ? info_.This() : info_[index - 1];
+    return info_[0].As<Napi::Object>().Get(parameter.name.c_str());
+  };
+  const Napi::Value value = passed();
+  if (!value.IsUndefined()) ++given_;
   return {*this, value, parameter.name.c_str(), parameter.optional};
+}
+
+void Call::finish() const {
+  if (passing_ != Passing::Named || parameters_.empty()) return;
+  const Napi::Array names = info_[0].As<Napi::Object>().GetPropertyNames();
+  if (names.Length() == given_) return;
+  for (uint32_t i = 0; i < names.Length(); ++i) {
+    const std::string name = names.Get(i).ToString();
+    const auto same = [&](const Parameter& parameter) { return parameter.name == name; };
+    require(std::any_of(parameters_.begin(), parameters_.end(), same), ErrorCode::InvalidArgument, function_,
+            ": there is no argument ", name, "; expected ", list(parameters_));
+  }
 }
 
 Environment& Call::environment() const { return Environment::of(env()); }

@@ -7,7 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "../core/functions.h"
+#include "../core/ops/conv2d.h"
+#include "../core/ops/moments.h"
+#include "../core/ops/random.h"
+#include "../core/runtime/device.h"
 
 /// JavaScript values into checked C++ values, and results back. A new type of argument specializes `convert`, a new
 /// type of result overloads `toJs`; both may stand in the file of their op family.
@@ -25,13 +28,23 @@ struct Parameter {
 
 class Argument;
 
+/// Where the arguments of a call are.
+enum class Passing : uint8_t {
+  Named,       ///< properties of one object
+  Positional,
+  Method,      ///< `this`, then positional ones
+};
+
 /// One call from JavaScript, whose arguments are taken in turn.
 class Call {
  public:
-  /// With `method`, `this` is the first argument.
-  Call(const Napi::CallbackInfo& info, const char* function, const std::vector<Parameter>& parameters, bool method);
+  Call(const Napi::CallbackInfo& info, const char* function, const std::vector<Parameter>& parameters, Passing passing);
 
   Argument next();
+  template <class T>
+  T next();
+  /// When all arguments are taken: throws where the caller named others too.
+  void finish() const;
   Napi::Env env() const { return info_.Env(); }
   Environment& environment() const;
   const char* function() const { return function_; }
@@ -45,8 +58,9 @@ class Call {
   const Napi::CallbackInfo& info_;
   const char* function_;
   const std::vector<Parameter>& parameters_;
-  const bool method_;
+  const Passing passing_;
   size_t taken_ = 0;
+  size_t given_ = 0;  ///< named ones that aren't undefined
   std::vector<std::shared_ptr<Device>> devices_;
 };
 
@@ -115,7 +129,13 @@ Values convert(const Argument& argument);
 template <class T>
 struct Read {
   static constexpr size_t parameters = 1;
-  static T from(Call& call) { return convert<T>(call.next()); }
+  static T from(Call& call) { return call.next<T>(); }
+};
+/// An array.
+template <class T>
+struct Read<std::vector<T>> {
+  static constexpr size_t parameters = 1;
+  static std::vector<T> from(Call& call);
 };
 /// Two arguments; where they are optional, both or neither.
 template <>
@@ -149,6 +169,11 @@ struct Field {
 Napi::Value object(Call& call, std::initializer_list<Field> fields);
 
 template <class T>
+T Call::next() {
+  return convert<T>(next());
+}
+
+template <class T>
 T Argument::get(const char* key, Presence presence) const {
   if (!value.IsObject()) fail("an object");
   return convert<T>(
@@ -160,6 +185,15 @@ T Argument::at(uint32_t index) const {
   Argument element(call, value.As<Napi::Array>().Get(index), nullptr, false, this);
   element.index_ = index;
   return convert<T>(element);
+}
+
+template <class T>
+std::vector<T> Read<std::vector<T>>::from(Call& call) {
+  const Argument array = call.next();
+  if (!array.value.IsArray()) array.fail("an array");
+  std::vector<T> elements(array.value.As<Napi::Array>().Length());
+  for (size_t i = 0; i < elements.size(); ++i) elements[i] = array.at<T>(static_cast<uint32_t>(i));
+  return elements;
 }
 
 }  // namespace kn::addon

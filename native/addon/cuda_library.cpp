@@ -9,7 +9,7 @@
 #include <mutex>
 #include <vector>
 
-#include "../core/error.h"
+#include "../core/runtime/error.h"
 
 namespace kn::addon {
 namespace {

@@ -1,7 +1,7 @@
 #pragma once
 #include <string>
 
-#include "../cuda/cuda_device.h"
+#include "../cuda/runtime/cuda_device.h"
 
 namespace kn::addon {
 

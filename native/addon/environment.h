@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "../core/device.h"
+#include "../core/runtime/device.h"
 #include "completions.h"
 
 namespace kn::addon {

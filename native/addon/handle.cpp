@@ -6,7 +6,7 @@ namespace {
 const Shape& shape(const Tensor& tensor) { return tensor.shape; }
 DType dtype(const Tensor& tensor) { return tensor.dtype; }
 Format format(const Tensor& tensor) { return tensor.format; }
-double room(const Tensor& tensor) { return static_cast<double>(tensor.room); }
+double virtualSamples(const Tensor& tensor) { return static_cast<double>(tensor.virtualSamples); }
 
 void dispose(Handle& handle) {
   handle.tensor = {};
@@ -24,7 +24,7 @@ const Bindings& Handle::bindings() {
       getter<&shape>("shape", "tensor"),
       getter<&dtype>("dtype", "tensor"),
       getter<&format>("format", "tensor"),
-      getter<&room>("room", "tensor"),
+      getter<&virtualSamples>("virtualSamples", "tensor"),
       method<&dispose>("dispose", "tensor"),
       method<&share>("share", "tensor"),
       method<&samples>("samples", "tensor", "from", "count"),

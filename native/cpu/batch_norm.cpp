@@ -3,7 +3,7 @@
 
 namespace kn::cpu {
 
-void run(const op::Normalize& o) {
+void run(const op::Normalize& o, Context&) {
   const Runs runs(o.x, 1);
   parallelFor(runs.tasks(), [&](int64_t i) {
     const Runs::Task task = runs.task(i);
@@ -16,7 +16,7 @@ void run(const op::Normalize& o) {
   });
 }
 
-void run(const op::NormalizeBackward& o) {
+void run(const op::NormalizeBackward& o, Context&) {
   const Runs runs(o.x, 1);
   std::vector<Sums8> parts(runs.tasks());
   parallelFor(runs.tasks(), [&](int64_t i) {
@@ -34,7 +34,7 @@ void run(const op::NormalizeBackward& o) {
   sums.finish(1, o.x.c, reciprocalStd(o.var, o.x.c, o.epsilon), o.dgamma, o.dbeta);
 }
 
-void run(const op::BatchNorm& o) {
+void run(const op::BatchNorm& o, Context&) {
   const Runs runs(o.x, o.splits);
   const auto apply = [&](const Runs::Task& task) {
     const int64_t channel = task.group * kLanes;
@@ -60,7 +60,7 @@ void run(const op::BatchNorm& o) {
   });
 }
 
-void run(const op::BatchNormBackward& o) {
+void run(const op::BatchNormBackward& o, Context&) {
   const Runs runs(o.x, o.splits);
   const double count = static_cast<double>(runs.samples * o.x.pixels());
   const std::vector<float> rstd = reciprocalStd(o.var, o.splits * o.x.c, o.epsilon);

@@ -217,19 +217,19 @@ void ConvCache::run(const ConvProblem& problem, const float* source, const float
   }
 }
 
-void run(const op::Conv2d& o, ConvCache& cache) {
+void run(const op::Conv2d& o, Context& context) {
   if (winogradFits(o.x, o.w, o.shape) && winogradPays(o.w)) return winogradForward(o);
-  cache.run(problemOf(Kind::Forward, o.x, o.w, o.y, o.shape), o.x.values(), o.w.data, o.y.values());
+  context.convolutions.run(problemOf(Kind::Forward, o.x, o.w, o.y, o.shape), o.x.values(), o.w.data, o.y.values());
 }
 
-void run(const op::Conv2dBackwardData& o, ConvCache& cache) {
+void run(const op::Conv2dBackwardData& o, Context& context) {
   if (winogradFits(o.dx, o.w, o.shape) && winogradPays(o.w)) return winogradBackwardData(o);
-  cache.run(problemOf(Kind::BackwardData, o.dx, o.w, o.dy, o.shape), o.dx.values(), o.w.data, o.dy.values());
+  context.convolutions.run(problemOf(Kind::BackwardData, o.dx, o.w, o.dy, o.shape), o.dx.values(), o.w.data, o.dy.values());
 }
 
-void run(const op::Conv2dBackwardWeights& o, ConvCache& cache) {
+void run(const op::Conv2dBackwardWeights& o, Context& context) {
   if (winogradFits(o.x, o.dw, o.shape)) return winogradBackwardWeights(o);
-  cache.run(problemOf(Kind::BackwardWeights, o.x, o.dw, o.dy, o.shape), o.x.values(), o.dw.data, o.dy.values());
+  context.convolutions.run(problemOf(Kind::BackwardWeights, o.x, o.dw, o.dy, o.shape), o.x.values(), o.dw.data, o.dy.values());
 }
 
 }  // namespace kn::cpu

@@ -7,7 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "../core/ops.h"
+#include "../core/ops/conv2d.h"
 
 namespace kn::cpu {
 

@@ -146,55 +146,15 @@ class CpuDevice : public Device {
   int64_t physicalCount(const Shape& shape, Format) const override { return shape.count(); }
 
   void launch(const op::Transfer& o, std::shared_ptr<void> keep) override {
-    add({"transfer", [o, keep = std::move(keep)] { cpu::run(o); }});
+    add({"transfer", [this, o, keep = std::move(keep)] { cpu::run(o, context_); }});
   }
   void launchHostCopy(const op::Copy& o, bool upload, std::shared_ptr<void> keep) override {
-    add({upload ? "upload" : "download", [o, keep = std::move(keep)] { cpu::run(o); }});
+    add({upload ? "upload" : "download", [this, o, keep = std::move(keep)] { cpu::run(o, context_); }});
   }
-  void launch(const op::Fill& o) override { enqueue("fill", o); }
-  void launch(const op::Copy& o) override { enqueue("copy", o); }
-  void launch(const op::Add& o) override { enqueue("add", o); }
-  void launch(const op::Scale& o) override { enqueue("scale", o); }
-  void launch(const op::Relu& o) override { enqueue("relu", o); }
-  void launch(const op::ReluBackward& o) override { enqueue("reluBackward", o); }
-  void launch(const op::Sigmoid& o) override { enqueue("sigmoid", o); }
-  void launch(const op::SigmoidBackward& o) override { enqueue("sigmoidBackward", o); }
-  void launch(const op::Advance& o) override { enqueue("advance", o); }
-  void launch(const op::Append& o) override { enqueue("append", o); }
-  void launch(const op::Conv2d& o) override { enqueue("conv2d", o); }
-  void launch(const op::Conv2dBackwardData& o) override { enqueue("conv2dBackwardData", o); }
-  void launch(const op::Conv2dBackwardWeights& o) override { enqueue("conv2dBackwardWeights", o); }
-  void launch(const op::Linear& o) override { enqueue("linear", o); }
-  void launch(const op::LinearBackward& o) override { enqueue("linearBackward", o); }
-  void launch(const op::AvgPool& o) override { enqueue("avgPool", o); }
-  void launch(const op::AvgPoolBackward& o) override { enqueue("avgPoolBackward", o); }
-  void launch(const op::GlobalAvgPool& o) override { enqueue("globalAvgPool", o); }
-  void launch(const op::GlobalAvgPoolBackward& o) override { enqueue("globalAvgPoolBackward", o); }
-  void launch(const op::PadChannels& o) override { enqueue("padChannels", o); }
-  void launch(const op::PadChannelsBackward& o) override { enqueue("padChannelsBackward", o); }
-  void launch(const op::PadBelief& o) override { enqueue("padBelief", o); }
-  void launch(const op::PadBeliefBackward& o) override { enqueue("padBeliefBackward", o); }
-  void launch(const op::Moments& o) override { enqueue("moments", o); }
-  void launch(const op::MomentsBackward& o) override { enqueue("momentsBackward", o); }
-  void launch(const op::AddMoments& o) override { enqueue("addMoments", o); }
-  void launch(const op::Normalize& o) override { enqueue("normalize", o); }
-  void launch(const op::NormalizeBackward& o) override { enqueue("normalizeBackward", o); }
-  void launch(const op::BatchNorm& o) override { enqueue("batchNorm", o); }
-  void launch(const op::BatchNormBackward& o) override { enqueue("batchNormBackward", o); }
-  void launch(const op::GroupNorm& o) override { enqueue("groupNorm", o); }
-  void launch(const op::GroupNormBackward& o) override { enqueue("groupNormBackward", o); }
-  void launch(const op::RunningUpdate& o) override { enqueue("runningUpdate", o); }
-  void launch(const op::KalmanUpdate& o) override { enqueue("kalmanUpdate", o); }
-  void launch(const op::KalmanUpdateBackward& o) override { enqueue("kalmanUpdateBackward", o); }
-  void launch(const op::SamplePrior& o) override { enqueue("samplePrior", o); }
-  void launch(const op::SamplePriorBackward& o) override { enqueue("samplePriorBackward", o); }
-  void launch(const op::Transition& o) override { enqueue("transition", o); }
-  void launch(const op::TransitionBackward& o) override { enqueue("transitionBackward", o); }
-  void launch(const op::SoftmaxCrossEntropy& o) override { enqueue("softmaxCrossEntropy", o); }
-  void launch(const op::CheckFinite& o) override { enqueue("checkFinite", o); }
-  void launch(const op::UpdateLossScale& o) override { enqueue("updateLossScale", o); }
-  void launch(const op::Sgd& o) override { enqueue("sgd", o); }
-  void launch(const op::Gather& o) override { enqueue("gather", o); }
+#define KN_LAUNCH(Op, name) \
+  void launch(const op::Op& o) override { enqueue(name, o); }
+  KN_OPERATIONS(KN_LAUNCH)
+#undef KN_LAUNCH
 
  protected:
   std::unique_ptr<Program> finishRecording(std::shared_ptr<Allocator> pool,
@@ -224,15 +184,16 @@ class CpuDevice : public Device {
 
   template <class Op>
   void enqueue(const char* name, const Op& o) {
-    if constexpr (requires(cpu::ConvCache& cache) { cpu::run(o, cache); }) {
-      add({name, [this, o] { cpu::run(o, convolutions_); }});
+    if constexpr (requires { Op::cudaOnly; }) {
+      require(false, ErrorCode::InvalidArgument, Op::cudaOnly, " needs a CUDA device, got ", this->name());
     } else {
-      add({name, [o] { cpu::run(o); }});
+      add({name, [this, o] { cpu::run(o, context_); }});
     }
   }
 
   const int threads_;
   cpu::ConvCache convolutions_;
+  cpu::Context context_{convolutions_};
   std::vector<Task> recorded_;
   Executor executor_;  // last, so that it drains before anything is gone that its tasks use
 };

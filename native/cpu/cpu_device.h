@@ -1,7 +1,7 @@
 #pragma once
 #include <memory>
 
-#include "../core/device.h"
+#include "../core/runtime/device.h"
 
 namespace kn {
 

@@ -50,7 +50,7 @@ void copyCrop(const op::Gather& o, const uint8_t* image, const Crop& crop, float
 
 }  // namespace
 
-void run(const op::Gather& o) {
+void run(const op::Gather& o, Context&) {
   const int64_t values = o.x.c * o.x.pixels();
   parallelFor(o.x.n, [&](int64_t i) {
     const int64_t image = imageOf(o, i);

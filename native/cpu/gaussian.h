@@ -5,7 +5,7 @@
 
 #include <array>
 
-#include "../core/philox.h"
+#include "../core/ops/philox.h"
 #include "simd.h"
 
 /// Standard normal values, eight channels at a time: Philox4x32-10 and the Box-Muller transform. The value at (split,

@@ -21,7 +21,7 @@ Affine8 affineOf(const float* mean, const float* var, const float* gamma, const 
 
 }  // namespace
 
-void run(const op::GroupNorm& o) {
+void run(const op::GroupNorm& o, Context&) {
   const int64_t lanes = groupCount(o.x.c), perGroup = o.x.c / o.groups;
   parallelFor(o.x.n, [&](int64_t n) {
     float *mean = o.mean + n * o.groups, *var = o.var + n * o.groups;
@@ -48,7 +48,7 @@ void run(const op::GroupNorm& o) {
   });
 }
 
-void run(const op::GroupNormBackward& o) {
+void run(const op::GroupNormBackward& o, Context&) {
   const int64_t lanes = groupCount(o.x.c), perGroup = o.x.c / o.groups;
   const double count = static_cast<double>(perGroup * o.x.pixels());
   AffineSums total{std::vector<Sums8>(o.x.n * lanes)};

@@ -13,7 +13,7 @@ double priorWeight(const float* gain, float fixedGain, int64_t channel) {
 }
 
 /// Fuses prior and observation into the posterior; tells whether the prior was used.
-bool fuse(const op::KalmanUpdate& o, double count) {
+bool fuse(const op::KalmanNorm& o, double count) {
   const op::KalmanState& s = o.state;
   const int64_t cells = o.splits * o.x.c;
   if (!s.priorMean) {
@@ -56,11 +56,11 @@ Affine8 affineAt(const op::KalmanState& s, const float* gamma, const float* beta
 
 }  // namespace
 
-void run(const op::KalmanUpdate& o) {
-  const int64_t real = o.x.n - (o.tail ? o.splits : 0);
+void run(const op::KalmanNorm& o, Context&) {
+  const int64_t real = o.x.n - (o.hasVirtual ? o.splits : 0);
   const op::Act x = o.x.samples(0, real), y = o.y.samples(0, real);
-  const op::Act virtualX = o.x.samples(real, o.tail ? o.splits : 0), virtualY = o.y.samples(real, o.splits);
-  if (o.tail) computeMoments(virtualX, o.splits, o.state.priorMean, o.state.priorVar);
+  const op::Act virtualX = o.x.samples(real, o.hasVirtual ? o.splits : 0), virtualY = o.y.samples(real, o.splits);
+  if (o.hasVirtual) computeMoments(virtualX, o.splits, o.state.priorMean, o.state.priorVar);
   if (!o.haveMoments) computeMoments(x, o.splits, o.state.obsMean, o.state.obsVar);
   const Runs runs(x, o.splits);
   o.state.ratio[1] = fuse(o, static_cast<double>(runs.samples * x.pixels()));
@@ -80,8 +80,8 @@ void run(const op::KalmanUpdate& o) {
   });
 }
 
-void run(const op::KalmanUpdateBackward& o) {
-  const int64_t real = o.x.n - (o.tail ? o.splits : 0), channels = o.x.c, cells = o.splits * channels;
+void run(const op::KalmanNormBackward& o, Context&) {
+  const int64_t real = o.x.n - (o.hasVirtual ? o.splits : 0), channels = o.x.c, cells = o.splits * channels;
   const op::Act x = o.x.samples(0, real), dy = o.dy.samples(0, real), dx = o.dx.samples(0, real);
   const op::Act virtualX = o.x.samples(real, o.splits), virtualDx = o.dx.samples(real, o.splits);
   const op::Act virtualY = o.y.samples(real, o.splits), virtualDy = o.dy.samples(real, o.splits);
@@ -147,7 +147,7 @@ void run(const op::KalmanUpdateBackward& o) {
       gradientPlane(p, plane(dy, n, task.group), plane(dx, n, task.group), o.add.data ? plane(o.add, n, task.group).data : nullptr,
                     affine, gradients[task.cell], o.relu);
     }
-    if (o.tail && task.run == 0) {
+    if (o.hasVirtual && task.run == 0) {
       const Plane p = plane(virtualX, task.split, task.group);
       const int64_t at = task.split * channels + task.group * kLanes;
       const auto pixels = static_cast<float>(x.pixels());

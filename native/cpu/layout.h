@@ -1,5 +1,5 @@
 #pragma once
-#include "../core/ops.h"
+#include "../core/ops/views.h"
 #include "simd.h"
 
 /// Where the values of a tensor lie. An activation is [samples, blocks, pixels, width]: width is 8 where the channels

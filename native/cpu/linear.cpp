@@ -38,14 +38,14 @@ void sumRows(const float* matrix, int64_t rows, int64_t columns, float* sums) {
 
 }  // namespace
 
-void run(const op::Linear& o) {
+void run(const op::Linear& o, Context&) {
   if (o.b) {
     for (int64_t i = 0; i < o.n; ++i) std::copy_n(o.b, o.out, o.y + i * o.out);
   }
   multiply(o.n, o.out, o.in, {o.x, o.in}, {o.w, o.out}, o.b ? 1 : 0, o.y);
 }
 
-void run(const op::LinearBackward& o) {
+void run(const op::LinearBackward& o, Context&) {
   if (o.dx) multiply(o.n, o.in, o.out, {o.dy, o.out}, {o.w, o.out, true}, 0, o.dx);
   if (o.dw) multiply(o.in, o.out, o.n, {o.x, o.in, true}, {o.dy, o.out}, 0, o.dw);
   if (o.db) sumRows(o.dy, o.n, o.out, o.db);

@@ -34,7 +34,7 @@ Outcome crossEntropy(const float* logits, int64_t classes, int64_t label, double
 
 }  // namespace
 
-void run(const op::SoftmaxCrossEntropy& o) {
+void run(const op::CrossEntropy& o, Context&) {
   std::vector<Outcome> outcomes(o.n);
   const int64_t grain = std::max<int64_t>(1, 4096 / o.classes);
   parallelRanges(o.n, grain, [&](int64_t begin, int64_t end) {

@@ -47,7 +47,7 @@ void transferFilter(const op::Filter& f, float* host, bool upload) {
 
 }  // namespace
 
-void run(const op::Fill& o) {
+void run(const op::Fill& o, Context&) {
   parallelRanges(o.count, kGrain, [&](int64_t begin, int64_t end) {
     if (o.size == 1) {
       std::memset(static_cast<uint8_t*>(o.data) + begin, static_cast<int>(o.bits & 0xff), end - begin);
@@ -57,27 +57,18 @@ void run(const op::Fill& o) {
   });
 }
 
-void run(const op::Copy& o) {
+void run(const op::Copy& o, Context&) {
   parallelRanges(static_cast<int64_t>(o.bytes), kGrain, [&](int64_t begin, int64_t end) {
     std::memcpy(static_cast<char*>(o.to) + begin, static_cast<const char*>(o.from) + begin, end - begin);
   });
 }
 
-void run(const op::Transfer& o) {
+void run(const op::Transfer& o, Context&) {
   if (o.format == Format::Filter) {
     transferFilter(o.filter, o.plain, o.upload);
   } else {
     transferActivation(o.act, o.plain, o.upload);
   }
-}
-
-void run(const op::Advance& o) {
-  // Unsigned, so that a counter that overflows wraps around.
-  *o.counter = static_cast<int32_t>(static_cast<uint32_t>(*o.counter) + static_cast<uint32_t>(o.by));
-}
-
-void run(const op::Append& o) {
-  if (*o.cursor >= 0 && *o.cursor < o.capacity) o.history[*o.cursor] = *o.value;
 }
 
 }  // namespace kn::cpu

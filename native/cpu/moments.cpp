@@ -41,9 +41,9 @@ void AffineSums::finish(int64_t splits, int64_t channels, const std::vector<floa
   }
 }
 
-void run(const op::Moments& o) { computeMoments(o.x, o.splits, o.mean, o.var); }
+void run(const op::Moments& o, Context&) { computeMoments(o.x, o.splits, o.mean, o.var); }
 
-void run(const op::MomentsBackward& o) {
+void run(const op::MomentsBackward& o, Context&) {
   const Runs runs(o.x, o.splits);
   const float count = static_cast<float>(runs.samples * o.x.pixels());
   parallelFor(runs.tasks(), [&](int64_t i) {
@@ -59,7 +59,7 @@ void run(const op::MomentsBackward& o) {
   });
 }
 
-void run(const op::AddMoments& o) {
+void run(const op::AddMoments& o, Context&) {
   // Without splits the cut is that of one split, and nothing is summed.
   const bool withMoments = o.splits > 0;
   const Runs runs(o.out, withMoments ? o.splits : 1);
@@ -79,7 +79,7 @@ void run(const op::AddMoments& o) {
   if (withMoments) storeCells(parts, runs, o.out.c, o.mean, o.var);
 }
 
-void run(const op::RunningUpdate& o) {
+void run(const op::UpdateRunning& o, Context&) {
   const int64_t splits = o.allSplits ? o.splits : 1;
   for (int64_t c = 0; c < o.channels; ++c) {
     double mean = 0, var = 0;

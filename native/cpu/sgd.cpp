@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <atomic>
-#include <cmath>
 #include <vector>
 
 #include "kernels.h"
@@ -22,7 +20,7 @@ void step(const op::SgdParameter& p, int64_t begin, int64_t end, float momentum,
 }  // namespace
 
 /// Cuts all parameters, laid end to end, into equal shares: a network has many small ones beside a few large ones.
-void run(const op::Sgd& o) {
+void run(const op::Sgd& o, Context&) {
   if (o.lossScale && o.lossScale[2] != 0) return;
   const float unscale = o.lossScale ? 1 / o.lossScale[0] : 1;
   constexpr int64_t grain = 1 << 14;
@@ -40,32 +38,6 @@ void run(const op::Sgd& o) {
       begin = std::min(end, ends[i]);
     }
   });
-}
-
-void run(const op::CheckFinite& o) {
-  constexpr int64_t grain = 1 << 14;
-  std::atomic<bool> finite = true;
-  for (const op::CheckFinite::Gradient& gradient : o.gradients) {
-    parallelRanges(gradient.count, grain, [&](int64_t begin, int64_t end) {
-      // A sum of products with zero is NaN where any value isn't finite, and is vectorised.
-      float sum = 0;
-      for (int64_t i = begin; i < end; ++i) sum += gradient.data[i] * 0.0F;
-      if (std::isnan(sum)) finite = false;
-    });
-  }
-  o.state[2] = finite ? 0 : 1;
-}
-
-void run(const op::UpdateLossScale& o) {
-  float& scale = o.state[0];
-  float& steps = o.state[1];
-  if (o.state[2] != 0) {
-    scale = std::max(scale * o.backoff, 1.0F);
-    steps = 0;
-  } else if (++steps >= o.interval) {
-    scale = std::min(scale * o.growth, 0x1p24F);
-    steps = 0;
-  }
 }
 
 }  // namespace kn::cpu

@@ -1,12 +1,12 @@
 #pragma once
-/// What turns kernels into C++ for g++. Included by native/cuda/gpu.h, after the toolkit's own headers.
+/// What turns kernels into C++ for g++. native/cuda/device/gpu.h includes it after the toolkit's own headers.
 #include <cstdint>
 #include <cstring>
 #include <memory>
 #include <type_traits>
 #include <utility>
 
-#include "../cuda/check.h"
+#include "../cuda/runtime/check.h"
 #include "block.h"
 #include "device_math.h"
 #include "launch.h"

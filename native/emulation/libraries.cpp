@@ -1,9 +1,9 @@
-#include "../cuda/libraries.h"
+#include "../cuda/nvidia/libraries.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "../cuda/check.h"
+#include "../cuda/runtime/check.h"
 #include "loops.h"
 #include "runtime.h"
 #include "workers.h"

@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "../cuda/libraries.h"
+#include "../cuda/nvidia/libraries.h"
 
 /// Plain loops for what the device leaves to libraries. They run on the calling thread and the workers; the results do
 /// not depend on how many there are.

@@ -9,7 +9,7 @@
 #include <set>
 #include <vector>
 
-#include "../dnn_plans.h"
+#include "../nvidia/dnn_plans.h"
 
 namespace kn::cuda::dnn {
 namespace {

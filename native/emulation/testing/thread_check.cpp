@@ -9,8 +9,9 @@
 #include <thread>
 #include <utility>
 
-#include "../../core/functions.h"
-#include "../../cuda/cuda_device.h"
+#include "../../core/operations.h"
+#include "../../core/runtime/device.h"
+#include "../../cuda/runtime/cuda_device.h"
 
 extern "C" const kn::CudaEntry* kalman_norm_cuda_entry();
 
@@ -114,16 +115,16 @@ class Network {
     GatherInput batchOf{images_, labels_, mean_, order_, cursor_, kBatch, 2, 1.0 / 64, true, {random_, 0}};
     const Batch batch = gather(batchOf);
 
-    const KalmanInput first{conv2d(batch.images, weight(0), kSame), weight(3), weight(4), {}, {}, {}, {random_, 1}, {}};
+    const KalmanLayer first{conv2d(batch.images, weight(0), kSame), weight(3), weight(4), {}};
     const KalmanOptions drawing{.splits = kSplits, .sample = true, .relu = true};
-    const KalmanResult firstOut = kalmanUpdate(first, drawing);
-    const KalmanInput second{conv2d(firstOut.y, weight(1), kSame), weight(5), weight(6), {}, {}, {}, {random_, 2}, {}};
-    const KalmanOptions taking{.splits = kSplits, .tail = true, .relu = true};
-    const KalmanResult secondOut = kalmanUpdate(second, taking);
+    const KalmanResult firstOut = kalmanNorm(first, {.random = {random_, 1}}, drawing);
+    const KalmanLayer second{conv2d(firstOut.y, weight(1), kSame), weight(5), weight(6), {}};
+    const KalmanOptions taking{.splits = kSplits, .hasVirtual = true, .relu = true};
+    const KalmanResult secondOut = kalmanNorm(second, {}, taking);
     const Tensor third = conv2d(secondOut.y, weight(2), kSame);
     const NormResult norm = batchNorm(third, weight(7), weight(8), kSplits, kEpsilon, true, {});
     const Tensor features = globalAvgPool(norm.y);
-    const LossResult loss = softmaxCrossEntropy(linear(features, weight(9), weight(10)), batch.labels);
+    const LossResult loss = crossEntropy(linear(features, weight(9), weight(10)), batch.labels);
 
     std::vector<Tensor> d(parameters_.size());
     LinearGradients top = linearBackward(features, weight(9), loss.dlogits, true, true);
@@ -135,12 +136,12 @@ class Network {
     d[8] = dnorm.dbeta;
     d[2] = conv2dBackwardWeights(secondOut.y, dnorm.dx, weight(2), kSame);
     Tensor dy = conv2dBackwardData(dnorm.dx, weight(2), secondOut.y, kSame);
-    KalmanGradients dkalman = kalmanUpdateBackward(second, secondOut, dy, {}, taking, {}, 0);
+    KalmanGradients dkalman = kalmanNormBackward(second, secondOut, dy, {}, taking, {}, 0);
     d[5] = dkalman.dgamma;
     d[6] = dkalman.dbeta;
     d[1] = conv2dBackwardWeights(firstOut.y, dkalman.dx, weight(1), kSame);
     dy = conv2dBackwardData(dkalman.dx, weight(1), firstOut.y, kSame);
-    dkalman = kalmanUpdateBackward(first, firstOut, dy, {}, drawing, {}, 0);
+    dkalman = kalmanNormBackward(first, firstOut, dy, {}, drawing, {}, 0);
     d[3] = dkalman.dgamma;
     d[4] = dkalman.dbeta;
     d[0] = conv2dBackwardWeights(batch.images, dkalman.dx, weight(0), kSame);
@@ -223,19 +224,19 @@ Values otherKernels(Device& device) {
   const Tensor target = scale(dy, 2);
   const AddResult sumInPlace = addMoments(x, target, kSplits, true);
   const MeanVar belief = sum.moments;
-  const MeanVar next = transition(belief, w, kSplits, 6, 6, kSame);
-  const TransitionGradients dbelief = transitionBackward(belief, w, kSplits, 6, 6, kSame, next);
+  const MeanVar next = predict(belief, w, kSplits, 6, 6, kSame);
+  const PredictGradients dbelief = predictBackward(belief, w, kSplits, 6, 6, kSame, next);
   const Tensor random = full(device, {3}, DType::I32, Format::Plain, 9);
   const Tensor drawn = samplePrior(belief, kSplits, 6, 6, {random, 0}, {});
   const MeanVar ddrawn = samplePriorBackward(belief, drawn, x.samples(0, kSplits));
   const Tensor dsum = momentsBackward(x, kSplits, belief.mean, belief.var, belief.mean, {});
-  const Tensor pooled = avgPool(x, 2), wide = padChannels(pooled, 2, 3);
+  const Tensor pooled = avgPool2d(x, 2), wide = padChannels(pooled, 2, 3);
   const Tensor lossScale = full(device, {3}, DType::F32, Format::Plain, 1);
   checkFinite({gamma, beta, w}, lossScale);
   updateLossScale(lossScale, 2, 0.5, 1);
   return download({group.y, dgroup.dx, dgroup.dgamma, dgroup.dbeta, sum.out, target, sumInPlace.moments.var, next.mean,
                    next.var, dbelief.dbelief.mean, dbelief.dw, drawn, ddrawn.mean, ddrawn.var, dsum, wide,
-                   avgPoolBackward(pooled, x, 2, 0), lossScale});
+                   avgPool2dBackward(pooled, x, 2, 0), lossScale});
 }
 
 void checkOtherKernels(Device& device) {

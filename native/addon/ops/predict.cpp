@@ -1,0 +1,21 @@
+#include "../../core/ops/predict.h"
+#include "../binding.h"
+
+namespace kn::addon {
+
+Napi::Value toJs(Call& call, const PredictGradients& g) {
+  return object(call, {{"dmean", g.dbelief.mean}, {"dvar", g.dbelief.var}, {"dw", g.dw}});
+}
+
+namespace {
+
+const Functions functions{
+    bind<&predict>("predict", "mean", "variance", "w", "splits", "height", "width", "shape"),
+    bind<&predictBackward>("predictBackward", "mean", "variance", "w", "splits", "height", "width", "shape", "dmean",
+                           "dvariance"),
+    bind<&samplePrior>("samplePrior", "mean", "variance", "splits", "height", "width", "random?", "noise?"),
+    bind<&samplePriorBackward>("samplePriorBackward", "mean", "variance", "y", "dy"),
+};
+
+}  // namespace
+}  // namespace kn::addon

@@ -1,0 +1,77 @@
+#include "conv2d.h"
+
+#include "checks.h"
+
+namespace kn {
+namespace {
+
+/// Images may also come row-major, as `gather` writes them.
+op::Act image(Device& device, const Tensor& t, Name name) {
+  checkFloat(t, name);
+  require(t.shape.rank() == 4, ErrorCode::ShapeMismatch, name, " must have shape [N, C, H, W], got ", t.shape.str());
+  if (t.format != Format::Plain) return activation(device, t, name);
+  checkDevice(device, t, name);
+  return {t.data<void>(), t.shape[0], t.shape[1], t.shape[2], t.shape[3], Format::Plain, t.stored};
+}
+
+op::Filter filter(Device& device, const Tensor& t, Name name) {
+  checkFloat(t, name);
+  checkDevice(device, t, name);
+  require(t.shape.rank() == 4 && t.format == Format::Filter, ErrorCode::ShapeMismatch, name,
+          " must be a filter [out, in, height, width], got ", formatName(t.format), " ", t.shape.str());
+  return {t.data(), t.shape[0], t.shape[1], t.shape[2], t.shape[3]};
+}
+
+Shape outputShape(const Shape& x, const Shape& w, const op::ConvShape& conv) {
+  require(conv.strideH >= 1 && conv.strideW >= 1, ErrorCode::InvalidArgument,
+          "conv2d: stride must be at least 1, got [", conv.strideH, ", ", conv.strideW, "]");
+  require(conv.top >= 0 && conv.left >= 0 && conv.bottom >= 0 && conv.right >= 0, ErrorCode::InvalidArgument,
+          "conv2d: padding must not be negative, got [", conv.top, ", ", conv.left, ", ", conv.bottom, ", ", conv.right,
+          "]");
+  require(x[1] == w[1], ErrorCode::ShapeMismatch, "conv2d: x must have ", w[1], " channels for a filter of shape ",
+          w.str(), ", got ", x[1]);
+  const int64_t height = x[2] + conv.top + conv.bottom - w[2];
+  const int64_t width = x[3] + conv.left + conv.right - w[3];
+  require(height >= 0 && width >= 0, ErrorCode::ShapeMismatch, "conv2d: the filter ", w.str(),
+          " is larger than the padded input ", x.str());
+  return {x[0], w[0], height / conv.strideH + 1, width / conv.strideW + 1};
+}
+
+}  // namespace
+
+Tensor conv2d(const Tensor& x, const Tensor& w, const op::ConvShape& shape) {
+  checkFloat(x, {"conv2d", "x"});
+  Device& device = x.device();
+  const op::Act input = image(device, x, {"conv2d", "x"});
+  const op::Filter weights = filter(device, w, {"conv2d", "weight"});
+  const Shape out = outputShape(x.shape, w.shape, shape);
+  Tensor y = device.empty(out, DType::F32, Format::Activation);
+  device.launch(op::Conv2d{input, weights, activation(device, y, {"conv2d", "y"}), shape});
+  return y;
+}
+
+Tensor conv2dBackwardData(const Tensor& dy, const Tensor& w, const Tensor& x, const op::ConvShape& shape) {
+  checkFloat(dy, {"conv2dBackwardData", "dy"});
+  Device& device = dy.device();
+  const op::Filter weights = filter(device, w, {"conv2dBackwardData", "weight"});
+  const op::Act gradient = activation(device, dy, {"conv2dBackwardData", "dy"});
+  image(device, x, {"conv2dBackwardData", "x"});
+  checkShape(dy, outputShape(x.shape, w.shape, shape), {"conv2dBackwardData", "dy"});
+  Tensor dx = emptyLike(device, x);
+  device.launch(op::Conv2dBackwardData{gradient, weights, image(device, dx, {"conv2dBackwardData", "dx"}), shape});
+  return dx;
+}
+
+Tensor conv2dBackwardWeights(const Tensor& x, const Tensor& dy, const Tensor& w, const op::ConvShape& shape) {
+  checkFloat(x, {"conv2dBackwardWeights", "x"});
+  Device& device = x.device();
+  const op::Act input = image(device, x, {"conv2dBackwardWeights", "x"});
+  const op::Act gradient = activation(device, dy, {"conv2dBackwardWeights", "dy"});
+  filter(device, w, {"conv2dBackwardWeights", "weight"});
+  checkShape(dy, outputShape(x.shape, w.shape, shape), {"conv2dBackwardWeights", "dy"});
+  Tensor dw = emptyLike(device, w);
+  device.launch(op::Conv2dBackwardWeights{input, gradient, filter(device, dw, {"conv2dBackwardWeights", "dw"}), shape});
+  return dw;
+}
+
+}  // namespace kn

@@ -1,0 +1,49 @@
+#include "gather.h"
+
+#include "checks.h"
+
+namespace kn {
+
+Batch gather(const GatherInput& in) {
+  constexpr const char* fn = "gather";
+  require(static_cast<bool>(in.images), ErrorCode::Disposed, fn, ": images is disposed or missing");
+  Device& device = in.images.device();
+  for (const auto& [tensor, name] : {std::pair{&in.images, "images"}, std::pair{&in.labels, "labels"}}) {
+    require(static_cast<bool>(*tensor), ErrorCode::Disposed, fn, ": ", name, " is disposed or missing");
+    checkDevice(device, *tensor, {fn, name});
+    require(tensor->dtype == DType::U8, ErrorCode::DTypeMismatch, fn, ": ", name, " must be uint8, got ",
+            dtypeName(tensor->dtype));
+  }
+  const Shape& shape = in.images.shape;
+  require(shape.rank() == 4, ErrorCode::ShapeMismatch, fn, ": images must have shape [count, C, H, W], got ",
+          shape.str());
+  checkShape(in.labels, {shape[0]}, {fn, "labels"});
+  require(in.batch >= 1, ErrorCode::InvalidArgument, fn, ": batch must be at least 1, got ", in.batch);
+  require(in.pad >= 0, ErrorCode::InvalidArgument, fn, ": pad must not be negative, got ", in.pad);
+  checkFinite(in.scale, {fn, "scale"});
+  checkFloat(in.mean, {fn, "mean"});
+  checkDevice(device, in.mean, {fn, "mean"});
+  checkShape(in.mean, {shape[1], shape[2], shape[3]}, {fn, "mean"});
+
+  op::Gather launch{};
+  launch.images = in.images.data<uint8_t>();
+  launch.labels = in.labels.data<uint8_t>();
+  launch.mean = in.mean.data();
+  launch.indices = integers(device, in.indices, 1, {fn, "indices"});
+  launch.cursor = integers(device, in.cursor, 1, {fn, "cursor"});
+  launch.imageCount = shape[0];
+  launch.indexCount = in.indices.count();
+  if (in.augment) launch.random = randomOf(device, in.random, {fn, "generator"});
+  Batch out{device.empty({in.batch, shape[1], shape[2], shape[3]}, DType::F32, device.imageFormat()),
+            device.empty({in.batch}, DType::I32, Format::Plain)};
+  launch.x = {out.images.data<void>(), in.batch,          shape[1], shape[2], shape[3],
+              out.images.format,       out.images.stored};
+  launch.y = out.labels.data<int32_t>();
+  launch.pad = in.augment ? in.pad : 0;
+  launch.scale = static_cast<float>(in.scale);
+  launch.augment = in.augment;
+  device.launch(launch);
+  return out;
+}
+
+}  // namespace kn

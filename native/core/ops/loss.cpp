@@ -1,0 +1,22 @@
+#include "loss.h"
+
+#include "checks.h"
+
+namespace kn {
+
+LossResult crossEntropy(const Tensor& logits, const Tensor& labels) {
+  constexpr const char* fn = "crossEntropy";
+  checkFloat(logits, {fn, "logits"});
+  require(logits.shape.rank() == 2, ErrorCode::ShapeMismatch, fn, ": logits must have shape [N, classes], got ",
+          logits.shape.str());
+  Device& device = logits.device();
+  const op::Act input = activation(device, logits, {fn, "logits"});
+  const int32_t* targets = integers(device, labels, input.n, {fn, "labels"});
+  checkShape(labels, {input.n}, {fn, "labels"});
+  LossResult out{emptyVector(device, 1), emptyVector(device, 1), emptyLike(device, logits)};
+  device.launch(op::CrossEntropy{input.values(), targets, out.loss.data(), out.errors.data(), out.dlogits.data(),
+                                        input.n, input.c});
+  return out;
+}
+
+}  // namespace kn

@@ -1,0 +1,56 @@
+#pragma once
+#include "conv2d.h"
+#include "moments.h"
+#include "random.h"
+#include "views.h"
+
+namespace kn::op {
+
+/// y = relu(z·sqrt(var) + mean): `splits` samples of the rectified Gaussian.
+struct SamplePrior {
+  const float *mean, *var;
+  Act y;
+  Random random;
+  Act noise;
+};
+struct SamplePriorBackward {
+  const float *mean, *var;
+  Act y, dy;
+  float *dmean, *dvar;
+};
+/// The moments of a convolution of independent rectified Gaussians, in closed form: what the moments over the positions
+/// of a sampled image are on average (biased variance over the positions).
+struct Predict {
+  const float *mean, *var;  ///< [splits·w.in], before the ReLU
+  int64_t splits, height, width;
+  Filter w;
+  ConvShape shape;
+  float *outMean, *outVar;  ///< [splits·w.out]
+};
+struct PredictBackward {
+  const float *mean, *var;
+  int64_t splits, height, width;
+  Filter w;
+  ConvShape shape;
+  const float *doutMean, *doutVar;
+  float *dmean, *dvar;
+  Filter dw;
+};
+
+}  // namespace kn::op
+
+namespace kn {
+
+Tensor samplePrior(const MeanVar& prior, int64_t splits, int64_t height, int64_t width, const RandomSource& random,
+                   const Tensor& noise);
+MeanVar samplePriorBackward(const MeanVar& prior, const Tensor& y, const Tensor& dy);
+MeanVar predict(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
+                   const op::ConvShape& shape);
+struct PredictGradients {
+  MeanVar dbelief;
+  Tensor dw;
+};
+PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height,
+                                       int64_t width, const op::ConvShape& shape, const MeanVar& dout);
+
+}  // namespace kn

@@ -1,0 +1,97 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "../operations.h"
+#include "allocator.h"
+#include "executor.h"
+#include "tensor.h"
+
+namespace kn {
+
+class Device;
+
+/// A recorded step of a device: launches bound to memory of their own.
+class Program {
+ public:
+  explicit Program(const Device* device) : device(device) {}
+  virtual ~Program() = default;
+  virtual size_t launches() const = 0;
+  virtual MemoryStats memory() const = 0;
+
+  const Device* const device;
+};
+
+/// What every device can do: an in-order stream of launches. Nothing here blocks except `synchronize`. The functions of
+/// core/ops check arguments and allocate results; `launch` enqueues what is known to fit.
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::string name() const = 0;
+  virtual std::string description() const = 0;
+
+  /// Throws OutOfMemory after trimming the pool and one retry.
+  Tensor empty(const Shape& shape, DType dtype, Format format, int64_t virtualSamples = 0);
+  MemoryStats memoryStats() const { return allocator_->stats(); }
+  void resetPeakMemory() { allocator_->resetPeak(); }
+  void trimMemory();
+
+  /// Runs `done` when everything enqueued so far has run, with the reason of failure or an empty string. `done` runs on
+  /// a thread of the device.
+  virtual void whenDone(std::function<void(const std::string& failure)> done) = 0;
+  virtual void synchronize() = 0;
+  /// Throws DeviceFailed when an enqueued launch failed.
+  virtual void checkHealth() const = 0;
+
+  /// Until `endRecording`, launches are kept instead of run and memory comes from a pool that the program owns.
+  void beginRecording();
+  std::unique_ptr<Program> endRecording();
+  void abandonRecording();
+  bool recording() const { return recordingPool_ != nullptr; }
+  /// Enqueues `count` runs of a program of this device.
+  void replay(Program& program, int64_t count);
+  /// Keeps memory that a recorded launch uses alive as long as the program.
+  void retain(const Tensor& tensor);
+
+  virtual void setProfiling(bool on) = 0;
+  virtual std::map<std::string, ProfileEntry> profile() const = 0;
+
+  /// Memory of the host from which the device copies well.
+  virtual std::shared_ptr<void> hostMemory(size_t bytes);
+  /// Values of the physical layout of a tensor (padding included).
+  virtual int64_t physicalCount(const Shape& shape, Format format) const = 0;
+  /// How activations [N, C, H, W] are stored. Matrices, filters and statistics are always float32.
+  virtual DType activationType() const { return DType::F32; }
+  /// The format in which a convolution reads images of few channels best.
+  virtual Format imageFormat() const { return Format::Plain; }
+
+#define KN_LAUNCH(Op, name) virtual void launch(const op::Op&) = 0;
+  KN_OPERATIONS(KN_LAUNCH)
+#undef KN_LAUNCH
+  /// `keep` holds the host memory until the transfer is done.
+  virtual void launch(const op::Transfer&, std::shared_ptr<void> keep) = 0;
+  virtual void launchHostCopy(const op::Copy&, bool upload, std::shared_ptr<void> keep) = 0;
+
+ protected:
+  Device(std::shared_ptr<MemorySource> source, size_t memoryLimit);
+  /// Memory of the pool, for `purpose` in the message of an OutOfMemory.
+  std::shared_ptr<Storage> allocate(size_t bytes, const std::string& purpose);
+  virtual void startRecording() {}
+  /// A program of the launches kept since `beginRecording`; it owns the pool and the retained memory.
+  virtual std::unique_ptr<Program> finishRecording(std::shared_ptr<Allocator> pool,
+                                                   std::set<std::shared_ptr<Storage>> retained) = 0;
+  virtual void discardRecording() = 0;
+  /// `program` is one of this device's.
+  virtual void enqueueReplay(Program& program, int64_t count) = 0;
+
+ private:
+  std::shared_ptr<MemorySource> source_;
+  std::shared_ptr<Allocator> allocator_;
+  std::shared_ptr<Allocator> recordingPool_;
+  std::set<std::shared_ptr<Storage>> retained_;
+};
+
+}  // namespace kn

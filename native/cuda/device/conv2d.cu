@@ -1,0 +1,101 @@
+#include "grid.cuh"
+#include "kernels.h"
+#include "../nvidia/libraries.h"
+
+/// The convolutions are cuDNN's. What is done here: weights, kept in float32, are rounded to the type of the
+/// activations (6 bytes a weight and convolution), and images that lie row-major are brought to NHWC and back.
+namespace kn::cuda {
+
+template <class T>
+__global__ void castFilter(const float* from, T* to, int64_t count, bool wide) {
+  constexpr int V = kWide<T>;
+  const int64_t packs = wide ? count / V : 0;
+  for (int64_t i = firstItem(); i < packs; i += itemStep()) store<V>(to + i * V, loadFloats<V>(from + i * V));
+  for (int64_t i = packs * V + firstItem(); i < count; i += itemStep()) to[i] = fromFloat<T>(from[i]);
+}
+
+namespace {
+
+using Scratch = std::shared_ptr<Storage>;
+
+/// A filter as a convolution of activations of a type reads it.
+struct Weights {
+  const void* data;
+  Scratch owner;
+};
+
+Weights weightsAs(DType type, const op::Filter& w, Context& context) {
+  if (type == DType::F32) return {w.data, nullptr};
+  const int64_t count = w.count();
+  Scratch scratch = context.scratch(static_cast<size_t>(count) * dtypeSize(type));
+  const bool wide = aligned16(w.data) && aligned16(scratch->data);
+  const auto cast = [&]<class T>(T* to) {
+    launchItems(context, wide ? ceilDivide(count, kWide<T>) : count, castFilter<T>, w.data, to, count, wide);
+  };
+  if (type == DType::F16) {
+    cast(static_cast<Half*>(scratch->data));
+  } else {
+    cast(static_cast<Brain*>(scratch->data));
+  }
+  return {scratch->data, scratch};
+}
+
+/// A row-major image's place in NHWC.
+struct Image {
+  op::Act act;
+  Scratch owner;
+};
+
+Image imageLike(const op::Act& plain, DType type, Context& context) {
+  Image image{plain, context.scratch(static_cast<size_t>(plain.count()) * dtypeSize(type))};
+  image.act.data = image.owner->data;
+  image.act.format = Format::Activation;
+  image.act.stored = type;
+  return image;
+}
+
+void transfer(const op::Act& act, float* plain, bool upload, Context& context) {
+  run(op::Transfer{act, {}, Format::Activation, plain, upload, false}, context);
+}
+
+/// The activation itself, unless it lies row-major.
+Image imageAs(DType type, const op::Act& x, Context& context) {
+  if (x.format != Format::Plain) return {x, nullptr};
+  Image image = imageLike(x, type, context);
+  transfer(image.act, x.values(), true, context);
+  return image;
+}
+
+Convolution problemOf(Direction direction, const op::Act& x, const op::Filter& w, const op::Act& y,
+                      const op::ConvShape& shape, const Context& context) {
+  const bool tf32 = context.tf32 && y.stored == DType::F32;
+  return {direction, y.stored, tf32, x.n, x.c, x.h, x.w, w.out, w.h, w.w, y.h, y.w, shape};
+}
+
+}  // namespace
+
+void run(const op::Conv2d& o, Context& context) {
+  const DType type = o.y.stored;
+  const Image x = imageAs(type, o.x, context);
+  const Weights w = weightsAs(type, o.w, context);
+  context.libraries->convolve(context, problemOf(Direction::Forward, o.x, o.w, o.y, o.shape, context), x.act.data,
+                              w.data, o.y.data);
+}
+
+void run(const op::Conv2dBackwardData& o, Context& context) {
+  const DType type = o.dy.stored;
+  const bool plain = o.dx.format == Format::Plain;
+  const Image dx = plain ? imageLike(o.dx, type, context) : Image{o.dx, nullptr};
+  const Weights w = weightsAs(type, o.w, context);
+  context.libraries->convolve(context, problemOf(Direction::BackwardData, o.dx, o.w, o.dy, o.shape, context),
+                              o.dy.data, w.data, dx.act.data);
+  if (plain) transfer(dx.act, o.dx.values(), false, context);
+}
+
+void run(const op::Conv2dBackwardWeights& o, Context& context) {
+  const Image x = imageAs(o.dy.stored, o.x, context);
+  context.libraries->convolve(context, problemOf(Direction::BackwardWeights, o.x, o.dw, o.dy, o.shape, context),
+                              x.act.data, o.dy.data, o.dw.data);
+}
+
+}  // namespace kn::cuda

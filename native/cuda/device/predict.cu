@@ -1,0 +1,348 @@
+#include "../../core/ops/rectified.h"
+#include "kernels.h"
+#include "multiply.cuh"
+#include "sampling.cuh"
+
+/// The analytic transition (its formulas: native/cpu/predict.cpp) in terms of taps. With P[t] = Σ α·w[t] over the
+/// input channels, an output's mean at a position is the sum of P over the taps that lie on the image there. Hence its
+/// mean over the positions and its variance are a linear and a quadratic form of P, and what the input variances are
+/// multiplied by is a quadratic form of the filter. The forms' coefficients count the positions that see (or are seen
+/// by) two taps alike: products of a factor for the rows and one for the columns. The rest is multiplying matrices.
+namespace kn::cuda {
+
+constexpr int kMostTaps = 32;  ///< along an axis
+
+struct Axis {
+  int64_t size, taps, stride, before, outputs;
+
+  static Axis of(int64_t size, int64_t taps, int64_t stride, int64_t before, int64_t after) {
+    return {size, taps, stride, before, (size + before + after - taps) / stride + 1};
+  }
+  /// Outputs o from `least` on whose tap lies on the image (not after its end for tap `b`, before its start for `a`).
+  __device__ __forceinline__ int64_t outputsOnImage(int64_t least, int64_t a, int64_t b) const {
+    const int64_t from = before - a, to = size - 1 + before - b;
+    int64_t first = from > 0 ? (from + stride - 1) / stride : 0, last = to < 0 ? -1 : to / stride;
+    if (first < least) first = least;
+    if (last > outputs - 1) last = outputs - 1;
+    return last < first ? 0 : last - first + 1;
+  }
+  /// The share of the outputs that see the image through both taps, a <= b.
+  __device__ __forceinline__ double seeing(int64_t a, int64_t b) const {
+    return static_cast<double>(outputsOnImage(0, a, b)) / static_cast<double>(outputs);
+  }
+  /// How many inputs are seen through both taps, a <= b, by outputs that may differ; over the outputs squared.
+  __device__ __forceinline__ double seen(int64_t a, int64_t b) const {
+    if ((b - a) % stride != 0) return 0;
+    const double count = static_cast<double>(outputsOnImage((b - a) / stride, a, a));
+    return count / (static_cast<double>(outputs) * static_cast<double>(outputs));
+  }
+};
+
+struct PredictShape {
+  int64_t splits, in, out;
+  Axis rows, columns;
+
+  template <class Op>
+  static PredictShape of(const Op& o) {
+    return {o.splits, o.w.in, o.w.out, Axis::of(o.height, o.w.h, o.shape.strideH, o.shape.top, o.shape.bottom),
+            Axis::of(o.width, o.w.w, o.shape.strideW, o.shape.left, o.shape.right)};
+  }
+  __host__ __device__ int64_t taps() const { return rows.taps * columns.taps; }
+  /// Filters and P have a tap of an output in each of their rows or columns.
+  __host__ __device__ int64_t outputTaps() const { return out * taps(); }
+  int64_t cells() const { return splits * in; }
+};
+
+/// Coefficients of an axis: factor(a, b) at [a·taps + b].
+template <class Real, class Factor>
+__device__ __forceinline__ void fillFactors(const Axis& axis, Real* factors, const Factor& factor) {
+  const int taps = static_cast<int>(axis.taps);
+  for (int i = static_cast<int>(threadIdx.x); i < taps * taps; i += kItemThreads) {
+    const int a = i / taps, b = i % taps;
+    factors[i] = static_cast<Real>(a < b ? factor(a, b) : factor(b, a));
+  }
+}
+
+/// What β is multiplied by, for each pair of input and output channel: `variance`, and half of its derivative by the
+/// taps, `derivative`, where that isn't null. A thread a pair; all threads of the block must call it.
+__device__ __forceinline__ void filterTerms(const PredictShape& shape, int64_t pair, const float* w, float* variance,
+                                            float* derivative) {
+  KN_SHARED(float, rowFactors, [kMostTaps * kMostTaps]);
+  KN_SHARED(float, columnFactors, [kMostTaps * kMostTaps]);
+  KN_SHARED(float, rowShares, [kMostTaps]);
+  KN_SHARED(float, columnShares, [kMostTaps]);
+  const int rows = static_cast<int>(shape.rows.taps), columns = static_cast<int>(shape.columns.taps);
+  const int thread = static_cast<int>(threadIdx.x);
+  fillFactors(shape.rows, rowFactors, [&](int a, int b) { return shape.rows.seen(a, b); });
+  fillFactors(shape.columns, columnFactors, [&](int a, int b) { return shape.columns.seen(a, b); });
+  if (thread < rows) rowShares[thread] = static_cast<float>(shape.rows.seeing(thread, thread));
+  if (thread < columns) columnShares[thread] = static_cast<float>(shape.columns.seeing(thread, thread));
+  __syncthreads();
+  if (pair >= shape.out * shape.in) return;
+  const int64_t first = pair / shape.in * shape.taps() * shape.in + pair % shape.in;
+  float sum = 0;
+  for (int y = 0; y < rows; ++y) {
+    for (int x = 0; x < columns; ++x) {
+      const int64_t at = first + (y * columns + x) * shape.in;
+      const float tap = w[at];
+      float seen = 0;
+      for (int v = 0; v < rows; ++v) {
+        float row = 0;
+        for (int u = 0; u < columns; ++u) {
+          row = fmaf(columnFactors[x * columns + u], w[first + (v * columns + u) * shape.in], row);
+        }
+        seen = fmaf(rowFactors[y * rows + v], row, seen);
+      }
+      const float half = fmaf(rowShares[y] * columnShares[x], tap, -seen);
+      if (derivative) derivative[at] = half;
+      sum = fmaf(tap, half, sum);
+    }
+  }
+  variance[pair] = sum;
+}
+
+/// Blocks below `beliefBlocks` rectify beliefs: α and β. The others work on the filter.
+__global__ void predictTerms(PredictShape shape, unsigned beliefBlocks, const float* mean, const float* var,
+                                float* alpha, float* beta, const float* w, float* variance, float* derivative) {
+  const int64_t item = firstItem();
+  if (blockIdx.x >= beliefBlocks) {
+    filterTerms(shape, item - static_cast<int64_t>(beliefBlocks) * kItemThreads, w, variance, derivative);
+  } else if (item < shape.splits * shape.in) {
+    const Rectified r = rectify(mean[item], var[item]);
+    alpha[item] = static_cast<float>(r.mean);
+    beta[item] = static_cast<float>(r.var);
+  }
+}
+
+/// P [splits, out·taps] of α; the blocks from `tapTiles` on: the mean variance [splits, out] of β.
+__global__ void predictProducts(PredictShape shape, unsigned tapTiles, const float* alpha, const float* beta,
+                                   const float* w, const float* variance, float* p, float* meanVariance) {
+  if (blockIdx.x < tapTiles) {
+    multiplyRows(blockIdx.x, alpha, shape.splits, w, shape.outputTaps(), shape.in, p);
+  } else {
+    multiplyRows(blockIdx.x - tapTiles, beta, shape.splits, variance, shape.out, shape.in, meanVariance);
+  }
+}
+
+// --- the forms of P -------------------------------------------------------------------------------------------------
+
+/// In double: the variance of the means may be small against their square.
+struct MeanForms {
+  int rows, columns;
+  const double *rowFactors, *columnFactors;
+
+  __device__ __forceinline__ double share(int y, int x) const {
+    return rowFactors[y * rows + y] * columnFactors[x * columns + x];
+  }
+  /// The mean over the positions.
+  __device__ __forceinline__ double mean(const float* p) const {
+    double sum = 0;
+    for (int y = 0; y < rows; ++y) {
+      for (int x = 0; x < columns; ++x) sum += share(y, x) * p[y * columns + x];
+    }
+    return sum;
+  }
+  /// Half the derivative, by the tap (y, x), of the variance over the positions.
+  __device__ __forceinline__ double deviation(const float* p, double mean, int y, int x) const {
+    double sum = -share(y, x) * mean;
+    for (int v = 0; v < rows; ++v) {
+      double row = 0;
+      for (int u = 0; u < columns; ++u) row += columnFactors[x * columns + u] * p[v * columns + u];
+      sum += rowFactors[y * rows + v] * row;
+    }
+    return sum;
+  }
+};
+
+/// All threads of the block must call it.
+__device__ __forceinline__ MeanForms meanForms(const PredictShape& shape) {
+  KN_SHARED(double, rowFactors, [kMostTaps * kMostTaps]);
+  KN_SHARED(double, columnFactors, [kMostTaps * kMostTaps]);
+  fillFactors(shape.rows, rowFactors, [&](int a, int b) { return shape.rows.seeing(a, b); });
+  fillFactors(shape.columns, columnFactors, [&](int a, int b) { return shape.columns.seeing(a, b); });
+  __syncthreads();
+  return {static_cast<int>(shape.rows.taps), static_cast<int>(shape.columns.taps), rowFactors, columnFactors};
+}
+
+/// A thread an output of a split.
+__global__ void predictMoments(PredictShape shape, const float* p, const float* meanVariance, float* outMean,
+                                  float* outVar) {
+  const MeanForms forms = meanForms(shape);
+  const int64_t item = firstItem();
+  if (item >= shape.splits * shape.out) return;
+  const float* const taps = p + item * shape.taps();
+  const double mean = forms.mean(taps);
+  double var = meanVariance[item];
+  for (int y = 0; y < forms.rows; ++y) {
+    for (int x = 0; x < forms.columns; ++x) {
+      var += taps[y * forms.columns + x] * forms.deviation(taps, mean, y, x);
+    }
+  }
+  outMean[item] = static_cast<float>(mean);
+  // Of a single position all terms cancel, and their roundings may fall short of nothing. NaN stays.
+  outVar[item] = var < 0 ? 0 : static_cast<float>(var);
+}
+
+/// The gradient of P. A thread a tap of an output of a split.
+__global__ void predictTapGradient(PredictShape shape, const float* p, const float* doutMean,
+                                      const float* doutVar, float* dp) {
+  const MeanForms forms = meanForms(shape);
+  const int64_t item = firstItem();
+  if (item >= shape.splits * shape.outputTaps()) return;
+  const int64_t output = item / shape.taps();
+  const int tap = static_cast<int>(item % shape.taps()), y = tap / forms.columns, x = tap % forms.columns;
+  const float* const taps = p + output * shape.taps();
+  const double deviation = forms.deviation(taps, forms.mean(taps), y, x);
+  dp[item] = static_cast<float>(forms.share(y, x) * doutMean[output] + 2 * deviation * doutVar[output]);
+}
+
+/// Gradients of α and β, and of the belief through its rectification.
+__global__ void predictBeliefGradient(PredictShape shape, const float* mean, const float* var, const float* dp,
+                                         const float* w, const float* doutVar, const float* variance, float* dmean,
+                                         float* dvar) {
+  const TilePlace place(blockIdx.x, shape.splits);
+  const float dalpha = multiplyTile({dp, shape.splits, shape.outputTaps(), 1}, place.firstRow,
+                                    {w, shape.in, 1, shape.in}, place.firstColumn, shape.outputTaps());
+  const float dbeta = multiplyTile({doutVar, shape.splits, shape.out, 1}, place.firstRow,
+                                   {variance, shape.in, 1, shape.in}, place.firstColumn, shape.out);
+  if (place.row >= shape.splits || place.column >= shape.in) return;
+  const int64_t cell = place.row * shape.in + place.column;
+  const Rectified r = rectify(mean[cell], var[cell]);
+  const double a = dalpha, b = dbeta;
+  dmean[cell] = static_cast<float>(a * r.dMeanByMean + b * r.dVarByMean);
+  dvar[cell] = static_cast<float>(a * r.dMeanByVar + b * r.dVarByVar);
+}
+
+/// Through P, and through what β is multiplied by.
+__global__ void predictFilterGradient(PredictShape shape, const float* dp, const float* alpha,
+                                         const float* doutVar, const float* beta, const float* derivative, float* dw) {
+  const int64_t rows = shape.outputTaps();
+  const TilePlace place(blockIdx.x, rows);
+  const float straight = multiplyTile({dp, rows, 1, rows}, place.firstRow, {alpha, shape.in, 1, shape.in},
+                                      place.firstColumn, shape.splits);
+  const float dvariance =
+      multiplyTile({doutVar, rows, 1, shape.out, static_cast<int>(shape.taps())}, place.firstRow,
+                   {beta, shape.in, 1, shape.in}, place.firstColumn, shape.splits);
+  if (place.row >= rows || place.column >= shape.in) return;
+  const int64_t at = place.row * shape.in + place.column;
+  dw[at] = fmaf(2 * dvariance, derivative[at], straight);
+}
+
+// --- launches -------------------------------------------------------------------------------------------------------
+
+namespace {
+
+unsigned itemBlocks(int64_t items) { return static_cast<unsigned>(ceilDivide(items, kItemThreads)); }
+
+/// Scratch memory of both directions; what only one of them needs is null in the other.
+struct PredictMemory {
+  std::shared_ptr<Storage> storage;
+  float *alpha, *beta, *variance, *p, *meanVariance, *derivative, *dp;
+
+  PredictMemory(const PredictShape& shape, bool backward, Context& context) {
+    const int64_t cells = shape.cells(), pairs = shape.out * shape.in, products = shape.splits * shape.outputTaps();
+    const int64_t outputs = backward ? 0 : shape.splits * shape.out;
+    const int64_t more = backward ? shape.outputTaps() * shape.in + products : 0;
+    storage = context.scratch((2 * cells + pairs + products + outputs + more) * sizeof(float));
+    alpha = static_cast<float*>(storage->data);
+    beta = alpha + cells;
+    variance = beta + cells;
+    p = variance + pairs;
+    meanVariance = backward ? nullptr : p + products;
+    dp = backward ? p + products : nullptr;
+    derivative = backward ? dp + products : nullptr;
+  }
+};
+
+/// The terms and products that both directions begin with.
+template <class Op>
+PredictMemory begin(const Op& o, const PredictShape& shape, bool backward, Context& context) {
+  const PredictMemory memory(shape, backward, context);
+  const unsigned beliefBlocks = itemBlocks(shape.cells());
+  launch(predictTerms, beliefBlocks + itemBlocks(shape.out * shape.in), kItemThreads, 0, context.stream, shape,
+         beliefBlocks, o.mean, o.var, memory.alpha, memory.beta, o.w.data, memory.variance, memory.derivative);
+  const unsigned tapTiles = tilesOf(shape.splits, shape.outputTaps());
+  const unsigned outputTiles = backward ? 0 : tilesOf(shape.splits, shape.out);
+  launch(predictProducts, tapTiles + outputTiles, kItemThreads, 0, context.stream, shape, tapTiles, memory.alpha,
+         memory.beta, o.w.data, memory.variance, memory.p, memory.meanVariance);
+  return memory;
+}
+
+}  // namespace
+
+/// Needs 1 read of the filter and the belief. Moves 2 of the filter, and writes and reads P, a float a split, output
+/// and tap. All of it is small, and stays in the caches. 3 launches: terms, products, moments.
+void run(const op::Predict& o, Context& context) {
+  const PredictShape shape = PredictShape::of(o);
+  const PredictMemory memory = begin(o, shape, false, context);
+  launch(predictMoments, itemBlocks(shape.splits * shape.out), kItemThreads, 0, context.stream, shape, memory.p,
+         memory.meanVariance, o.outMean, o.outVar);
+}
+
+/// Needs 1 read of the filter and the belief, 1 write of their gradients. Moves 3 reads of the filter, writes and reads
+/// P, its gradient, and a vector as large as the filter. 5 launches: terms, products, gradients of P, of the belief, of
+/// the filter.
+void run(const op::PredictBackward& o, Context& context) {
+  const PredictShape shape = PredictShape::of(o);
+  const PredictMemory memory = begin(o, shape, true, context);
+  launch(predictTapGradient, itemBlocks(shape.splits * shape.outputTaps()), kItemThreads, 0, context.stream, shape,
+         memory.p, o.doutMean, o.doutVar, memory.dp);
+  launch(predictBeliefGradient, tilesOf(shape.splits, shape.in), kItemThreads, 0, context.stream, shape, o.mean,
+         o.var, memory.dp, o.w.data, o.doutVar, memory.variance, o.dmean, o.dvar);
+  launch(predictFilterGradient, tilesOf(shape.outputTaps(), shape.in), kItemThreads, 0, context.stream, shape,
+         memory.dp, memory.alpha, o.doutVar, memory.beta, memory.derivative, o.dw.data);
+}
+
+template <class T, int V>
+__global__ void samplePrior(SampleCut cut, const float* mean, const float* var, Random random, const T* noise, T* y) {
+  sampleQuads<V>(cut, placeOf<V>(cut.quads), mean, var, Gaussian(random), noise, y);
+}
+
+template <class T, int V>
+__global__ void sampleGradientSums(Planes p, const T* y, const T* dy, const float* mean, GradientParts parts) {
+  const Place place = placeOf<V>(p);
+  Pack<V> sums[2];
+  sampleSums(p, place, y, dy, mean, sums);
+  storeSums(parts, p, place, sums);
+}
+
+/// A team a cell.
+__global__ void mergeSampleGradient(Planes p, GradientParts parts, Team team, const float* var, float* dmean,
+                                    float* dvar) {
+  const int64_t cell = team.index();
+  const bool active = cell < p.cells();
+  double sums[2] = {0, 0};
+  if (active) addParts(parts, p, team, cell, sums[0], sums[1]);
+  sumTeam(team, sums);
+  if (active && team.member() == 0) {
+    dmean[cell] = static_cast<float>(sums[0]);
+    dvar[cell] = static_cast<float>(varianceGradient(sums[1], var[cell]));
+  }
+}
+
+/// Needs and moves: 1 write of y, 1 read of the noise where it is given. 1 launch.
+void run(const op::SamplePrior& o, Context& context) {
+  forPacks(o.y.stored, o.y.c, [&]<class T, int V>() {
+    op::Act quads = o.y;
+    quads.h = quadsOf(o.y);
+    quads.w = 1;
+    const SampleCut cut{planesOf(quads, o.y.n, V, kQuadCut), o.y.pixels(), 0};
+    launch(samplePrior<T, V>, cut.quads.grid(), cut.quads.threads(), 0, context.stream, cut, o.mean, o.var, o.random,
+           o.noise.values<T>(), o.y.values<T>());
+  }, o.y.data, o.noise.data, o.mean, o.var);
+}
+
+/// Needs and moves: 1 read of y and dy. 2 launches: sums of chunks, merging.
+void run(const op::SamplePriorBackward& o, Context& context) {
+  forPacks(o.y.stored, o.y.c, [&]<class T, int V>() {
+    const GradientSums sums = GradientSums::of(planesOf(o.y, o.y.n, V, kSumCut), context);
+    const Planes& p = sums.planes;
+    launch(sampleGradientSums<T, V>, p.grid(), p.threads(), 0, context.stream, p, o.y.values<T>(), o.dy.values<T>(),
+           o.mean, sums.parts);
+    const Team team = Team::of(p.chunks);
+    launch(mergeSampleGradient, team.grid(p.cells()), kBlockThreads, 0, context.stream, p, sums.parts, team, o.var,
+           o.dmean, o.dvar);
+  }, o.y.data, o.dy.data, o.mean);
+}
+
+}  // namespace kn::cuda

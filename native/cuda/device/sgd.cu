@@ -1,0 +1,61 @@
+#include "grid.cuh"
+#include "kernels.h"
+#include "tensor_batch.cuh"
+
+namespace kn::cuda {
+
+struct SgdTensor {
+  float *w, *momentum;
+  const float* gradient;
+  int64_t count;
+  float weightDecay;
+  int32_t firstBlock;
+};
+
+namespace {
+
+struct SgdFactors {
+  float momentum, learningRate, unscale;
+};
+
+template <int V>
+__device__ __forceinline__ void step(const SgdTensor& t, int64_t at, const SgdFactors& factors) {
+  const Pack<V> gradient = load<V>(t.gradient + at);
+  Pack<V> velocity = load<V>(t.momentum + at), weight = load<V>(t.w + at);
+#pragma unroll
+  for (int i = 0; i < V; ++i) {
+    const float slope = fmaf(t.weightDecay, weight[i], factors.unscale * gradient[i]);
+    velocity[i] = fmaf(factors.momentum, velocity[i], slope);
+    weight[i] = fmaf(-factors.learningRate, velocity[i], weight[i]);
+  }
+  store<V>(t.momentum + at, velocity);
+  store<V>(t.w + at, weight);
+}
+
+}  // namespace
+
+/// 20 bytes a weight.
+__global__ void sgdStep(TensorBatch<SgdTensor> batch, const float* learningRate, float momentum,
+                        const float* lossScale) {
+  if (lossScale && lossScale[2] != 0) return;
+  constexpr int V = kWide<float>;
+  const SgdFactors factors{momentum, *learningRate, lossScale ? 1 / lossScale[0] : 1.0f};
+  const int block = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
+  const SgdTensor t = batch.tensors[tensorOf(batch, block)];
+  const bool aligned = (addressOf(t.w) | addressOf(t.momentum) | addressOf(t.gradient)) % 16 == 0;
+  const Chunk chunk = chunkOf(block - t.firstBlock, t.count, aligned);
+  for (int64_t at = chunk.begin + thread * V; at < chunk.packsEnd; at += kItemThreads * V) step<V>(t, at, factors);
+  for (int64_t at = chunk.packsEnd + thread; at < chunk.end; at += kItemThreads) step<1>(t, at, factors);
+}
+
+void run(const op::Sgd& o, Context& context) {
+  const auto make = [](const op::SgdParameter& p, int32_t firstBlock) {
+    return SgdTensor{p.w, p.momentum, p.gradient, p.count, p.weightDecay, firstBlock};
+  };
+  forBatches<SgdTensor>(o.parameters, make, [&](const TensorBatch<SgdTensor>& batch, int64_t blocks) {
+    launch(sgdStep, dim3(static_cast<unsigned>(blocks)), dim3(kItemThreads), 0, context.stream, batch, o.learningRate,
+           o.momentum, o.lossScale);
+  });
+}
+
+}  // namespace kn::cuda

@@ -1,0 +1,301 @@
+#include "cuda_device.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <sstream>
+#include <utility>
+
+#include "cuda_memory.h"
+#include "driver.h"
+#include "../device/kernels.h"
+#include "../nvidia/libraries.h"
+#include "profiler.h"
+#include "waiter.h"
+
+namespace kn::cuda {
+namespace {
+
+/// Larger host blocks are given back after use: the pool is for the traffic of training, not for data sets.
+constexpr size_t kPooledHostBytes = size_t{32} << 20;
+
+const char* precisionName(Precision precision) {
+  switch (precision) {
+    case Precision::Float32: return "fp32";
+    case Precision::TF32: return "tf32";
+    case Precision::Float16: return "fp16";
+    case Precision::BFloat16: return "bf16";
+  }
+  return "fp32";
+}
+
+DType storedType(Precision precision) {
+  return precision == Precision::Float16    ? DType::F16
+         : precision == Precision::BFloat16 ? DType::BF16
+                                            : DType::F32;
+}
+
+bool debugSync() {
+  const char* value = std::getenv("KN_DEBUG_SYNC");
+  return value && std::strcmp(value, "1") == 0;
+}
+
+/// A captured step: the graph, and the memory that its launches use.
+struct Recording {
+  GraphExec graph;
+  size_t launches = 0;
+  std::shared_ptr<Allocator> pool;
+  std::set<std::shared_ptr<Storage>> retained;
+};
+
+class CudaDevice;
+
+class CudaProgram : public Program {
+ public:
+  CudaProgram(CudaDevice* device, std::shared_ptr<Recording> recording);
+  ~CudaProgram() override;
+  size_t launches() const override { return recording->launches; }
+  MemoryStats memory() const override { return recording->pool->stats(); }
+
+  std::shared_ptr<Recording> recording;
+
+ private:
+  CudaDevice& owner_;
+};
+
+class CudaDevice : public Device {
+ public:
+  explicit CudaDevice(const CudaOptions& options)
+      : Device(std::make_shared<DeviceMemory>(options.index), options.memoryLimit),
+        index_(options.index),
+        precision_(options.precision),
+        debugSync_(debugSync()),
+        stream_(openStream(options.index)),
+        outside_(makeStream()),
+        hostPool_(std::make_shared<Allocator>(std::make_shared<PinnedMemory>(), 0)),
+        waiter_(options.index) {
+    context_.stream = stream_.get();
+    context_.tf32 = precision_ == Precision::TF32;
+    context_.scratch = [this](size_t bytes) { return allocate(bytes, "scratch of a launch"); };
+    libraries_ = openLibraries(context_, {options.deterministic, options.benchmark});
+    context_.libraries = libraries_.get();
+  }
+
+  ~CudaDevice() override {
+    cudaSetDevice(index_);
+    cudaStreamSynchronize(stream_.get());
+  }
+
+  std::string name() const override { return deviceName(index_); }
+  std::string description() const override {
+    const CudaDeviceInfo info = deviceInfo(index_);
+    std::ostringstream text;
+    text << "CUDA: " << info.name << " (compute capability " << info.capability << ", " << (info.memory >> 20)
+         << " MiB), " << precisionName(precision_) << ", " << driverVersions() << ", " << libraries_->versions();
+    return text.str();
+  }
+
+  void whenDone(std::function<void(const std::string&)> done) override {
+    use();
+    waiter_.after(running(), [this, done = std::move(done)](const std::string& failure) {
+      fail(failure);
+      done(this->failure());
+    });
+  }
+
+  void synchronize() override {
+    use();
+    const cudaError_t status = cudaStreamSynchronize(running());
+    if (status != cudaSuccess) fail(cudaGetErrorString(status));
+    waiter_.drain();
+  }
+
+  void checkHealth() const override {
+    const std::string reason = failure();
+    require(reason.empty(), ErrorCode::DeviceFailed, name(), ": ", reason);
+  }
+
+  /// Frees a program's memory once its replays have run, without making anyone wait for them.
+  void release(std::shared_ptr<Recording> recording) {
+    use();
+    waiter_.after(running(), [recording = std::move(recording)](const std::string&) {});
+  }
+
+  void setProfiling(bool on) override {
+    synchronize();
+    profiler_.set(on);
+  }
+  std::map<std::string, ProfileEntry> profile() const override { return profiler_.read(); }
+
+  int64_t physicalCount(const Shape& shape, Format) const override { return shape.count(); }
+  DType activationType() const override { return storedType(precision_); }
+  Format imageFormat() const override { return Format::Activation; }
+
+  std::shared_ptr<void> hostMemory(size_t bytes) override {
+    void* data = hostPool_->allocate(bytes);
+    if (!data) return Device::hostMemory(bytes);
+    return {data, [pool = hostPool_, bytes](void* p) {
+              pool->free(p);
+              if (bytes > kPooledHostBytes) pool->trim();
+            }};
+  }
+
+  void launch(const op::Transfer& o, std::shared_ptr<void> keep) override {
+    if (!o.host) return enqueue("transfer", [&] { run(o, context_); });
+    const int64_t count = o.format == Format::Filter ? o.filter.count() : o.act.count();
+    const size_t bytes = static_cast<size_t>(count) * sizeof(float);
+    const auto staging = allocate(bytes, "values between host and device");
+    op::Transfer onDevice = o;
+    onDevice.plain = static_cast<float*>(staging->data);
+    onDevice.host = false;
+    if (o.upload) {
+      launchHostCopy({o.plain, staging->data, bytes}, true, std::move(keep));
+      enqueue("transfer", [&] { run(onDevice, context_); });
+    } else {
+      enqueue("transfer", [&] { run(onDevice, context_); });
+      launchHostCopy({staging->data, o.plain, bytes}, false, std::move(keep));
+    }
+  }
+
+  void launchHostCopy(const op::Copy& o, bool upload, std::shared_ptr<void> keep) override {
+    if (upload) {
+      enqueue("upload", [&] {
+        KN_CUDA_CHECK(cudaMemcpyAsync(o.to, o.from, o.bytes, cudaMemcpyHostToDevice, stream_.get()));
+      });
+      waiter_.after(stream_.get(), [keep = std::move(keep)](const std::string&) {});
+      return;
+    }
+    // By way of pinned memory: a copy straight into JavaScript's would make the caller wait for it.
+    const std::shared_ptr<void> landing = hostMemory(o.bytes);
+    enqueue("download", [&] {
+      KN_CUDA_CHECK(cudaMemcpyAsync(landing.get(), o.from, o.bytes, cudaMemcpyDeviceToHost, stream_.get()));
+    });
+    waiter_.after(stream_.get(), [this, landing, o, keep = std::move(keep)](const std::string& failure) {
+      fail(failure);
+      if (failure.empty()) std::memcpy(o.to, landing.get(), o.bytes);
+    });
+  }
+
+#define KN_LAUNCH(Op, name) \
+  void launch(const op::Op& o) override { enqueue(name, [&] { run(o, context_); }); }
+  KN_OPERATIONS(KN_LAUNCH)
+#undef KN_LAUNCH
+
+ protected:
+  // Relaxed: the pool may take memory from the system while a step is captured.
+  void startRecording() override {
+    use();
+    const Event before = recordEvent(stream_.get());
+    KN_CUDA_CHECK(cudaStreamWaitEvent(outside_.get(), before.get(), 0));
+    KN_CUDA_CHECK(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeRelaxed));
+  }
+
+  std::unique_ptr<Program> finishRecording(std::shared_ptr<Allocator> pool,
+                                           std::set<std::shared_ptr<Storage>> retained) override {
+    use();
+    Graph graph;
+    KN_CUDA_CHECK(cudaStreamEndCapture(stream_.get(), graph.out()));
+    auto recording = std::make_shared<Recording>();
+    if (graph.get()) {
+      KN_CUDA_CHECK(cudaGraphGetNodes(graph.get(), nullptr, &recording->launches));
+      KN_CUDA_CHECK(cudaGraphInstantiate(recording->graph.out(), graph.get(), 0));
+    }
+    recording->pool = std::move(pool);
+    recording->retained = std::move(retained);
+    return std::make_unique<CudaProgram>(this, std::move(recording));
+  }
+
+  void discardRecording() override {
+    use();
+    Graph graph;
+    // What went wrong has been thrown already.
+    cudaStreamEndCapture(stream_.get(), graph.out());
+    cudaGetLastError();
+  }
+
+  void enqueueReplay(Program& program, int64_t count) override {
+    const cudaGraphExec_t graph = static_cast<CudaProgram&>(program).recording->graph.get();
+    enqueue("replay", [&] {
+      for (int64_t i = 0; i < count; ++i) KN_CUDA_CHECK(cudaGraphLaunch(graph, stream_.get()));
+    });
+  }
+
+ private:
+  static Stream openStream(int index) {
+    KN_CUDA_CHECK(cudaSetDevice(index));
+    return makeStream();
+  }
+
+  /// The stream whose end is the end of all that was enqueued to run. What is enqueued while a step is captured becomes
+  /// a part of the step, marks too; they go to a stream beside it.
+  cudaStream_t running() const { return recording() ? outside_.get() : stream_.get(); }
+
+  /// The runtime's current device is a property of the calling thread.
+  void use() const { cudaSetDevice(index_); }
+
+  template <class Launch>
+  void enqueue(const char* label, const Launch& launch) {
+    checkHealth();
+    use();
+    try {
+      const Profiler::Span span = profiler_.span(label, stream_.get(), recording());
+      launch();
+      if (debugSync_ && !recording()) KN_CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+    } catch (const Error& error) {
+      if (error.code == ErrorCode::DeviceFailed) fail(std::string(label) + ": " + error.what());
+      throw Error(error.code, name() + ": " + label + ": " + error.what());
+    }
+  }
+
+  /// The first failure stays: later ones follow from it.
+  void fail(const std::string& reason) {
+    std::lock_guard lock(mutex_);
+    if (failure_.empty()) failure_ = reason;
+  }
+  std::string failure() const {
+    std::lock_guard lock(mutex_);
+    return failure_;
+  }
+
+  const int index_;
+  const Precision precision_;
+  const bool debugSync_;
+  mutable std::mutex mutex_;
+  std::string failure_;
+  Stream stream_, outside_;
+  std::shared_ptr<Allocator> hostPool_;
+  std::unique_ptr<Libraries> libraries_;
+  Context context_;
+  mutable Profiler profiler_;
+  Waiter waiter_;  // last, so that it has served everyone before anything is gone that its callbacks use
+};
+
+CudaProgram::CudaProgram(CudaDevice* device, std::shared_ptr<Recording> recording)
+    : Program(device), recording(std::move(recording)), owner_(*device) {}
+
+CudaProgram::~CudaProgram() { owner_.release(std::move(recording)); }
+
+std::unique_ptr<Device> open(const CudaOptions& options) {
+  checkDriver();
+  const int count = deviceCount();
+  require(options.index >= 0 && options.index < count, ErrorCode::DeviceUnavailable, deviceName(options.index),
+          ": there ", count == 1 ? "is " : "are ", count, count == 1 ? " CUDA device" : " CUDA devices",
+          ", numbered from 0");
+  return std::make_unique<CudaDevice>(options);
+}
+
+std::vector<CudaDeviceInfo> devices() {
+  checkDriver();
+  std::vector<CudaDeviceInfo> found;
+  for (int i = 0; i < deviceCount(); ++i) found.push_back(deviceInfo(i));
+  return found;
+}
+
+}  // namespace
+}  // namespace kn::cuda
+
+extern "C" __attribute__((visibility("default"))) const kn::CudaEntry* kalman_norm_cuda_entry() {
+  static const kn::CudaEntry entry{KN_CORE_FINGERPRINT, kn::cuda::devices, kn::cuda::open};
+  return &entry;
+}

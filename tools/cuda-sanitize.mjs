@@ -1,0 +1,71 @@
+/**
+ * `npm run cuda:sanitize`: the op tests on the emulated CUDA device under AddressSanitizer and
+ * UndefinedBehaviorSanitizer, with the threads of a block in three orders; and a small selection under ThreadSanitizer.
+ *
+ * Words that follow are test files, in place of the op tests.
+ */
+
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { buildEmulation, findToolkit } from './cuda-toolkit.mjs';
+import { ROOT, run, runScript, SetupError, say, setUp } from './setup.mjs';
+
+/**
+ * Beside the tests of every op family. Whole networks (trainer, learned-gain, transition-network) run the same kernels and
+ * take a minute each under the sanitizers; memory and determinism are about the CPU device.
+ */
+const MORE_TESTS = ['cuda', 'precision', 'models/kalman-block', 'optim/loss-scaler', 'optim/sgd'];
+const ORDERS = ['ascending', 'descending', 'shuffled'];
+
+await runScript(async () => {
+  if (!findToolkit()) {
+    console.log('SKIPPED  cuda:sanitize: there is no CUDA toolkit, whose headers the emulated device needs.');
+    return;
+  }
+  const named = process.argv.slice(2);
+  const files = named.length > 0 ? named : ['test/ops/*.test.ts', ...MORE_TESTS.map((name) => `test/${name}.test.ts`)];
+  await setUp();
+  // Node isn't built with the sanitizers, so their runtime has to be there first.
+  const runtimes = [runtime('libasan.so'), runtime('libubsan.so')].join(' ');
+  const library = await timed('built with AddressSanitizer', () => buildEmulation('address'));
+  const problems = [];
+  const check = async (what, command, args, env) => {
+    const code = await timed(what, () => run(command, args, { env }));
+    console.log(`${code === 0 ? 'pass' : 'FAIL'}  ${what}`);
+    if (code !== 0) problems.push(`${what}: exit status ${code}`);
+  };
+  for (const [order, name] of ORDERS.entries()) {
+    const ava = ['node_modules/ava/entrypoints/cli.mjs', '--concurrency=2', ...files];
+    await check(`addresses, undefined behaviour; threads ${name}`, process.execPath, ava, {
+      KN_EMULATION_LIBRARY: library,
+      KN_EMULATION_ORDER: String(order),
+      KN_TEST_DEVICES: 'cuda-emulated',
+      LD_PRELOAD: runtimes,
+      // Leaks of Node itself don't count. A fiber's frames must lie on its own stack.
+      ASAN_OPTIONS: 'detect_leaks=0:detect_stack_use_after_return=0:abort_on_error=1',
+      UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
+    });
+  }
+  await timed('built with ThreadSanitizer', () => buildEmulation('thread'));
+  await check('data races, a selection', join(ROOT, 'build', 'emulation-thread', 'thread_check'), [], {
+    TSAN_OPTIONS: 'halt_on_error=1',
+  });
+  if (problems.length > 0) throw new SetupError(problems.join('\n'));
+});
+
+/** Says how long it took. */
+async function timed(what, work) {
+  const began = Date.now();
+  const result = await work();
+  say(`${what}: ${Math.round((Date.now() - began) / 1000)} s`);
+  return result;
+}
+
+/** The compiler's runtime library of a sanitizer. */
+function runtime(name) {
+  const { stdout } = spawnSync('g++', [`-print-file-name=${name}`], { encoding: 'utf8' });
+  const path = stdout.trim();
+  if (!existsSync(path)) throw new SetupError(`g++ has no ${name}: install the sanitizers' runtime libraries.`);
+  return path;
+}
