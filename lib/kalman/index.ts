@@ -8,4 +8,5 @@ export * from '../models/residual-block.js';
 export * from '../nn/kalman-norm.js';
 export * from '../ops/belief.js';
 export * from '../ops/kalman.js';
+export { type BeliefPadding, padBelief } from '../ops/pad.js';
 export { type Noise, type PredictOptions, predict, samplePrior, type Transition } from '../ops/predict.js';

@@ -6,7 +6,7 @@ import { KalmanNorm2d, type KalmanNormLayerOptions } from '../nn/kalman-norm.js'
 import { Linear } from '../nn/linear.js';
 import { type Layer, Module } from '../nn/module.js';
 import type { NormLayerOptions, RunningNormOptions } from '../nn/norm.js';
-import type { BeliefPadding } from '../ops/belief.js';
+import type { BeliefPadding } from '../ops/pad.js';
 import { globalAvgPool } from '../ops/pool.js';
 import type { Noise, Transition } from '../ops/predict.js';
 import { HostRandom } from '../random.js';
