@@ -5,8 +5,8 @@
 namespace kn {
 namespace {
 
-op::Predict check(Device& device, const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height,
-                     int64_t width, const op::ConvShape& shape) {
+op::Predict check(Device& device, const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
+                  const op::ConvShape& shape) {
   constexpr const char* fn = "predict";
   checkFloat(w, {fn, "weight"});
   checkDevice(device, w, {fn, "weight"});
@@ -34,7 +34,7 @@ op::Predict check(Device& device, const MeanVar& belief, const Tensor& w, int64_
 }  // namespace
 
 MeanVar predict(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
-                   const op::ConvShape& shape) {
+                const op::ConvShape& shape) {
   checkFloat(belief.mean, {"predict", "mean"});
   Device& device = belief.mean.device();
   op::Predict launch = check(device, belief, w, splits, height, width, shape);
@@ -45,8 +45,8 @@ MeanVar predict(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t 
   return out;
 }
 
-PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height,
-                                       int64_t width, const op::ConvShape& shape, const MeanVar& dout) {
+PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
+                                 const op::ConvShape& shape, const MeanVar& dout) {
   constexpr const char* fn = "predictBackward";
   checkFloat(belief.mean, {fn, "mean"});
   Device& device = belief.mean.device();
@@ -58,9 +58,9 @@ PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t
   op::Filter dw = forward.w;
   dw.data = out.dw.data();
   device.launch(op::PredictBackward{forward.mean, forward.var, splits, height, width, forward.w, shape,
-                                       vector(device, dout.mean, outputs, {fn, "dmean"}),
-                                       vector(device, dout.var, outputs, {fn, "dvariance"}), out.dbelief.mean.data(),
-                                       out.dbelief.var.data(), dw});
+                                    vector(device, dout.mean, outputs, {fn, "dmean"}),
+                                    vector(device, dout.var, outputs, {fn, "dvariance"}), out.dbelief.mean.data(),
+                                    out.dbelief.var.data(), dw});
   return out;
 }
 

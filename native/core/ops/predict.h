@@ -45,12 +45,12 @@ Tensor samplePrior(const MeanVar& prior, int64_t splits, int64_t height, int64_t
                    const Tensor& noise);
 MeanVar samplePriorBackward(const MeanVar& prior, const Tensor& y, const Tensor& dy);
 MeanVar predict(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
-                   const op::ConvShape& shape);
+                const op::ConvShape& shape);
 struct PredictGradients {
   MeanVar dbelief;
   Tensor dw;
 };
-PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height,
-                                       int64_t width, const op::ConvShape& shape, const MeanVar& dout);
+PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
+                                 const op::ConvShape& shape, const MeanVar& dout);
 
 }  // namespace kn
