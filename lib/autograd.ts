@@ -1,4 +1,4 @@
-import { check } from './errors.js';
+import { callSynchronous, check } from './errors.js';
 import { type Handle, type Maybe, native } from './native.js';
 import { adopt, release } from './scope.js';
 import type { Tensor } from './tensor.js';
@@ -183,12 +183,16 @@ export function backward(outputs: Tensor | readonly Tensor[], gradients?: Tensor
   }
 }
 
-/** Runs `body` without putting operations on the tape. */
+/**
+ * Runs `body` without putting operations on the tape.
+ *
+ * @throws KalmanNormError `INVALID_ARGUMENT` where `body` is asynchronous: its operations would be on the tape
+ */
 export function noGrad<T>(body: () => T): T {
   const outer = enabled;
   enabled = false;
   try {
-    return body();
+    return callSynchronous('noGrad', body);
   } finally {
     enabled = outer;
   }

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { findGpus, openCuda } from './cuda.js';
-import { check, KalmanNormError } from './errors.js';
+import { callSynchronous, check, KalmanNormError } from './errors.js';
 import {
   type DType,
   type Format,
@@ -10,6 +10,7 @@ import {
   native,
   type Precision,
 } from './native.js';
+import { flatValues, type NestedNumbers } from './nested.js';
 import { noScope } from './scope.js';
 import { Tensor } from './tensor.js';
 
@@ -94,16 +95,18 @@ export class Device {
   /**
    * A tensor with these values, in row-major order of the logical shape.
    *
-   * @param shape default: a vector of all values
-   * @throws KalmanNormError `SHAPE_MISMATCH` where the number of values isn't that of the shape
+   * @param values nested arrays become float32, with their shape: `[[1, 2], [3, 4]]` is [2, 2]
+   * @param shape default: that of the arrays; for typed arrays a vector of all values
+   * @throws KalmanNormError `SHAPE_MISMATCH` where the number of values isn't that of the shape, or the inner arrays
+   *   differ in length; `DTYPE_MISMATCH` for other typed arrays; `INVALID_ARGUMENT` for what isn't numbers
    */
   tensor(
-    values: Float32Array | Int32Array | Uint8Array | readonly number[],
+    values: Float32Array | Int32Array | Uint8Array | NestedNumbers,
     shape?: readonly number[],
     options: TensorOptions = {},
   ): Tensor {
-    const typed = ArrayBuffer.isView(values) ? values : Float32Array.from(values as readonly number[]);
-    const size = shape ?? [typed.length];
+    const { typed, shape: own } = flatValues(values);
+    const size = shape ?? own;
     const count = checkedCount(size);
     check(
       count === typed.length,
@@ -161,12 +164,13 @@ export class Device {
    * allocated within belongs to the program, laid out once. Host values can't be uploaded or read within.
    *
    * @returns the program, and what `step` returned: tensors in it are overwritten by each replay
-   * @throws KalmanNormError `INVALID_STATE` for a recording within a recording
+   * @throws KalmanNormError `INVALID_STATE` for a recording within a recording; `INVALID_ARGUMENT` where `step` is
+   *   asynchronous
    */
   record<T>(step: () => T): { program: Program; result: T } {
     this.native.beginRecording();
     try {
-      const result = step();
+      const result = callSynchronous('record', step);
       return { program: new Program(this, this.native.endRecording()), result };
     } catch (error) {
       this.native.abandonRecording();
@@ -240,6 +244,7 @@ export class Program {
 }
 
 function checkedCount(shape: readonly number[]): number {
+  check(Array.isArray(shape), 'INVALID_ARGUMENT', () => `shape: expected an array of sizes, got ${String(shape)}`);
   for (const size of shape) {
     check(
       Number.isInteger(size) && size >= 1,

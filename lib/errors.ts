@@ -50,3 +50,20 @@ export class KalmanNormError extends Error {
 export function check(condition: boolean, code: ErrorCode, message: string | (() => string)): asserts condition {
   if (!condition) throw new KalmanNormError(code, typeof message === 'string' ? message : message());
 }
+
+/**
+ * Calls a body whose surroundings end when it returns, and refuses asynchronous ones: what they do after their first
+ * `await` would happen outside.
+ *
+ * @throws KalmanNormError `INVALID_ARGUMENT` where the body isn't a function (not called then), is an `async` one (not
+ *   called either) or returns a promise
+ * @internal
+ */
+export function callSynchronous<T>(name: string, body: () => T): T {
+  check(typeof body === 'function', 'INVALID_ARGUMENT', () => `${name}: the body must be a function, got ${body}`);
+  const refusal = `${name}: the body must not be asynchronous`;
+  check(Object.prototype.toString.call(body) !== '[object AsyncFunction]', 'INVALID_ARGUMENT', refusal);
+  const result = body();
+  check(typeof (result as { then?: unknown } | null)?.then !== 'function', 'INVALID_ARGUMENT', refusal);
+  return result;
+}

@@ -10,7 +10,7 @@ import type { NormLayerOptions, RunningNormOptions } from '../nn/norm.js';
 import type { BeliefPadding } from '../ops/belief.js';
 import { globalAvgPool } from '../ops/pool.js';
 import type { Noise, Transition } from '../ops/transition.js';
-import { HostRandom } from '../random.js';
+import { HostRandom, initialRandom } from '../random.js';
 import type { Tensor } from '../tensor.js';
 import { KalmanBlock, PlainBlock } from './residual-block.js';
 
@@ -34,7 +34,7 @@ export interface CifarResNetOptions {
   norm: NormSpec;
   /** Default 10. */
   classes?: number;
-  /** Of the initial values; default 0. */
+  /** Of the initial values; default: they come from the thread's stream, see {@link manualSeed}. */
   seed?: number;
 }
 
@@ -56,7 +56,7 @@ export class CifarResNet extends Module {
 
   constructor(device: Device, options: CifarResNetOptions) {
     super();
-    const { n = 5, norm, classes = 10, seed = 0 } = options;
+    const { n = 5, norm, classes = 10, seed } = options;
     check(
       Number.isInteger(n) && n >= 1,
       'INVALID_ARGUMENT',
@@ -67,7 +67,7 @@ export class CifarResNet extends Module {
       'INVALID_ARGUMENT',
       `CifarResNet: classes must be a whole number of at least 2, got ${classes}`,
     );
-    const random = new HostRandom(seed);
+    const random = seed === undefined ? initialRandom() : new HostRandom(seed);
     this.conv0 = new Conv2d(device, 3, 16, 3, { padding: 'same', random });
     this.norm0 = makeNorm(device, norm, 16);
     const stage = (channels: number, first: boolean) =>

@@ -1,14 +1,14 @@
 import type { Device } from '../device.js';
 import { check } from '../errors.js';
 import { type Conv2dOptions, conv2d } from '../ops/conv2d.js';
-import { HostRandom } from '../random.js';
+import { type HostRandom, initialRandom } from '../random.js';
 import type { Tensor } from '../tensor.js';
 import { type VarianceScaling, varianceScaling } from './init.js';
 import { Layer } from './module.js';
 
 /** Options of {@link Conv2d}. */
 export interface Conv2dLayerOptions extends Conv2dOptions {
-  /** Where initial values come from; default seed 0. */
+  /** Where initial values come from; default: the thread's stream, see {@link manualSeed}. */
   random?: HostRandom;
   /** Default: variance 2 / fan out, as in the reference code. */
   init?: VarianceScaling;
@@ -43,7 +43,7 @@ export class Conv2d extends Layer {
         `Conv2d: ${name} must be a whole number of at least 1, got ${value}`,
       );
     }
-    const { random = new HostRandom(0), init = {}, ...rest } = options;
+    const { random = initialRandom(), init = {}, ...rest } = options;
     const shape = [outChannels, inChannels, kernel, kernel];
     this.options = rest;
     this.weight = this.parameter(() =>

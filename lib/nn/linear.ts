@@ -1,7 +1,7 @@
 import type { Device } from '../device.js';
 import { check } from '../errors.js';
 import { linear } from '../ops/linear.js';
-import { HostRandom } from '../random.js';
+import { type HostRandom, initialRandom } from '../random.js';
 import type { Tensor } from '../tensor.js';
 import { truncatedNormal } from './init.js';
 import { Layer } from './module.js';
@@ -10,7 +10,7 @@ import { Layer } from './module.js';
 export interface LinearOptions {
   /** Default true; starts at 0. */
   bias?: boolean;
-  /** Where initial values come from; default seed 0. */
+  /** Where initial values come from; default: the thread's stream, see {@link manualSeed}. */
   random?: HostRandom;
   /** Standard deviation before truncation; default sqrt(1.3·2 / in), as in the reference code. */
   std?: number;
@@ -34,7 +34,7 @@ export class Linear extends Layer {
         `Linear: ${name} must be a whole number of at least 1, got ${value}`,
       );
     }
-    const { bias = true, random = new HostRandom(0), std = Math.sqrt((1.3 * 2) / inFeatures) } = options;
+    const { bias = true, random = initialRandom(), std = Math.sqrt((1.3 * 2) / inFeatures) } = options;
     const values = truncatedNormal(random, inFeatures * outFeatures, std);
     this.weight = this.parameter(() => device.tensor(values, [inFeatures, outFeatures]));
     this.bias = bias ? this.parameter(() => device.zeros([outFeatures])) : null;
