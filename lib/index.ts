@@ -46,6 +46,7 @@ export { addWithMoments, type Moments, moments } from './ops/moments.js';
 export * from './ops/pool.js';
 export * from './ops/transition.js';
 export * from './optim/loss-scaler.js';
+export type { Parameters } from './optim/parameter-list.js';
 export * from './optim/schedule.js';
 export * from './optim/sgd.js';
 export { HostRandom, manualSeed } from './random.js';

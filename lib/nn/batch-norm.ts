@@ -30,8 +30,9 @@ export class BatchNorm2d extends RunningNorm {
   override forward(x: Tensor): Tensor {
     const { epsilon, relu, splits } = this;
     if (!this.training) return normalize(x, this.running, this.affine, { epsilon, relu });
-    const { output, statistics } = batchNorm(x, this.affine, { splits, epsilon, relu, engine: this.engine });
     const [samples = 1, channels = 1] = x.shape;
+    this.checkSplits(samples);
+    const { output, statistics } = batchNorm(x, this.affine, { splits, epsilon, relu, engine: this.engine });
     const count = (samples / splits) * (x.size / (samples * channels));
     updateRunning(this.running, statistics, {
       splits,

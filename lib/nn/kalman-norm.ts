@@ -90,6 +90,7 @@ export class KalmanNorm2d extends RunningNorm {
     if (!this.training) {
       return { output: normalize(x, this.running, this.affine, { epsilon, relu }), posterior: null };
     }
+    if (prior !== 'carried') this.checkSplits(x.shape[0] as number);
     const learned = this.gainLogit && sigmoid(this.gainLogit);
     const gain = learned ?? (this.gain as number);
     const result = kalmanNorm(x, prior, this.affine, { splits, gain, guard, epsilon, relu, sample: noise });

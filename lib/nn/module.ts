@@ -8,8 +8,9 @@ export type StateValues = Map<string, { shape: readonly number[]; data: TensorDa
 /**
  * Base of all layers: finds parameters, buffers and sub-modules in its fields, so that a layer is an ordinary class.
  *
- * A field that holds a module, or an array of modules, is a sub-module; its name is part of the names of what's in it
- * ("stage1.0.conv1.weight").
+ * Fields are looked through with the arrays, maps, sets and plain objects in them, at any depth; positions and keys
+ * become parts of the names ("stage1.0.conv1.weight"). A module or tensor may be held in several places: it has several
+ * names then, but is one. A module's reference to one that holds it is left out; a private `#field` isn't looked into.
  */
 export abstract class Module {
   /** Whether the module is in training mode; see {@link Module.train}. */
@@ -32,33 +33,40 @@ export abstract class Module {
 
   /** Sub-modules with their names, in the order of the fields. */
   *children(): Generator<[string, Module]> {
-    for (const [name, value] of Object.entries(this)) {
-      if (value instanceof Module) yield [name, value];
-      if (Array.isArray(value)) {
-        for (const [i, entry] of value.entries()) if (entry instanceof Module) yield [`${name}.${i}`, entry];
-      }
-    }
+    for (const [name, value] of contents(this)) if (value instanceof Module) yield [name, value];
   }
 
-  private *named(role: Tensor['role'], prefix: string): Generator<[string, Tensor]> {
-    for (const [name, value] of Object.entries(this)) {
+  /** This module and all within, each once. */
+  modules(): Module[] {
+    const found = new Set<Module>([this]);
+    // A set's iteration reaches what is added on the way.
+    for (const module of found) for (const [, child] of module.children()) found.add(child);
+    return [...found];
+  }
+
+  private *named(role: Tensor['role'], prefix: string, holders: readonly Module[]): Generator<[string, Tensor]> {
+    const path = [...holders, this];
+    for (const [name, value] of contents(this)) {
       if (isTensor(value) && value.role === role) yield [prefix + name, value];
     }
-    for (const [name, child] of this.children()) yield* child.named(role, `${prefix}${name}.`);
+    for (const [name, child] of this.children()) {
+      if (!path.includes(child)) yield* child.named(role, `${prefix}${name}.`, path);
+    }
   }
 
-  /** Trained tensors by name. */
+  /** Trained tensors by name. One that is held in several places is there under each of its names. */
   namedParameters(): Map<string, Tensor> {
-    return new Map(this.named('parameter', ''));
+    return distinct(this.named('parameter', '', []));
   }
 
   /** State that isn't trained, by name. */
   namedBuffers(): Map<string, Tensor> {
-    return new Map(this.named('buffer', ''));
+    return distinct(this.named('buffer', '', []));
   }
 
+  /** Trained tensors, each once. */
   parameters(): Tensor[] {
-    return [...this.namedParameters().values()];
+    return [...new Set(this.namedParameters().values())];
   }
 
   /** Number of trained values. */
@@ -73,8 +81,7 @@ export abstract class Module {
 
   /** Training mode, in which normalizations use the statistics of the batch; or inference with `false`. */
   train(on = true): this {
-    this.training = on;
-    for (const [, child] of this.children()) child.train(on);
+    for (const module of this.modules()) module.training = on;
     return this;
   }
 
@@ -128,6 +135,50 @@ export abstract class Module {
   dispose(): void {
     for (const tensor of this.stateDict().values()) tensor.dispose();
   }
+}
+
+/**
+ * Modules and tensors that an object's fields hold, with their names: directly, or in arrays, maps, sets and plain
+ * objects. Doesn't look into the modules.
+ */
+function* contents(holder: object, prefix = '', holders: readonly object[] = []): Generator<[string, unknown]> {
+  const isKeyed = holder instanceof Map || holder instanceof Set || Array.isArray(holder);
+  const entries = holder instanceof Set ? [...holder].entries() : isKeyed ? holder.entries() : Object.entries(holder);
+  for (const [key, value] of entries as Iterable<[unknown, unknown]>) {
+    if (typeof value !== 'object' || value === null) continue;
+    const name = prefix + (typeof key === 'object' ? '' : String(key));
+    if (value instanceof Module || isTensor(value)) {
+      check(
+        typeof key !== 'object',
+        'INVALID_ARGUMENT',
+        () => `module: a map with modules must have texts or numbers as keys, got ${String(key)} in ${prefix}`,
+      );
+      yield [name, value];
+    } else if (isContainer(value) && value !== holder && !holders.includes(value)) {
+      yield* contents(value, `${name}.`, [...holders, holder]);
+    }
+  }
+}
+
+function isContainer(value: object): boolean {
+  if (Array.isArray(value) || value instanceof Map || value instanceof Set) return true;
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
+/** @throws KalmanNormError `INVALID_STATE` where two tensors have the same name */
+function distinct(named: Iterable<[string, Tensor]>): Map<string, Tensor> {
+  const map = new Map<string, Tensor>();
+  for (const [name, tensor] of named) {
+    const other = map.get(name);
+    check(
+      other === undefined || other === tensor,
+      'INVALID_STATE',
+      `module: two tensors are both named ${name}; rename a field or a key`,
+    );
+    map.set(name, tensor);
+  }
+  return map;
 }
 
 function isTensor(value: unknown): value is Tensor {

@@ -98,6 +98,21 @@ export abstract class RunningNorm extends Norm {
     this.runningVariance = this.buffer(() => device.ones([channels]));
   }
 
+  /**
+   * Refuses a batch that training can't split. The usual cause is a single image for a model left in training mode.
+   *
+   * @param samples of the batch, virtual ones aside
+   */
+  protected checkSplits(samples: number): void {
+    check(
+      samples % this.splits === 0,
+      'INVALID_ARGUMENT',
+      () =>
+        `${this.constructor.name}: splits must divide the number of samples in training; ${samples} samples can't be ` +
+        `cut into ${this.splits} equal parts. For inference call the model's eval() first`,
+    );
+  }
+
   protected get running(): Moments {
     return { mean: this.runningMean, variance: this.runningVariance };
   }
