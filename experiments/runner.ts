@@ -97,7 +97,7 @@ async function train(
   }
   const optimizer = new Sgd(device, model.namedParameters(), schedule(1), { momentum, weightDecay });
   const trainer = new Trainer({ device, model, optimizer, dataset, batchSize, seed, eager });
-  await trainer.prepare();
+  const description = await trainer.describe();
   // Everything that can be refused has been by now.
   await prepareFolder(logDir, console);
   const log = new Log(join(logDir, 'log.jsonl'));
@@ -140,7 +140,7 @@ async function train(
     step += figures.steps;
     const validation = signal.aborted ? null : await trainer.evaluate({ signal });
     if (signal.aborted || !validation) {
-      await saveModel(files.last, model, { epoch, step });
+      await saveModel(files.last, model, { ...description, metadata: { epoch, step } });
       await end('interrupted', epoch);
       console.stopped(epoch, files.last);
       return 130;
@@ -163,11 +163,11 @@ async function train(
     if (!Number.isFinite(validation.loss)) {
       await diverged(epoch, `the validation loss became ${validation.loss} after epoch ${epoch}`);
     }
-    await saveModel(files.last, model, { epoch, step });
+    await saveModel(files.last, model, { ...description, metadata: { epoch, step } });
     saved = files.last;
     if (validation.error < best) {
       best = validation.error;
-      await saveModel(files.best, model, { epoch, step });
+      await saveModel(files.best, model, { ...description, metadata: { epoch, step } });
     }
   }
   await end('finished', epochs);

@@ -9,6 +9,7 @@
  * - `DEVICE_UNAVAILABLE`: the device asked for isn't built, isn't there or lacks a library
  * - `DEVICE_FAILED`: an operation failed after it was enqueued; the device refuses further work
  * - `FILE_NOT_FOUND`, `FILE_CORRUPT`: a data or model file is missing, or isn't what it should be
+ * - `UNKNOWN_VERSION`: a file was written by a later version of the library
  * - `STATE_MISMATCH`: a state dict has missing, extra or misshapen entries; nothing was loaded
  * - `DIVERGED`: the loss became NaN or infinite
  * - `DOWNLOAD_FAILED`: a data set couldn't be fetched
@@ -25,6 +26,7 @@ export type ErrorCode =
   | 'DEVICE_FAILED'
   | 'FILE_NOT_FOUND'
   | 'FILE_CORRUPT'
+  | 'UNKNOWN_VERSION'
   | 'STATE_MISMATCH'
   | 'DIVERGED'
   | 'DOWNLOAD_FAILED';

@@ -18,6 +18,12 @@ export {
 } from './device.js';
 export { type ErrorCode, KalmanNormError } from './errors.js';
 export { Generator } from './generator.js';
+export {
+  type InputNormalization,
+  type InputSize,
+  type ModelDescription,
+  normalizeImages,
+} from './io/model-description.js';
 export * from './io/model-file.js';
 export * from './io/safetensors.js';
 export * from './models/cifar-resnet.js';
@@ -33,6 +39,7 @@ export * from './nn/kalman-norm.js';
 export * from './nn/linear.js';
 export * from './nn/module.js';
 export type { NormLayerOptions, RunningNormOptions, RunningStats } from './nn/norm.js';
+export * from './nn/spec.js';
 export * from './ops/batch-norm.js';
 export * from './ops/belief.js';
 export { type Conv2dOptions, conv2d, type Padding } from './ops/conv2d.js';

@@ -2,6 +2,7 @@ import type { Device } from '../device.js';
 import { type BatchNormEngine, batchNorm, normalize, updateRunning } from '../ops/batch-norm.js';
 import type { Tensor } from '../tensor.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
+import { type ModulePlan, registerModule, type SpecReader } from './spec.js';
 
 /** Options of {@link BatchNorm2d}. */
 export interface BatchNormOptions extends RunningNormOptions {
@@ -20,11 +21,17 @@ export interface BatchNormOptions extends RunningNormOptions {
  * const norm = new BatchNorm2d(device, 16, { splits: 64 }); // batch of 128: micro-batches of 2
  */
 export class BatchNorm2d extends RunningNorm {
+  static readonly type = 'BatchNorm2d';
   private readonly engine: BatchNormEngine;
 
   constructor(device: Device, channels: number, options: BatchNormOptions = {}) {
     super(device, channels, options);
     this.engine = options.engine ?? 'native';
+  }
+
+  static plan(spec: SpecReader): ModulePlan {
+    const [channels, options] = [spec.size('channels'), RunningNorm.runningOptions(spec)];
+    return { values: 2 * channels, build: (device) => new BatchNorm2d(device, channels, options) };
   }
 
   override forward(x: Tensor): Tensor {
@@ -45,3 +52,5 @@ export class BatchNorm2d extends RunningNorm {
     return output;
   }
 }
+
+registerModule(BatchNorm2d);

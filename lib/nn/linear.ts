@@ -5,6 +5,7 @@ import { type HostRandom, initialRandom } from '../random.js';
 import type { Tensor } from '../tensor.js';
 import { truncatedNormal } from './init.js';
 import { Layer } from './module.js';
+import { type ModulePlan, type ModuleSpec, registerModule, type SpecReader } from './spec.js';
 
 /** Options of {@link Linear}. */
 export interface LinearOptions {
@@ -22,6 +23,7 @@ export interface LinearOptions {
  * `weight`: [in, out], `bias`: [out]
  */
 export class Linear extends Layer {
+  static readonly type = 'Linear';
   readonly weight: Tensor;
   readonly bias: Tensor | null;
 
@@ -40,7 +42,23 @@ export class Linear extends Layer {
     this.bias = bias ? this.parameter(() => device.zeros([outFeatures])) : null;
   }
 
+  static plan(spec: SpecReader): ModulePlan {
+    const [inFeatures, outFeatures] = [spec.size('inFeatures'), spec.size('outFeatures')];
+    const bias = spec.flag('bias', true);
+    return {
+      values: inFeatures * outFeatures,
+      build: (device) => new Linear(device, inFeatures, outFeatures, { bias }),
+    };
+  }
+
+  override spec(): ModuleSpec {
+    const [inFeatures = 1, outFeatures = 1] = this.weight.shape;
+    return { type: Linear.type, inFeatures, outFeatures, bias: this.bias !== null };
+  }
+
   override forward(x: Tensor): Tensor {
     return linear(x, this.weight, this.bias);
   }
 }
+
+registerModule(Linear);

@@ -1,6 +1,13 @@
 import { check, KalmanNormError } from '../errors.js';
 import { noScope } from '../scope.js';
 import type { Tensor, TensorData } from '../tensor.js';
+import { type ModulePlan, type ModuleSpec, registerModule, type SpecReader, specOf } from './spec.js';
+
+/** Arrays of the tensors' types. */
+const arrayTypes = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array };
+
+/** Faults that a message lists. */
+const MOST_FAULTS = 20;
 
 /** Values of a module's parameters and buffers by name; row-major. */
 export type StateValues = Map<string, { shape: readonly number[]; data: TensorData }>;
@@ -90,6 +97,34 @@ export abstract class Module {
     return this.train(false);
   }
 
+  /**
+   * The architecture as plain JSON, from which {@link buildModel} makes a module of the same shape; saved with the
+   * weights by {@link saveModel}. Null, the default, for modules that can't say: they are saved as weights alone.
+   *
+   * @example
+   * class Scale extends Layer {
+   *   static readonly type = 'Scale';
+   *   readonly factors = this.parameter(() => this.device.ones([this.channels]));
+   *
+   *   constructor(private readonly device: Device, private readonly channels: number) {
+   *     super();
+   *   }
+   *
+   *   static plan(spec: SpecReader): ModulePlan {
+   *     const channels = spec.size('channels'); // checks are all here: nothing is allocated yet
+   *     return { values: channels, build: (device) => new Scale(device, channels) };
+   *   }
+   *
+   *   override spec(): ModuleSpec {
+   *     return { type: Scale.type, channels: this.channels };
+   *   }
+   * }
+   * registerModule(Scale);
+   */
+  spec(): ModuleSpec | null {
+    return null;
+  }
+
   /** Parameters and buffers by name. */
   stateDict(): Map<string, Tensor> {
     return new Map([...this.namedParameters(), ...this.namedBuffers()]);
@@ -109,24 +144,31 @@ export abstract class Module {
    * @throws KalmanNormError `STATE_MISMATCH` for missing, extra, misshapen or mistyped entries; nothing is loaded then
    */
   loadStateDict(state: StateValues): void {
+    check(state instanceof Map, 'INVALID_ARGUMENT', () => `loadStateDict: expected a map of values, got ${state}`);
     const own = this.stateDict();
-    const faults: string[] = [];
+    const missing: string[] = [];
+    const misfits: string[] = [];
     for (const [name, tensor] of own) {
       const entry = state.get(name);
       const shape = tensor.shape.join(', ');
-      if (!entry) faults.push(`${name} [${shape}] is missing`);
+      const type = arrayTypes[tensor.dtype];
+      if (!entry) missing.push(`${name} [${shape}] is missing`);
       else if (entry.shape.join(', ') !== shape)
-        faults.push(`${name}: expected [${shape}], got [${entry.shape.join(', ')}]`);
-      else if (!(entry.data instanceof Float32Array))
-        faults.push(`${name}: expected float32, got ${entry.data.constructor.name}`);
+        misfits.push(`${name}: expected [${shape}], got [${entry.shape.join(', ')}]`);
+      else if (!(entry.data instanceof type))
+        misfits.push(`${name}: expected ${tensor.dtype}, got ${entry.data?.constructor?.name}`);
       else if (entry.data.length !== tensor.size)
-        faults.push(`${name}: expected ${tensor.size} values, got ${entry.data.length}`);
+        misfits.push(`${name}: expected ${tensor.size} values, got ${entry.data.length}`);
     }
-    for (const name of state.keys()) if (!own.has(name)) faults.push(`${name} is not part of this module`);
+    const unexpected = [...state.keys()]
+      .filter((name) => !own.has(name))
+      .map((name) => `${name} is not part of this module`);
+    const faults = [...missing, ...unexpected, ...misfits];
     if (faults.length > 0) {
-      const shown = faults.slice(0, 10).join('; ');
-      const more = faults.length > 10 ? `; and ${faults.length - 10} more` : '';
-      throw new KalmanNormError('STATE_MISMATCH', `loadStateDict: ${shown}${more}`);
+      const counts = `${missing.length} missing, ${unexpected.length} unexpected, ${misfits.length} that don't fit`;
+      const shown = faults.slice(0, MOST_FAULTS).join('; ');
+      const more = faults.length > MOST_FAULTS ? `; and ${faults.length - MOST_FAULTS} more` : '';
+      throw new KalmanNormError('STATE_MISMATCH', `loadStateDict: ${counts}: ${shown}${more}`);
     }
     for (const [name, tensor] of own) tensor.write((state.get(name) as { data: TensorData }).data);
   }
@@ -197,12 +239,31 @@ export abstract class Layer extends Module {
  * const net = new Sequential(new Conv2d(device, 3, 8, 3, { padding: 'same' }), new BatchNorm2d(device, 8), new ReLU());
  */
 export class Sequential extends Layer {
+  static readonly type = 'Sequential';
   readonly layers: readonly Layer[];
 
   constructor(...layers: Layer[]) {
     super();
     check(layers.length > 0, 'INVALID_ARGUMENT', 'Sequential: expected at least one layer');
+    const wrong = layers.findIndex((layer) => !(layer instanceof Module));
+    check(wrong < 0, 'INVALID_ARGUMENT', () => `Sequential: expected layers, got ${String(layers[wrong])} at ${wrong}`);
     this.layers = layers;
+  }
+
+  static plan(spec: SpecReader): ModulePlan {
+    const plans = spec.children('layers');
+    check(plans.length > 0, 'INVALID_ARGUMENT', 'Sequential: expected at least one layer');
+    return {
+      values: plans.reduce((sum, { values }) => sum + values, 0),
+      build: (device) => new Sequential(...plans.map((plan) => plan.build(device) as Layer)),
+    };
+  }
+
+  /** Null where a layer has none, or is there twice: sharing can't be expressed. */
+  override spec(): ModuleSpec | null {
+    const layers = this.layers.map(specOf).filter((spec) => spec !== null);
+    const complete = layers.length === this.layers.length && new Set(this.layers).size === this.layers.length;
+    return complete ? { type: Sequential.type, layers } : null;
   }
 
   override forward(x: Tensor): Tensor {
@@ -215,3 +276,5 @@ export class Sequential extends Layer {
     return current;
   }
 }
+
+registerModule(Sequential);
