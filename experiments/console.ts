@@ -1,6 +1,6 @@
 import { MultiBar, Presets, type SingleBar } from 'cli-progress';
 import colors from 'picocolors';
-import type { Dataset, Device, DownloadProgress, Figures, ProfileEntry } from '../lib/index.js';
+import type { Dataset, Device, DownloadProgress, Figures, ProfileEntry, Schedule } from '../lib/index.js';
 import type { Configuration } from './options.js';
 
 /** An epoch's line. */
@@ -17,6 +17,15 @@ interface EpochLine {
 
 const percent = (share: number) => `${(share * 100).toFixed(2)} %`;
 
+/** The rates of a schedule: "0.01, then 0.1 from epoch 2". */
+function rates(schedule: Schedule, epochs: number): string {
+  const changes = Array.from({ length: epochs }, (_, i) => i + 1).filter(
+    (epoch) => epoch > 1 && schedule(epoch) !== schedule(epoch - 1),
+  );
+  const text = (epoch: number) => `${+schedule(epoch).toPrecision(6)}`;
+  return [text(1), ...changes.map((epoch) => `${text(epoch)} from epoch ${epoch}`)].join(', then ');
+}
+
 /** What a run shows: a progress bar on a terminal, a line an epoch everywhere. */
 export class Console {
   private bar: SingleBar | null = null;
@@ -27,11 +36,19 @@ export class Console {
       )
     : null;
 
-  start(configuration: Configuration, device: Device, dataset: Dataset, parameters: number, steps: number): void {
+  start(
+    configuration: Configuration,
+    schedule: Schedule,
+    device: Device,
+    dataset: Dataset,
+    parameters: number,
+    steps: number,
+  ): void {
     const { name, n, batchSize, epochs, norm, seed, logDir } = configuration;
     this.line(colors.bold(`${name}: ResNet-${6 * n + 2}, ${parameters.toLocaleString('en')} parameters`));
     this.line(`  normalization ${JSON.stringify(norm)}`);
     this.line(`  ${epochs} epochs of ${steps} steps, batch ${batchSize}, seed ${seed}`);
+    this.line(`  learning rate ${rates(schedule, epochs)} (--schedule ${configuration.schedule})`);
     this.line(`  ${dataset.name}: ${dataset.train.count} training and ${dataset.test.count} test images`);
     if (dataset.note) this.line(`  ${dataset.note}`);
     this.line(`  ${device.description}`);

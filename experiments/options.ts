@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { check } from '../lib/errors.js';
 import {
   type BeliefPadding,
   type DatasetName,
@@ -9,6 +10,7 @@ import {
   type RunningStats,
   type Transition,
 } from '../lib/index.js';
+import { dashed, parseError } from './flags.js';
 
 /** What is particular to an experiment: its name, its curve's label, and its defaults. */
 export interface Experiment {
@@ -48,44 +50,102 @@ export interface Configuration {
   profile: boolean;
 }
 
+/** What an experiment's flags may default to. */
+type Default = string | number | ((experiment: Experiment) => string | number | null);
+
+/** Of a flag: whether it takes a value, what it does, and what its absence means. */
+interface Flag {
+  readonly type: 'string' | 'boolean';
+  readonly short?: string;
+  readonly help: string;
+  readonly absent?: Default;
+}
+
+const ofNorm =
+  (pick: (norm: Extract<NormSpec, { type: 'kalman' }>) => string | number | undefined, fallback: string | number) =>
+  ({ norm }: Experiment) =>
+    pick(norm as Extract<NormSpec, { type: 'kalman' }>) ?? fallback;
+
+/** Flags that only some normalizations know, with their defaults. */
+const normFlags = {
+  splits: { type: 'string', help: 'groups of samples that are normalized apart', absent: ofNorm((n) => n.splits, 1) },
+  'running-stats': {
+    type: 'string',
+    help: 'what inference uses: all-splits or first-split',
+    absent: ofNorm((n) => n.runningStats, 'all-splits'),
+  },
+  gain: {
+    type: 'string',
+    help: 'weight of the batch statistics against the prior (1 - p_rate), or learned',
+    absent: ofNorm((n) => n.gain, 0.1),
+  },
+  transition: { type: 'string', help: 'sampled or analytic', absent: ofNorm((n) => n.transition, 'sampled') },
+  'belief-padding': {
+    type: 'string',
+    help: 'aligned or reference',
+    absent: ofNorm((n) => n.beliefPadding, 'aligned'),
+  },
+} as const satisfies Record<string, Flag>;
+
+const meaningful: Readonly<Record<NormSpec['type'], readonly (keyof typeof normFlags)[]>> = {
+  group: [],
+  batch: ['splits', 'running-stats'],
+  kalman: ['splits', 'running-stats', 'gain', 'transition', 'belief-padding'],
+};
+
 const flags = {
-  gpu: { type: 'string', help: 'number of the NVIDIA GPU to run on, as --device cuda:N' },
-  n: { type: 'string', short: 'n', help: 'blocks a stage; the network has 6n + 2 layers' },
-  log_dir: { type: 'string', help: 'folder of the run; a bare name lies in train_log' },
-  load: { type: 'string', help: 'model file (.safetensors) to start from' },
-  device: { type: 'string', help: 'cpu (default) or cuda:N' },
+  gpu: { type: 'string', help: 'number of the NVIDIA GPU to run on, as --device cuda:N', absent: 'none' },
+  n: {
+    type: 'string',
+    short: 'n',
+    help: 'blocks a stage; the network has 6n + 2 layers',
+    absent: ({ n }: Experiment) => n,
+  },
+  log_dir: {
+    type: 'string',
+    help: 'folder of the run; a bare name lies in train_log',
+    absent: ({ name }: Experiment) => name,
+  },
+  load: { type: 'string', help: 'model file (.safetensors) to start from', absent: 'none' },
+  device: { type: 'string', help: 'cpu or cuda:N', absent: 'cpu' },
   precision: {
     type: 'string',
-    help: 'fp32 (default), tf32, fp16 or bf16: how a GPU stores and multiplies activations',
+    help: 'fp32, tf32, fp16 or bf16: how a GPU stores and multiplies activations',
+    absent: 'fp32',
   },
-  dataset: { type: 'string', help: `${datasetNames.join(', ')}; default cifar10` },
-  'data-dir': { type: 'string', help: 'folder of the data set; default: the cache' },
+  dataset: { type: 'string', help: datasetNames.join(', '), absent: 'cifar10' },
+  'data-dir': { type: 'string', help: 'folder of the data set', absent: 'the cache' },
   download: { type: 'boolean', help: 'download CIFAR where it is not found' },
-  epochs: { type: 'string', help: 'epochs of the whole schedule; default 400' },
-  'batch-size': { type: 'string', help: 'default 128' },
-  splits: { type: 'string', help: 'groups of samples that are normalized apart' },
-  gain: { type: 'string', help: 'weight of the batch statistics against the prior (1 - p_rate), or learned' },
-  transition: { type: 'string', help: 'sampled (default) or analytic' },
-  'belief-padding': { type: 'string', help: 'aligned (default) or reference' },
-  'running-stats': { type: 'string', help: 'all-splits (default) or first-split' },
-  schedule: { type: 'string', help: 'reference (default), or short: the large rate for most of a few epochs' },
-  lr: { type: 'string', help: 'learning rate of the main phase; default 0.1' },
-  seed: { type: 'string', help: 'of initial values, order, crops, flips and noise; default 0' },
-  threads: { type: 'string', help: 'of the CPU device; default: one a core' },
-  'limit-train': { type: 'string', help: 'use only so many training images' },
-  'limit-test': { type: 'string', help: 'use only so many test images' },
+  epochs: { type: 'string', help: 'epochs of the whole schedule', absent: 400 },
+  'batch-size': { type: 'string', help: 'images a step', absent: 128 },
+  ...normFlags,
+  schedule: {
+    type: 'string',
+    help: 'reference, or short: the large rate for most of a few epochs',
+    absent: 'reference',
+  },
+  lr: { type: 'string', help: 'learning rate of the main phase', absent: 0.1 },
+  seed: { type: 'string', help: 'of initial values, order, crops, flips and noise', absent: 0 },
+  threads: { type: 'string', help: 'of the CPU device', absent: 'one a core' },
+  'limit-train': { type: 'string', help: 'use only so many training images', absent: 'all' },
+  'limit-test': { type: 'string', help: 'use only so many test images', absent: 'all' },
   eager: { type: 'boolean', help: 'enqueue every operation instead of replaying a recorded step' },
   profile: { type: 'boolean', help: 'print the time by operation at the end' },
   help: { type: 'boolean', short: 'h', help: 'this text' },
-} as const;
+} as const satisfies Record<string, Flag>;
 
-/** The text of `--help`. */
+/** The text of `--help`: which experiment it is, and what each flag would be without being given. */
 export function usage(experiment: Experiment): string {
-  const lines = Object.entries(flags).map(([name, flag]) => {
-    const value = flag.type === 'string' ? ' VALUE' : '';
-    return `  ${(name === 'n' ? '-n' : `--${name}`) + value}`.padEnd(26) + flag.help;
-  });
-  return [`npm run ${experiment.name} -- [flags]`, ...lines].join('\n');
+  const { name, label, norm } = experiment;
+  const known = (flag: string) => !(flag in normFlags) || meaningful[norm.type].some((wanted) => wanted === flag);
+  const lines = Object.entries<Flag>(flags)
+    .filter(([flag]) => known(flag))
+    .map(([flag, { type, help, absent }]) => {
+      const value = type === 'string' ? ' VALUE' : '';
+      const used = typeof absent === 'function' ? absent(experiment) : absent;
+      return `  ${dashed(flag) + value}`.padEnd(26) + help + (used === undefined ? '' : `; default: ${used}`);
+    });
+  return [`${name}: ${label}`, '', `usage: npm run ${name} -- [flags]`, '', ...lines].join('\n');
 }
 
 /**
@@ -157,7 +217,7 @@ function parse(args: readonly string[]) {
   try {
     return parseArgs({ args: [...args], options: flags, strict: true, allowPositionals: false }).values;
   } catch (error) {
-    throw new KalmanNormError('INVALID_ARGUMENT', (error as Error).message, { cause: error });
+    throw parseError(error, Object.keys(flags));
   }
 }
 
@@ -167,26 +227,17 @@ function normOf(
   whole: (flag: keyof typeof flags, fallback: number, least: number) => number,
 ): NormSpec {
   const { norm } = experiment;
-  const refuse = (...names: (keyof typeof flags)[]) => {
-    for (const flag of names) {
-      if (text(flag) !== undefined) {
-        throw new KalmanNormError('INVALID_ARGUMENT', `--${flag} has no meaning for ${experiment.name}`);
-      }
-    }
-  };
-  if (norm.type === 'group') {
-    refuse('splits', 'gain', 'transition', 'belief-padding', 'running-stats');
-    return norm;
+  for (const flag of Object.keys(normFlags) as (keyof typeof normFlags)[]) {
+    const known = text(flag) === undefined || meaningful[norm.type].includes(flag);
+    check(known, 'INVALID_ARGUMENT', `--${flag} has no meaning for ${experiment.name}`);
   }
+  if (norm.type === 'group') return norm;
   const splits = whole('splits', norm.splits ?? 1, 1);
   const runningStats = choice<RunningStats>('running-stats', text('running-stats'), norm.runningStats ?? 'all-splits', [
     'all-splits',
     'first-split',
   ]);
-  if (norm.type === 'batch') {
-    refuse('gain', 'transition', 'belief-padding');
-    return { ...norm, splits, runningStats };
-  }
+  if (norm.type === 'batch') return { ...norm, splits, runningStats };
   return {
     ...norm,
     splits,
@@ -235,5 +286,6 @@ function choice<T extends string>(flag: string, text: string | undefined, fallba
 
 /** As the reference: a bare name lies in train_log. */
 function logDir(name: string): string {
-  return /[\\/]/.test(name) ? name : `train_log/${name}`;
+  check(name.trim() !== '', 'INVALID_ARGUMENT', '--log_dir: expected a folder, got an empty name');
+  return /[\\/]|^\.{1,2}$/.test(name) ? name : `train_log/${name}`;
 }

@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { KalmanNormError } from '../lib/errors.js';
 import { writeFileAtomic } from '../lib/io/atomic-file.js';
+import { parseError } from './flags.js';
 import { drawSvg, renderPng } from './report/chart.js';
 import { type Run, readRuns } from './report/log.js';
 import { buildPage, percent, summarize } from './report/page.js';
@@ -87,10 +88,10 @@ async function main(args: readonly string[]): Promise<number> {
     for (const file of files) console.log(file);
     return 0;
   } catch (error) {
-    const isUsers =
-      error instanceof KalmanNormError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS');
-    if (!isUsers) throw error;
-    console.error(`${(error as Error).message}\n\n${usage}`);
+    const isParsers = (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS') === true;
+    const shown = isParsers ? parseError(error, ['out', 'title', 'help']) : error;
+    if (!(shown instanceof KalmanNormError)) throw error;
+    console.error(`${shown.message}\n\n${usage}`);
     return 1;
   }
 }

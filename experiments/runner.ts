@@ -1,11 +1,11 @@
 import { appendFile, mkdir, rename, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { check } from '../lib/errors.js';
 import {
   CifarResNet,
   type Dataset,
   type Device,
-  type Figures,
   KalmanNormError,
   limit,
   loadModel,
@@ -18,6 +18,7 @@ import {
   Trainer,
 } from '../lib/index.js';
 import { Console } from './console.js';
+import { inFlags } from './flags.js';
 import { type Configuration, type Experiment, parseOptions, usage } from './options.js';
 
 /** Figures of an epoch, as `log.jsonl` has them. Errors are shares from 0 to 1. */
@@ -43,7 +44,7 @@ export async function main(experiment: Experiment, script: string): Promise<void
     else process.exitCode = await run(configuration);
   } catch (error) {
     if (!(error instanceof KalmanNormError)) throw error;
-    console.error(`${experiment.name}: ${error.message}`);
+    console.error(`${experiment.name}: ${inFlags(error.message)}`);
     process.exitCode = 1;
   }
 }
@@ -88,14 +89,21 @@ async function train(
   const model = new CifarResNet(device, { n, norm, classes, seed });
   if (configuration.load) await loadModel(configuration.load, model);
   const schedule = (configuration.schedule === 'short' ? shortSchedule : referenceSchedule)(epochs, learningRate);
+  const reached = Array.from({ length: epochs }, (_, i) => schedule(i + 1)).includes(learningRate);
+  if (!reached) {
+    console.note(
+      `${epochs} epochs of the reference's schedule never reach the learning rate ${learningRate}; --schedule short does`,
+    );
+  }
   const optimizer = new Sgd(device, model.namedParameters(), schedule(1), { momentum, weightDecay });
   const trainer = new Trainer({ device, model, optimizer, dataset, batchSize, seed, eager });
+  const description = await trainer.describe();
   // Everything that can be refused has been by now.
   await prepareFolder(logDir, console);
   const log = new Log(join(logDir, 'log.jsonl'));
   const files = { last: join(logDir, 'model.safetensors'), best: join(logDir, 'best.safetensors') };
 
-  console.start(configuration, device, dataset, model.parameterCount(), trainer.stepsPerEpoch);
+  console.start(configuration, schedule, device, dataset, model.parameterCount(), trainer.stepsPerEpoch);
   await log.write({
     type: 'config',
     ...configuration,
@@ -116,21 +124,23 @@ async function train(
     await log.write({ type: 'end', reason, epoch, step });
     if (configuration.profile) console.profile(device.profile());
   };
+  const diverged = async (epoch: number, message: string, cause?: unknown) => {
+    await end('diverged', epoch);
+    const checkpoint = saved ? `the last good checkpoint is ${saved}` : 'there is no checkpoint yet';
+    throw new KalmanNormError('DIVERGED', `${message}; ${checkpoint}`, { cause });
+  };
   for (let epoch = 1; epoch <= epochs; epoch++) {
     optimizer.learningRate = schedule(epoch);
-    let figures: Figures;
-    try {
-      figures = await trainer.trainEpoch(epoch, { signal, onProgress: console.epoch(epoch, epochs) });
-    } catch (error) {
-      if (!(error instanceof KalmanNormError) || error.code !== 'DIVERGED') throw error;
-      await end('diverged', epoch);
-      const checkpoint = saved ? `the last good checkpoint is ${saved}` : 'there is no checkpoint yet';
-      throw new KalmanNormError('DIVERGED', `${error.message}; ${checkpoint}`, { cause: error });
-    }
+    const figures = await trainer
+      .trainEpoch(epoch, { signal, onProgress: console.epoch(epoch, epochs) })
+      .catch((error: unknown): Promise<never> => {
+        if (!(error instanceof KalmanNormError) || error.code !== 'DIVERGED') throw error;
+        return diverged(epoch, error.message, error);
+      });
     step += figures.steps;
     const validation = signal.aborted ? null : await trainer.evaluate({ signal });
     if (signal.aborted || !validation) {
-      await saveModel(files.last, model, { epoch, step });
+      await saveModel(files.last, model, { ...description, metadata: { epoch, step } });
       await end('interrupted', epoch);
       console.stopped(epoch, files.last);
       return 130;
@@ -149,11 +159,15 @@ async function train(
     };
     await log.write(record);
     console.finished(record, epochs);
-    await saveModel(files.last, model, { epoch, step });
+    // The last step's update shows in validation alone. Weights that can't classify are no checkpoint.
+    if (!Number.isFinite(validation.loss)) {
+      await diverged(epoch, `the validation loss became ${validation.loss} after epoch ${epoch}`);
+    }
+    await saveModel(files.last, model, { ...description, metadata: { epoch, step } });
     saved = files.last;
     if (validation.error < best) {
       best = validation.error;
-      await saveModel(files.best, model, { epoch, step });
+      await saveModel(files.best, model, { ...description, metadata: { epoch, step } });
     }
   }
   await end('finished', epochs);
@@ -170,19 +184,33 @@ class Log {
 }
 
 /** Makes the run's folder; an earlier run in it is moved aside, as nothing may be lost. */
-async function prepareFolder(folder: string, console: Console): Promise<void> {
+async function prepareFolder(name: string, console: Console): Promise<void> {
   const exists = async (path: string) =>
     stat(path).then(
       () => true,
       () => false,
     );
-  if (await exists(join(folder, 'log.jsonl'))) {
-    let number = 1;
-    while (await exists(`${folder}.${number}`)) number++;
-    await rename(folder, `${folder}.${number}`);
-    console.note(`moved the earlier run in ${folder} to ${folder}.${number}`);
+  // Without a slash at the end, "." and "..": the number belongs to the name.
+  const folder = resolve(name);
+  try {
+    if (await exists(join(folder, 'log.jsonl'))) {
+      const holdsUs = !relative(folder, process.cwd()).startsWith('..');
+      check(
+        !holdsUs,
+        'INVALID_ARGUMENT',
+        `--log_dir: there is a run in ${folder}, which can't be moved aside while you are in it; name another folder`,
+      );
+      let number = 1;
+      while (await exists(`${folder}.${number}`)) number++;
+      await rename(folder, `${folder}.${number}`);
+      console.note(`moved the earlier run in ${folder} to ${folder}.${number}`);
+    }
+    await mkdir(folder, { recursive: true });
+  } catch (error) {
+    if (error instanceof KalmanNormError) throw error;
+    const { message } = error as Error;
+    throw new KalmanNormError('INVALID_ARGUMENT', `--log_dir: ${folder} can't be used: ${message}`, { cause: error });
   }
-  await mkdir(folder, { recursive: true });
 }
 
 /** The first Ctrl-C asks the run to end; npm passes it on a second time, so only a later one ends the process at once. */

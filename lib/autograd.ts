@@ -1,6 +1,6 @@
 import type { Handle } from './addon/contract.js';
 import { native } from './addon/load.js';
-import { check } from './errors.js';
+import { callSynchronous, check } from './errors.js';
 import { type Operation, TapeNode } from './tape.js';
 import type { Tensor } from './tensor.js';
 
@@ -95,12 +95,16 @@ function onesLike({ device, shape, format }: Tensor): Handle {
   return native.full({ device: device.native, shape, dtype: 'float32', format, value: 1 });
 }
 
-/** Runs `body` without putting operations on the tape. */
+/**
+ * Runs `body` without putting operations on the tape.
+ *
+ * @throws KalmanNormError `INVALID_ARGUMENT` where `body` is asynchronous: its operations would be on the tape
+ */
 export function noGrad<T>(body: () => T): T {
   const outer = enabled;
   enabled = false;
   try {
-    return body();
+    return callSynchronous('noGrad', body);
   } finally {
     enabled = outer;
   }

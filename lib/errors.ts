@@ -9,6 +9,7 @@
  * - `DEVICE_UNAVAILABLE`: the device asked for isn't built, isn't there or lacks a library
  * - `DEVICE_FAILED`: an operation failed after it was enqueued; the device refuses further work
  * - `FILE_NOT_FOUND`, `FILE_CORRUPT`: a data or model file is missing, or isn't what it should be
+ * - `UNKNOWN_VERSION`: a file was written by a later version of the library
  * - `STATE_MISMATCH`: a state dict has missing, extra or misshapen entries; nothing was loaded
  * - `DIVERGED`: the loss became NaN or infinite
  * - `DOWNLOAD_FAILED`: a data set couldn't be fetched
@@ -25,6 +26,7 @@ export type ErrorCode =
   | 'DEVICE_FAILED'
   | 'FILE_NOT_FOUND'
   | 'FILE_CORRUPT'
+  | 'UNKNOWN_VERSION'
   | 'STATE_MISMATCH'
   | 'DIVERGED'
   | 'DOWNLOAD_FAILED';
@@ -49,4 +51,21 @@ export class KalmanNormError extends Error {
  */
 export function check(condition: boolean, code: ErrorCode, message: string | (() => string)): asserts condition {
   if (!condition) throw new KalmanNormError(code, typeof message === 'string' ? message : message());
+}
+
+/**
+ * Calls a body whose surroundings end when it returns, and refuses asynchronous ones: what they do after their first
+ * `await` would happen outside.
+ *
+ * @throws KalmanNormError `INVALID_ARGUMENT` where the body isn't a function (not called then), is an `async` one (not
+ *   called either) or returns a promise
+ * @internal
+ */
+export function callSynchronous<T>(name: string, body: () => T): T {
+  check(typeof body === 'function', 'INVALID_ARGUMENT', () => `${name}: the body must be a function, got ${body}`);
+  const refusal = `${name}: the body must not be asynchronous`;
+  check(Object.prototype.toString.call(body) !== '[object AsyncFunction]', 'INVALID_ARGUMENT', refusal);
+  const result = body();
+  check(typeof (result as { then?: unknown } | null)?.then !== 'function', 'INVALID_ARGUMENT', refusal);
+  return result;
 }

@@ -11,11 +11,18 @@ export * as data from './data/index.js';
 export { cudaProblem, type DeviceInfo, type DeviceOptions, devices, openDevice } from './device.js';
 export { DeviceRandom } from './device-random.js';
 export { type ErrorCode, KalmanNormError } from './errors.js';
+export {
+  type InputNormalization,
+  type InputSize,
+  type ModelDescription,
+  normalizeImages,
+} from './io/model-description.js';
 export * from './io/model-file.js';
 export * from './io/safetensors.js';
 export * as kalman from './kalman/index.js';
 export * from './models/cifar-resnet.js';
 export * from './models/residual-block.js';
+export type { NestedNumbers } from './nested.js';
 export * from './nn/index.js';
 export * as nn from './nn/index.js';
 export * from './ops/batch-norm.js';
@@ -35,7 +42,7 @@ export { type Noise, samplePrior, type Transition } from './ops/predict.js';
 export * from './optim/index.js';
 export * as optim from './optim/index.js';
 export { Program } from './program.js';
-export { HostRandom } from './random.js';
+export { HostRandom, manualSeed } from './random.js';
 export { scope } from './scope.js';
 export { Device, type ProfileEntry, Tensor, type TensorOptions } from './tensor.js';
 export * from './train/index.js';

@@ -67,6 +67,28 @@ export class HostRandom {
   }
 }
 
+let initialValues = new HostRandom(0);
+
+/**
+ * Seeds the stream that layers and networks draw their initial values from where they are given no `random` or `seed`.
+ * There is one such stream in each thread; it starts with seed 0. So two layers differ, and a program that makes the
+ * same layers in the same order gets the same values in every run.
+ *
+ * @param seed a whole number from 0 to 2^53 - 1
+ *
+ * @example
+ * manualSeed(1);
+ * const [a, b] = [new Linear(device, 8, 8), new Linear(device, 8, 8)]; // different values, equal in every run
+ */
+export function manualSeed(seed: number): void {
+  initialValues = new HostRandom(seed);
+}
+
+/** The stream that {@link manualSeed} seeds. @internal */
+export function initialRandom(): HostRandom {
+  return initialValues;
+}
+
 /** Philox4x32-10 (Salmon et al., SC 2011). */
 export function philox(
   counter: readonly [number, number, number, number],

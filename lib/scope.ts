@@ -1,4 +1,4 @@
-import { check } from './errors.js';
+import { callSynchronous } from './errors.js';
 
 /** Something whose memory a scope frees. */
 export interface Disposable {
@@ -61,8 +61,7 @@ export function scope<T>(body: () => T): T {
   const mine: Scope = new Set();
   current = mine;
   try {
-    const result = body();
-    check(!(result instanceof Promise), 'INVALID_ARGUMENT', 'scope: the body must not be asynchronous');
+    const result = callSynchronous('scope', body);
     forEachDisposable(result, (resource) => {
       if (mine.delete(resource)) outer?.add(resource);
     });

@@ -1,6 +1,7 @@
 import type { DType, Format, Handle, MemoryStats, NativeDevice, Precision, TensorData } from './addon/contract.js';
 import { native } from './addon/load.js';
-import { check } from './errors.js';
+import { callSynchronous, check } from './errors.js';
+import { flatValues, type NestedNumbers } from './nested.js';
 import { Program } from './program.js';
 import { adopt, noScope, release } from './scope.js';
 import { type Edge, sumInto, type TapeNode } from './tape.js';
@@ -60,12 +61,14 @@ export class Device {
   /**
    * A tensor with these values, in row-major order of the logical shape.
    *
-   * @param shape default: a vector of all values
-   * @throws KalmanNormError `SHAPE_MISMATCH` where the number of values isn't that of the shape
+   * @param values nested arrays become float32, with their shape: `[[1, 2], [3, 4]]` is [2, 2]
+   * @param shape default: that of the arrays; for typed arrays a vector of all values
+   * @throws KalmanNormError `SHAPE_MISMATCH` where the number of values isn't that of the shape, or the inner arrays
+   *   differ in length; `DTYPE_MISMATCH` for other typed arrays; `INVALID_ARGUMENT` for what isn't numbers
    */
-  tensor(values: TensorData | readonly number[], shape?: readonly number[], options: TensorOptions = {}): Tensor {
-    const typed = ArrayBuffer.isView(values) ? values : Float32Array.from(values as readonly number[]);
-    const size = shape ?? [typed.length];
+  tensor(values: TensorData | NestedNumbers, shape?: readonly number[], options: TensorOptions = {}): Tensor {
+    const { typed, shape: own } = flatValues(values);
+    const size = shape ?? own;
     const count = checkedCount(size);
     check(
       count === typed.length,
@@ -123,12 +126,13 @@ export class Device {
    * allocated within belongs to the program, laid out once. Host values can't be uploaded or read within.
    *
    * @returns the program, and what `step` returned: tensors in it are overwritten by each replay
-   * @throws KalmanNormError `INVALID_STATE` for a recording within a recording
+   * @throws KalmanNormError `INVALID_STATE` for a recording within a recording; `INVALID_ARGUMENT` where `step` is
+   *   asynchronous
    */
   record<T>(step: () => T): { program: Program; result: T } {
     this.native.beginRecording();
     try {
-      const result = step();
+      const result = callSynchronous('record', step);
       return { program: new Program(this, this.native.endRecording()), result };
     } catch (error) {
       this.native.abandonRecording();
@@ -301,6 +305,7 @@ export class Tensor {
 }
 
 function checkedCount(shape: readonly number[]): number {
+  check(Array.isArray(shape), 'INVALID_ARGUMENT', () => `shape: expected an array of sizes, got ${String(shape)}`);
   for (const size of shape) {
     check(
       Number.isInteger(size) && size >= 1,

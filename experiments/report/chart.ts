@@ -25,7 +25,7 @@ export function colourOf(i: number): string {
 
 /**
  * Draws the errors of the runs against their training steps, in percent: validation as a bold line, training as a
- * thin dashed one of the same colour.
+ * thin dashed one of the same colour. Lines that lie on each other share their place: each later one has wider gaps.
  *
  * @param runs at least one
  * @param title stands above the chart
@@ -106,17 +106,57 @@ function chartOption(runs: readonly Run[], title: string): echarts.EChartsCoreOp
       axisLabel: { ...label, formatter: formatStep, hideOverlap: true, showMaxLabel: false },
     },
     yAxis: { ...axis, ...errorAxis(runs), name: 'error (%)', nameGap: 46, axisLabel: label },
-    series: runs.flatMap((run, i) => [
-      { ...line(run, i, 'validationError'), name: run.label, lineStyle: { width: 2.2 }, z: 3 },
-      {
-        ...line(run, i, 'trainError'),
-        name: `${run.label}, training`,
-        lineStyle: { width: 1, type: 'dashed', opacity: 0.75 },
-        showSymbol: false,
-        z: 2,
-      },
-    ]),
+    series: runs.flatMap((run, i) => {
+      const validation = place(runs, i, 'validationError');
+      const training = place(runs, i, 'trainError');
+      return [
+        {
+          ...line(run, i, 'validationError'),
+          name: run.label,
+          lineStyle: { width: 2.2, type: validation.lines === 1 ? 'solid' : slice(validation) },
+          symbolSize: 5 + 3 * (validation.lines - 1 - validation.number),
+          z: 3,
+        },
+        {
+          ...line(run, i, 'trainError'),
+          name: `${run.label}, training`,
+          lineStyle: { width: 1, type: 'dashed', opacity: 0.75, ...(training.lines > 1 && turn(training)) },
+          showSymbol: false,
+          z: 2,
+        },
+      ];
+    }),
   };
+}
+
+/** Of a line among those that lie on each other: how many they are, and how many lie beneath. */
+interface Place {
+  readonly lines: number;
+  readonly number: number;
+}
+
+/** Runs count as lying on each other where a quarter of the steps that both have errors at, or more, are equal. */
+function place(runs: readonly Run[], i: number, figure: 'validationError' | 'trainError'): Place {
+  const errors = runs.map(({ epochs }) => new Map(epochs.map((epoch) => [epoch.step, epoch[figure]])));
+  const mine = [...errors[i]!].filter(([, error]) => error !== null) as [number, number][];
+  const onMine = runs.map((_, k) => {
+    const common = mine.filter(([step]) => (errors[k]!.get(step) ?? null) !== null);
+    // A thousandth is half the width of a line, on an axis of 100 %.
+    const equal = common.filter(([step, error]) => Math.abs(errors[k]!.get(step)! - error) < 0.001);
+    return k === i || (equal.length > 0 && equal.length >= common.length / 4);
+  });
+  return { lines: onMine.filter(Boolean).length, number: onMine.slice(0, i).filter(Boolean).length };
+}
+
+/** Dashes that leave a part of every line beneath to be seen; the lowest line is solid. */
+function slice({ lines, number }: Place): 'solid' | number[] {
+  const period = 12 * lines;
+  return number === 0 ? 'solid' : [period - 12 * number, 12 * number];
+}
+
+/** Thin dashes that take turns. */
+function turn({ lines, number }: Place): { type: number[]; dashOffset: number } {
+  return { type: [5, 10 * lines - 5], dashOffset: -10 * number };
 }
 
 function line(run: Run, i: number, figure: 'validationError' | 'trainError') {
@@ -140,21 +180,19 @@ function hasMarks({ epochs }: Run): boolean {
   return epochs.length <= 30;
 }
 
-/** A round range around the errors, the first steep twentieth of each run aside, and the distance of the ticks. */
-function errorAxis(runs: readonly Run[]): { min: number; max: number; interval: number } {
-  const settled = runs.flatMap(({ epochs }) => epochs.slice(Math.floor(epochs.length / 20)));
-  const values = (name: 'validationError' | 'trainError') =>
-    settled.map((epoch) => percent(epoch[name])).filter((value) => value !== null);
-  const validation = values('validationError');
-  const training = values('trainError');
-  if (validation.length + training.length === 0) return { min: 0, max: 100, interval: 20 };
-  const low = Math.min(...validation, ...training);
-  // Training errors above the validation errors, as at the start of a run, may leave the chart.
-  const high = Math.max(...(validation.length > 0 ? validation : training));
+/** A round range around all errors, and the distance of the ticks. */
+export function errorAxis(runs: readonly Run[]): { min: number; max: number; interval: number } {
+  const values = runs
+    .flatMap(({ epochs }) => epochs.flatMap(({ validationError, trainError }) => [validationError, trainError]))
+    .map(percent)
+    .filter((value) => value !== null);
+  if (values.length === 0) return { min: 0, max: 100, interval: 20 };
+  const low = Math.min(...values);
+  const high = Math.max(...values);
   // Zero belongs to the chart unless the curves are far from it.
   const floor = low < (high - low) / 2 ? 0 : low;
   const span = high - floor;
-  const interval = span <= 12 ? 2 : span <= 30 ? 5 : 10;
+  const interval = span <= 12 ? 2 : span <= 30 ? 5 : span <= 60 ? 10 : 20;
   const min = Math.floor(floor / interval) * interval;
   return { min, max: Math.max(min + interval, Math.ceil(high / interval) * interval), interval };
 }

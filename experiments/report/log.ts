@@ -54,7 +54,7 @@ export async function readRuns(dirs: readonly string[]): Promise<Run[]> {
   const runs: Run[] = [];
   for (const dir of dirs) {
     const path = join(dir, logFile);
-    const bytes = await readWholeFile(path, 'the log of a run');
+    const bytes = await readWholeFile(path, 'the log of a run', 2 ** 28);
     runs.push(parseLog(new TextDecoder().decode(bytes), dir));
   }
   // Two runs of one experiment have the same label; their folders tell them apart.

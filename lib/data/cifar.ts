@@ -139,7 +139,8 @@ async function readSet(
   const files: Uint8Array[] = [];
   for (const name of names) {
     const path = join(folder, name);
-    const bytes = await readWholeFile(path, `a file of ${layout.name}`);
+    // Twice the official size: what is a little longer gets the message below.
+    const bytes = await readWholeFile(path, `a file of ${layout.name}`, 2 * maxRecords * recordSize);
     checkRecords(layout, path, bytes, maxRecords);
     files.push(bytes);
   }
@@ -183,7 +184,7 @@ function checkRecords(layout: Layout, path: string, bytes: Uint8Array, maxRecord
 }
 
 async function readNames(path: string, count: number): Promise<string[]> {
-  const text = new TextDecoder().decode(await readWholeFile(path, 'a file of class names'));
+  const text = new TextDecoder().decode(await readWholeFile(path, 'a file of class names', 2 ** 20));
   const names = text
     .split('\n')
     .map((line) => line.trim())

@@ -122,7 +122,7 @@ async function readIdx(path: string, itemShape: readonly number[]) {
 }
 
 async function unzip(path: string, maxLength: number): Promise<Uint8Array> {
-  const packed = await readWholeFile(path, 'a file of Fashion-MNIST');
+  const packed = await readWholeFile(path, 'a file of Fashion-MNIST', 2 * maxLength);
   try {
     const { buffer, byteOffset, byteLength } = await promisify(gunzip)(packed, { maxOutputLength: maxLength });
     return new Uint8Array(buffer, byteOffset, byteLength);

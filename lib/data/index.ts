@@ -24,6 +24,15 @@ export { loadCifar10, loadCifar100 } from './cifar.js';
 export { type Dataset, type ImageSet, type Limits, limit, perPixelMean } from './dataset.js';
 export { type DownloadOptions, type DownloadProgress, downloadCifar10, downloadCifar100 } from './download.js';
 export { fashionMnistFolder, loadFashionMnist } from './fashion-mnist.js';
+export {
+  type ArraySourceOptions,
+  arraySource,
+  type BatchSource,
+  meanImage,
+  type SplitOptions,
+  type SplitSource,
+  splitSource,
+} from './source.js';
 export { type SyntheticOptions, syntheticDataset } from './synthetic.js';
 
 /** The data sets that {@link openDataset} knows. */
@@ -71,7 +80,7 @@ function cifar(
     marks: [...marks, ...marks.map((mark) => join(archive.folder, mark))],
     folders: [],
     download,
-    howToGet: `Download and unpack ${archive.url} and give its folder as dataDir, or allow the download.`,
+    howToGet: `Download and unpack ${archive.url} and give its folder as dataDir, or allow the download with download: true.`,
   };
 }
 

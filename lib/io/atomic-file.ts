@@ -1,30 +1,34 @@
 import { randomBytes } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { KalmanNormError } from '../errors.js';
+import { lstat, open, readlink, rename, rm } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { check, KalmanNormError } from '../errors.js';
 import { hasErrno } from './read-file.js';
 
 /**
  * Writes a file so that a reader sees either the old content or the whole new one, even after a crash: the content
- * goes into a temporary file in the same folder, reaches the disk, and takes the final name by a rename.
+ * goes into a temporary file in the same folder, reaches the disk, and takes the final name by a rename. A file that is
+ * replaced hands on its permissions.
  *
- * @param path the file to create or replace; its folder must exist
+ * @param path the file to create or replace; its folder must exist. Of a symbolic link, what it points to is replaced
  * @param content bytes, or text to store as UTF-8. Don't change bytes until the promise is settled.
- * @throws KalmanNormError `FILE_NOT_FOUND` where the folder doesn't exist; other failures of the operating system
+ * @throws KalmanNormError `FILE_NOT_FOUND` where the folder doesn't exist; `INVALID_ARGUMENT` where there is a folder, a
+ *   device or anything else that is no file; other failures of the operating system
  *   (disk full, permissions) pass through. On failure the temporary file is removed and an old file is unchanged.
  */
 export async function writeFileAtomic(path: string, content: Uint8Array | string): Promise<void> {
+  const { target, mode } = await destination(path);
   // A random part as well as the process: worker threads share the process id.
-  const temporary = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
+  const temporary = `${target}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
   try {
     const file = await open(temporary, 'wx');
     try {
+      if (mode !== null) await file.chmod(mode);
       await file.writeFile(content);
       await file.sync();
     } finally {
       await file.close();
     }
-    await rename(temporary, path);
+    await rename(temporary, target);
   } catch (error) {
     await rm(temporary, { force: true });
     if (hasErrno(error, 'ENOENT', 'ENOTDIR')) {
@@ -34,7 +38,33 @@ export async function writeFileAtomic(path: string, content: Uint8Array | string
     }
     throw error;
   }
-  await syncFolder(dirname(path));
+  await syncFolder(dirname(target));
+}
+
+/** As many links as Linux follows. */
+const mostLinks = 40;
+
+/** Where the file is, behind symbolic links, and the permissions of one that is there. */
+async function destination(path: string): Promise<{ target: string; mode: number | null }> {
+  let target = path;
+  for (let links = 0; ; links++) {
+    const stats = await lstat(target).catch((error: unknown) => {
+      // Nothing there, or not even a folder: creating the file will tell.
+      if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return null;
+      throw error;
+    });
+    if (!stats) return { target, mode: null };
+    if (!stats.isSymbolicLink()) {
+      check(
+        stats.isFile(),
+        'INVALID_ARGUMENT',
+        `path: expected a file or nothing, but ${path} is a ${stats.isDirectory() ? 'folder' : 'device or the like'}`,
+      );
+      return { target, mode: stats.mode & 0o7777 };
+    }
+    check(links < mostLinks, 'INVALID_ARGUMENT', `path: too many symbolic links behind ${path}`);
+    target = resolve(dirname(target), await readlink(target));
+  }
 }
 
 /** Makes a rename survive a power cut. Not every file system can do it, and the content is safe without it. */

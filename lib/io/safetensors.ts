@@ -10,7 +10,8 @@
  */
 import { check, KalmanNormError } from '../errors.js';
 import { writeFileAtomic } from './atomic-file.js';
-import { readWholeFile } from './read-file.js';
+import { narrowBF16, narrowF16, widenBF16, widenF16 } from './half.js';
+import { allocate, readWholeFile } from './read-file.js';
 
 const arrayTypes = {
   F64: Float64Array,
@@ -24,10 +25,31 @@ const arrayTypes = {
   I8: Int8Array,
   U8: Uint8Array,
   BOOL: Uint8Array,
+  // Widened: JavaScript has no arrays of 16-bit floats.
+  F16: Float32Array,
+  BF16: Float32Array,
 } as const;
 
-/** The element types that are read and written. The 16-bit and 8-bit floats of the format aren't among them. */
+/** The 16-bit floats: how their bits become float32 values and back. */
+const halves = {
+  F16: { widen: widenF16, narrow: narrowF16 },
+  BF16: { widen: widenBF16, narrow: narrowBF16 },
+} as const;
+
+/**
+ * The element types that are read and written. `F16` and `BF16` are float32 in memory: widened exactly when they are
+ * read, rounded to the nearest when they are written. The format's 8-bit floats aren't among them.
+ */
 export type SafetensorsDtype = keyof typeof arrayTypes;
+
+/** Bytes of an element in a file. */
+function bytesOf(dtype: SafetensorsDtype): number {
+  return isHalf(dtype) ? 2 : arrayTypes[dtype].BYTES_PER_ELEMENT;
+}
+
+function isHalf(dtype: SafetensorsDtype): dtype is keyof typeof halves {
+  return Object.hasOwn(halves, dtype);
+}
 
 /** One tensor of a file. `dtype` tells TypeScript the type of `data`. */
 export type SafetensorsTensor = {
@@ -65,7 +87,7 @@ export async function readSafetensors(path: string): Promise<SafetensorsFile> {
  * Interprets the bytes of a safetensors file.
  *
  * Data that is aligned for its dtype becomes a view of `bytes`, so that loading a large model doesn't double its
- * memory; other data is copied. Don't change `bytes` afterwards.
+ * memory; other data, and 16-bit floats, are copied. Don't change `bytes` afterwards.
  *
  * @param bytes the whole file
  * @param name what to call the file in messages. Default: "the safetensors data"
@@ -139,7 +161,8 @@ export function writeSafetensors(
  *
  * @param tensors what to store, by name
  * @param metadata free texts to store with it. Default: none
- * @throws KalmanNormError `INVALID_ARGUMENT` for an unknown dtype or a reserved name, `DTYPE_MISMATCH` where `data`
+ * @throws KalmanNormError `INVALID_ARGUMENT` for an unknown dtype, a reserved name, a finite value that F16 can't hold,
+ *   more than the format's 100 MB of names and metadata, or more bytes than memory holds; `DTYPE_MISMATCH` where `data`
  *   isn't of the array type of its dtype, `SHAPE_MISMATCH` where it doesn't have the elements of its shape
  */
 export function serializeSafetensors(
@@ -151,31 +174,44 @@ export function serializeSafetensors(
   for (const [key, value] of Object.entries(metadata ?? {})) {
     check(typeof value === 'string', 'INVALID_ARGUMENT', `metadata["${key}"]: expected a string, got ${typeof value}`);
   }
-  entries.sort(
-    ([nameA, a], [nameB, b]) => b.data.BYTES_PER_ELEMENT - a.data.BYTES_PER_ELEMENT || (nameA < nameB ? -1 : 1),
-  );
+  entries.sort(([nameA, a], [nameB, b]) => bytesOf(b.dtype) - bytesOf(a.dtype) || (nameA < nameB ? -1 : 1));
 
   const header: [string, unknown][] = metadata === undefined ? [] : [['__metadata__', metadata]];
   let dataLength = 0;
   for (const [name, { dtype, shape, data }] of entries) {
     const begin = dataLength;
-    dataLength += data.byteLength;
+    dataLength += data.length * bytesOf(dtype);
     header.push([name, { dtype, shape, data_offsets: [begin, dataLength] }]);
   }
   // fromEntries, not assignments: a tensor named "__proto__" must not vanish.
-  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
+  const json = encodeHeader(Object.fromEntries(header));
   const headerLength = Math.ceil(json.length / 8) * 8;
 
-  const bytes = new Uint8Array(8 + headerLength + dataLength);
+  const bytes = allocate(8 + headerLength + dataLength, 'tensors');
   new DataView(bytes.buffer).setBigUint64(0, BigInt(headerLength), true);
   bytes.fill(0x20, 8, 8 + headerLength);
   bytes.set(json, 8);
   let offset = 8 + headerLength;
-  for (const [, { data }] of entries) {
-    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), offset);
-    offset += data.byteLength;
+  for (const [, { dtype, data }] of entries) {
+    const stored = isHalf(dtype) ? halves[dtype].narrow(data as Float32Array) : data;
+    bytes.set(new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength), offset);
+    offset += stored.byteLength;
   }
   return bytes;
+}
+
+/** What can be written must be readable: longer headers are refused by all readers, ours too. */
+function encodeHeader(header: object): Uint8Array {
+  const expected = `metadata: expected at most ${maxHeaderLength} bytes of metadata and names`;
+  let json: Uint8Array;
+  try {
+    json = new TextEncoder().encode(JSON.stringify(header));
+  } catch (error) {
+    throw new KalmanNormError('INVALID_ARGUMENT', `${expected}, got more than a string can hold`, { cause: error });
+  }
+  // The padding counts, too.
+  check(json.length <= maxHeaderLength - 8, 'INVALID_ARGUMENT', `${expected}, got ${json.length}`);
+  return json;
 }
 
 type Fail = (message: string, cause?: unknown) => never;
@@ -205,14 +241,23 @@ function parseHeader(bytes: Uint8Array, fail: Fail): Record<string, unknown> {
   return record;
 }
 
-/** The number of names in the outermost object of valid JSON: its colons outside of strings and inner values. */
+/**
+ * The number of names in the outermost object of valid JSON: its colons outside of strings and inner values. A loop, as
+ * a regular expression that spans strings runs out of stack on long ones.
+ */
 function countNames(json: string): number {
   let depth = 0;
   let names = 0;
-  for (const [token] of json.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\]:]/g)) {
-    if (token === '{' || token === '[') depth++;
-    else if (token === '}' || token === ']') depth--;
-    else if (token === ':' && depth === 1) names++;
+  let inString = false;
+  for (let i = 0; i < json.length; i++) {
+    const character = json[i];
+    if (inString) {
+      if (character === '\\') i++;
+      else if (character === '"') inString = false;
+    } else if (character === '"') inString = true;
+    else if (character === '{' || character === '[') depth++;
+    else if (character === '}' || character === ']') depth--;
+    else if (character === ':' && depth === 1) names++;
   }
   return names;
 }
@@ -234,7 +279,7 @@ function parseInfo(value: unknown, fail: Fail): TensorInfo {
     return fail(`expected data_offsets [begin, end] with 0 <= begin <= end, got ${JSON.stringify(offsets)}`);
   }
   const [begin, end] = offsets as [number, number];
-  const byteLength = elementCount(shape) * arrayTypes[dtype].BYTES_PER_ELEMENT;
+  const byteLength = elementCount(shape) * bytesOf(dtype);
   if (byteLength !== end - begin) {
     fail(`${dtype} of shape [${shape}] takes ${byteLength} bytes, but data_offsets span ${end - begin}`);
   }
@@ -242,13 +287,12 @@ function parseInfo(value: unknown, fail: Fail): TensorInfo {
 }
 
 function viewOrCopy(dtype: SafetensorsDtype, bytes: Uint8Array): SafetensorsTensor['data'] {
-  const ArrayType = arrayTypes[dtype];
-  const aligned = bytes.byteOffset % ArrayType.BYTES_PER_ELEMENT === 0 ? bytes : new Uint8Array(bytes);
-  return new ArrayType(
-    aligned.buffer as ArrayBuffer,
-    aligned.byteOffset,
-    aligned.byteLength / ArrayType.BYTES_PER_ELEMENT,
-  );
+  const size = bytesOf(dtype);
+  const { buffer, byteOffset, byteLength } = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
+  if (isHalf(dtype)) {
+    return halves[dtype].widen(new Uint16Array(buffer, byteOffset, byteLength / size)) as Float32Array<ArrayBuffer>;
+  }
+  return new arrayTypes[dtype](buffer as ArrayBuffer, byteOffset, byteLength / size);
 }
 
 function checkTensor(name: string, { dtype, shape, data }: SafetensorsTensor): void {
@@ -273,6 +317,13 @@ function checkTensor(name: string, { dtype, shape, data }: SafetensorsTensor): v
     elementCount(shape) === data.length,
     'SHAPE_MISMATCH',
     () => `tensors["${name}"].data: shape [${shape}] expects ${elementCount(shape)} elements, got ${data.length}`,
+  );
+  if (dtype !== 'F16') return;
+  const big = (data as Float32Array).findIndex((value) => Math.abs(value) >= 65520 && Number.isFinite(value));
+  check(
+    big < 0,
+    'INVALID_ARGUMENT',
+    () => `tensors["${name}"].data: F16 holds values up to 65504, got ${data[big]}; BF16 or F32 would do`,
   );
 }
 

@@ -6,10 +6,11 @@ import { KalmanNorm2d, type KalmanNormLayerOptions } from '../nn/kalman-norm.js'
 import { Linear } from '../nn/linear.js';
 import { type Layer, Module } from '../nn/module.js';
 import type { NormLayerOptions, RunningNormOptions } from '../nn/norm.js';
+import { type ModulePlan, type ModuleSpec, registerModule, SpecReader, type SpecValue } from '../nn/spec.js';
 import type { BeliefPadding } from '../ops/pad.js';
 import { globalAvgPool } from '../ops/pool.js';
 import type { Noise, Transition } from '../ops/predict.js';
-import { HostRandom } from '../random.js';
+import { HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
 import { KalmanBlock, PlainBlock } from './residual-block.js';
 
@@ -33,7 +34,7 @@ export interface CifarResNetOptions {
   norm: NormSpec;
   /** Default 10. */
   classes?: number;
-  /** Of the initial values; default 0. */
+  /** Of the initial values; default: they come from the thread's stream, see {@link manualSeed}. */
   seed?: number;
 }
 
@@ -45,6 +46,8 @@ export interface CifarResNetOptions {
  * Input: [N, 3, H, W], mean subtracted and divided by 128; output: logits [N, classes].
  */
 export class CifarResNet extends Module {
+  static readonly type = 'CifarResNet';
+  private readonly options: { n: number; classes: number; norm: NormSpec };
   readonly conv0: Conv2d;
   readonly norm0: Layer;
   readonly stage1: readonly Module[];
@@ -55,7 +58,7 @@ export class CifarResNet extends Module {
 
   constructor(device: Device, options: CifarResNetOptions) {
     super();
-    const { n = 5, norm, classes = 10, seed = 0 } = options;
+    const { n = 5, norm, classes = 10, seed } = options;
     check(
       Number.isInteger(n) && n >= 1,
       'INVALID_ARGUMENT',
@@ -66,7 +69,9 @@ export class CifarResNet extends Module {
       'INVALID_ARGUMENT',
       `CifarResNet: classes must be a whole number of at least 2, got ${classes}`,
     );
-    const random = new HostRandom(seed);
+    // Without options that are undefined, as JSON has it.
+    this.options = { n, classes, norm: JSON.parse(JSON.stringify(norm)) as NormSpec };
+    const random = seed === undefined ? initialRandom() : new HostRandom(seed);
     this.conv0 = new Conv2d(device, 3, 16, 3, { padding: 'same', random });
     this.norm0 = makeNorm(device, norm, 16);
     const stage = (channels: number, first: boolean) =>
@@ -84,6 +89,25 @@ export class CifarResNet extends Module {
     this.stage3 = stage(64, false);
     this.normLast = makeNorm(device, norm, 64);
     this.linear = new Linear(device, 64, classes, { random });
+  }
+
+  static plan(spec: SpecReader): ModulePlan {
+    const n = spec.value<number>('n', (value) => isWhole(value, 1, 1000), 'a whole number from 1 to 1000');
+    const classes = spec.value<number>(
+      'classes',
+      (value) => isWhole(value, 2, 2 ** 20),
+      'a whole number from 2 to 2^20',
+    );
+    const norm = planNorm(spec.object('norm'));
+    // Stage by stage, in 3 x 3 filters: 2n convolutions, the first of a widening stage from half the channels.
+    const filters = 3 * 16 + 2 * n * 16 ** 2 + [32, 64].reduce((sum, c) => sum + (2 * n - 0.5) * c ** 2, 0);
+    return { values: 9 * filters + 65 * classes, build: (device) => new CifarResNet(device, { n, norm, classes }) };
+  }
+
+  override spec(): ModuleSpec {
+    const { n, classes, norm } = this.options;
+    // With every default written out: a file keeps its meaning if they change.
+    return { type: CifarResNet.type, n, classes, norm: planNorm(new SpecReader({ ...norm }, 'norm')) as SpecValue };
   }
 
   /**
@@ -150,6 +174,40 @@ function drawer(noise: Noise | readonly Tensor[] | null): () => Noise | null {
   };
 }
 
+function isWhole(value: unknown, from: number, to: number): boolean {
+  return Number.isInteger(value) && (value as number) >= from && (value as number) <= to;
+}
+
+/** Reads a normalization from a spec, with the options that {@link NormSpec} has. */
+function planNorm(spec: SpecReader): NormSpec {
+  const type = spec.choice('type', ['batch', 'group', 'kalman']);
+  const epsilon = spec.number('epsilon', Number.MIN_VALUE, Number.MAX_VALUE, 1e-5);
+  if (type === 'group') {
+    const groups = spec.value<number>(
+      'groups',
+      (value) => [1, 2, 4, 8, 16].includes(value as number),
+      'a divisor of 16',
+      4,
+    );
+    return { type, epsilon, groups };
+  }
+  const running = {
+    epsilon,
+    splits: spec.size('splits', 1),
+    momentum: spec.number('momentum', 0, 1, 0.1),
+    runningStats: spec.choice('runningStats', ['all-splits', 'first-split'], 'all-splits'),
+  };
+  if (type === 'batch') return { type, ...running };
+  return {
+    type,
+    ...running,
+    ...KalmanNorm2d.filterOptions(spec),
+    initialGain: spec.number('initialGain', Number.MIN_VALUE, 1 - Number.EPSILON, 0.1),
+    beliefPadding: spec.choice('beliefPadding', ['aligned', 'reference'], 'aligned'),
+    transition: spec.choice('transition', ['sampled', 'analytic'], 'sampled'),
+  };
+}
+
 function makeNorm(device: Device, spec: NormSpec, channels: number): Layer {
   switch (spec.type) {
     case 'batch':
@@ -181,3 +239,5 @@ function makeBlock(
   }
   return new PlainBlock(device, { ...shape, ...norms() });
 }
+
+registerModule(CifarResNet);

@@ -145,7 +145,8 @@ export class KalmanBlock extends Block {
     check(
       noise !== null,
       'INVALID_ARGUMENT',
-      'KalmanBlock: training with the sampled transition needs noise for its virtual samples: pass a DeviceRandom',
+      'KalmanBlock: training with the sampled transition needs noise for its virtual samples: pass a DeviceRandom, or ' +
+        "call the model's eval() for inference",
     );
     return noise;
   }

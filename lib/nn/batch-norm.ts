@@ -2,6 +2,7 @@ import { type BatchNormEngine, batchNorm, normalize } from '../ops/batch-norm.js
 import { updateRunning } from '../ops/moments.js';
 import type { Device, Tensor } from '../tensor.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
+import { type ModulePlan, registerModule, type SpecReader } from './spec.js';
 
 /** Options of {@link BatchNorm2d}. */
 export interface BatchNormOptions extends RunningNormOptions {
@@ -20,6 +21,7 @@ export interface BatchNormOptions extends RunningNormOptions {
  * const norm = new BatchNorm2d(device, 16, { splits: 64 }); // batch of 128: micro-batches of 2
  */
 export class BatchNorm2d extends RunningNorm {
+  static readonly type = 'BatchNorm2d';
   private readonly engine: BatchNormEngine;
 
   constructor(device: Device, channels: number, options: BatchNormOptions = {}) {
@@ -27,11 +29,17 @@ export class BatchNorm2d extends RunningNorm {
     this.engine = options.engine ?? 'native';
   }
 
+  static plan(spec: SpecReader): ModulePlan {
+    const [channels, options] = [spec.size('channels'), RunningNorm.runningOptions(spec)];
+    return { values: 2 * channels, build: (device) => new BatchNorm2d(device, channels, options) };
+  }
+
   override forward(x: Tensor): Tensor {
     const { epsilon, relu, splits } = this;
     if (!this.training) return normalize(x, this.running, this.affine, { epsilon, relu });
-    const { output, statistics } = batchNorm(x, this.affine, { splits, epsilon, relu, engine: this.engine });
     const [samples = 1, channels = 1] = x.shape;
+    this.checkSplits(samples);
+    const { output, statistics } = batchNorm(x, this.affine, { splits, epsilon, relu, engine: this.engine });
     const count = (samples / splits) * (x.size / (samples * channels));
     updateRunning(this.running, statistics, {
       splits,
@@ -44,3 +52,5 @@ export class BatchNorm2d extends RunningNorm {
     return output;
   }
 }
+
+registerModule(BatchNorm2d);

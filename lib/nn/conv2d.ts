@@ -1,13 +1,14 @@
 import { check } from '../errors.js';
-import { type Conv2dOptions, conv2d } from '../ops/conv2d.js';
-import { HostRandom } from '../random.js';
+import { type Conv2dOptions, conv2d, type Padding } from '../ops/conv2d.js';
+import { type HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
 import { type VarianceScaling, varianceScaling } from './init.js';
 import { Layer } from './module.js';
+import { isSize, type ModulePlan, type ModuleSpec, registerModule, type SpecReader } from './spec.js';
 
 /** Options of {@link Conv2d}. */
 export interface Conv2dLayerOptions extends Conv2dOptions {
-  /** Where initial values come from; default seed 0. */
+  /** Where initial values come from; default: the thread's stream, see {@link manualSeed}. */
   random?: HostRandom;
   /** Default: variance 2 / fan out, as in the reference code. */
   init?: VarianceScaling;
@@ -23,6 +24,7 @@ export interface Conv2dLayerOptions extends Conv2dOptions {
  * const y = conv.forward(x); // [N, 16, 32, 32] to [N, 32, 16, 16]
  */
 export class Conv2d extends Layer {
+  static readonly type = 'Conv2d';
   readonly weight: Tensor;
   /** Stride and padding. */
   readonly options: Conv2dOptions;
@@ -42,7 +44,7 @@ export class Conv2d extends Layer {
         `Conv2d: ${name} must be a whole number of at least 1, got ${value}`,
       );
     }
-    const { random = new HostRandom(0), init = {}, ...rest } = options;
+    const { random = initialRandom(), init = {}, ...rest } = options;
     const shape = [outChannels, inChannels, kernel, kernel];
     this.options = rest;
     this.weight = this.parameter(() =>
@@ -50,7 +52,38 @@ export class Conv2d extends Layer {
     );
   }
 
+  static plan(spec: SpecReader): ModulePlan {
+    const [inChannels, outChannels, kernel] = [spec.size('inChannels'), spec.size('outChannels'), spec.size('kernel')];
+    const isList = (value: unknown, ...lengths: number[]): value is unknown[] =>
+      Array.isArray(value) && lengths.includes(value.length);
+    const isPad = (value: unknown) => value === 0 || isSize(value);
+    const stride = spec.value<number | [number, number]>(
+      'stride',
+      (value) => isSize(value) || (isList(value, 2) && value.every(isSize)),
+      'a whole number of at least 1, or two',
+      1,
+    );
+    const padding = spec.value<Padding>(
+      'padding',
+      (value) => value === 'same' || isPad(value) || (isList(value, 2, 4) && value.every(isPad)),
+      '"same", a whole number, or two or four of them',
+      0,
+    );
+    return {
+      values: inChannels * outChannels * kernel ** 2,
+      build: (device) => new Conv2d(device, inChannels, outChannels, kernel, { stride, padding }),
+    };
+  }
+
+  override spec(): ModuleSpec {
+    const [outChannels = 1, inChannels = 1, kernel = 1] = this.weight.shape;
+    const { stride = 1, padding = 0 } = this.options;
+    return { type: Conv2d.type, inChannels, outChannels, kernel, stride, padding };
+  }
+
   override forward(x: Tensor): Tensor {
     return conv2d(x, this.weight, this.options);
   }
 }
+
+registerModule(Conv2d);

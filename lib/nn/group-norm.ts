@@ -2,6 +2,7 @@ import { check } from '../errors.js';
 import { groupNorm } from '../ops/group-norm.js';
 import type { Device, Tensor } from '../tensor.js';
 import { Norm, type NormLayerOptions } from './norm.js';
+import { type ModulePlan, registerModule, type SpecReader, type SpecValue } from './spec.js';
 
 /**
  * Group normalization (Wu and He 2018) of [N, C, H, W] or [N, C]: by the mean and the biased variance of each sample's
@@ -11,6 +12,8 @@ import { Norm, type NormLayerOptions } from './norm.js';
  * const norm = new GroupNorm(device, 4, 16);
  */
 export class GroupNorm extends Norm {
+  static readonly type = 'GroupNorm';
+
   constructor(
     device: Device,
     readonly groups: number,
@@ -25,7 +28,21 @@ export class GroupNorm extends Norm {
     );
   }
 
+  static plan(spec: SpecReader): ModulePlan {
+    const [channels, options] = [spec.size('channels'), Norm.normOptions(spec)];
+    const divides = (value: unknown) =>
+      Number.isInteger(value) && (value as number) >= 1 && channels % (value as number) === 0;
+    const groups = spec.value<number>('groups', divides, `a divisor of the ${channels} channels`);
+    return { values: 0, build: (device) => new GroupNorm(device, groups, channels, options) };
+  }
+
+  protected override ownOptions(): Readonly<Record<string, SpecValue>> {
+    return { groups: this.groups };
+  }
+
   override forward(x: Tensor): Tensor {
     return groupNorm(x, this.groups, this.affine, { epsilon: this.epsilon, relu: this.relu });
   }
 }
+
+registerModule(GroupNorm);

@@ -12,3 +12,4 @@ export * from './kalman-norm.js';
 export * from './linear.js';
 export * from './module.js';
 export type { NormLayerOptions, RunningNormOptions, RunningStats } from './norm.js';
+export * from './spec.js';

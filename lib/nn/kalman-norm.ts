@@ -7,6 +7,7 @@ import { updateRunning } from '../ops/moments.js';
 import type { Noise } from '../ops/predict.js';
 import type { Device, Tensor } from '../tensor.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
+import { type ModulePlan, registerModule, type SpecReader, type SpecValue } from './spec.js';
 
 /** Options of {@link KalmanNorm2d}. */
 export interface KalmanNormLayerOptions extends RunningNormOptions {
@@ -42,6 +43,7 @@ export interface KalmanOutput {
  * const { output, posterior } = norm.step(x, prior);
  */
 export class KalmanNorm2d extends RunningNorm {
+  static readonly type = 'KalmanNorm2d';
   readonly gain: number | 'learned';
   /** [C]; null where the gain isn't learned. */
   readonly gainLogit: Tensor | null = null;
@@ -71,6 +73,25 @@ export class KalmanNorm2d extends RunningNorm {
     this.guard = guard;
   }
 
+  static plan(spec: SpecReader): ModulePlan {
+    const channels = spec.size('channels');
+    const options = { ...RunningNorm.runningOptions(spec), ...KalmanNorm2d.filterOptions(spec) };
+    return { values: 2 * channels, build: (device) => new KalmanNorm2d(device, channels, options) };
+  }
+
+  /** The filter's options in a spec. @internal */
+  static filterOptions(spec: SpecReader): { gain: number | 'learned'; guard: number } {
+    const isGain = (value: unknown) => value === 'learned' || (typeof value === 'number' && value >= 0 && value <= 1);
+    return {
+      gain: spec.value<number | 'learned'>('gain', isGain, '"learned" or a number from 0 to 1', 0.1),
+      guard: spec.number('guard', Number.MIN_VALUE, Number.MAX_VALUE, 100),
+    };
+  }
+
+  protected override ownOptions(): Readonly<Record<string, SpecValue>> {
+    return { ...super.ownOptions(), gain: this.gain, guard: this.guard };
+  }
+
   /** Without a prior, as in the first layer of a network. */
   override forward(x: Tensor): Tensor {
     const { output, posterior } = this.step(x, null);
@@ -90,6 +111,7 @@ export class KalmanNorm2d extends RunningNorm {
     if (!this.training) {
       return { output: normalize(x, this.running, this.affine, { epsilon, relu }), posterior: null };
     }
+    if (prior !== 'carried') this.checkSplits(x.shape[0] as number);
     const learned = this.gainLogit && sigmoid(this.gainLogit);
     const gain = learned ?? (this.gain as number);
     const result = kalmanNorm(x, prior, this.affine, { splits, gain, guard, epsilon, relu, sample: noise });
@@ -113,3 +135,5 @@ export class KalmanNorm2d extends RunningNorm {
     super.dispose();
   }
 }
+
+registerModule(KalmanNorm2d);

@@ -1,15 +1,16 @@
 import { check } from '../errors.js';
 import { linear } from '../ops/linear.js';
-import { HostRandom } from '../random.js';
+import { type HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
 import { truncatedNormal } from './init.js';
 import { Layer } from './module.js';
+import { type ModulePlan, type ModuleSpec, registerModule, type SpecReader } from './spec.js';
 
 /** Options of {@link Linear}. */
 export interface LinearOptions {
   /** Default true; starts at 0. */
   bias?: boolean;
-  /** Where initial values come from; default seed 0. */
+  /** Where initial values come from; default: the thread's stream, see {@link manualSeed}. */
   random?: HostRandom;
   /** Standard deviation before truncation; default sqrt(1.3·2 / in), as in the reference code. */
   std?: number;
@@ -21,6 +22,7 @@ export interface LinearOptions {
  * `weight`: [in, out], `bias`: [out]
  */
 export class Linear extends Layer {
+  static readonly type = 'Linear';
   readonly weight: Tensor;
   readonly bias: Tensor | null;
 
@@ -33,13 +35,29 @@ export class Linear extends Layer {
         `Linear: ${name} must be a whole number of at least 1, got ${value}`,
       );
     }
-    const { bias = true, random = new HostRandom(0), std = Math.sqrt((1.3 * 2) / inFeatures) } = options;
+    const { bias = true, random = initialRandom(), std = Math.sqrt((1.3 * 2) / inFeatures) } = options;
     const values = truncatedNormal(random, inFeatures * outFeatures, std);
     this.weight = this.parameter(() => device.tensor(values, [inFeatures, outFeatures]));
     this.bias = bias ? this.parameter(() => device.zeros([outFeatures])) : null;
+  }
+
+  static plan(spec: SpecReader): ModulePlan {
+    const [inFeatures, outFeatures] = [spec.size('inFeatures'), spec.size('outFeatures')];
+    const bias = spec.flag('bias', true);
+    return {
+      values: inFeatures * outFeatures,
+      build: (device) => new Linear(device, inFeatures, outFeatures, { bias }),
+    };
+  }
+
+  override spec(): ModuleSpec {
+    const [inFeatures = 1, outFeatures = 1] = this.weight.shape;
+    return { type: Linear.type, inFeatures, outFeatures, bias: this.bias !== null };
   }
 
   override forward(x: Tensor): Tensor {
     return linear(x, this.weight, this.bias);
   }
 }
+
+registerModule(Linear);

@@ -2,6 +2,13 @@ import type { TensorData } from '../addon/contract.js';
 import { check, KalmanNormError } from '../errors.js';
 import { noScope } from '../scope.js';
 import type { Tensor } from '../tensor.js';
+import { type ModulePlan, type ModuleSpec, registerModule, type SpecReader, specOf } from './spec.js';
+
+/** Arrays of the tensors' types. */
+const arrayTypes = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array };
+
+/** Faults that a message lists. */
+const MOST_FAULTS = 20;
 
 /** Values of a module's parameters and buffers by name; row-major. */
 export type StateValues = Map<string, { shape: readonly number[]; data: TensorData }>;
@@ -9,8 +16,9 @@ export type StateValues = Map<string, { shape: readonly number[]; data: TensorDa
 /**
  * Base of all layers: finds parameters, buffers and sub-modules in its fields, so that a layer is an ordinary class.
  *
- * A field that holds a module, or an array of modules, is a sub-module; its name is part of the names of what's in it
- * ("stage1.0.conv1.weight").
+ * Fields are looked through with the arrays, maps, sets and plain objects in them, at any depth; positions and keys
+ * become parts of the names ("stage1.0.conv1.weight"). A module or tensor may be held in several places: it has several
+ * names then, but is one. A module's reference to one that holds it is left out; a private `#field` isn't looked into.
  */
 export abstract class Module {
   /** Whether the module is in training mode; see {@link Module.train}. */
@@ -33,33 +41,40 @@ export abstract class Module {
 
   /** Sub-modules with their names, in the order of the fields. */
   *children(): Generator<[string, Module]> {
-    for (const [name, value] of Object.entries(this)) {
-      if (value instanceof Module) yield [name, value];
-      if (Array.isArray(value)) {
-        for (const [i, entry] of value.entries()) if (entry instanceof Module) yield [`${name}.${i}`, entry];
-      }
-    }
+    for (const [name, value] of contents(this)) if (value instanceof Module) yield [name, value];
   }
 
-  private *named(role: Tensor['role'], prefix: string): Generator<[string, Tensor]> {
-    for (const [name, value] of Object.entries(this)) {
+  /** This module and all within, each once. */
+  modules(): Module[] {
+    const found = new Set<Module>([this]);
+    // A set's iteration reaches what is added on the way.
+    for (const module of found) for (const [, child] of module.children()) found.add(child);
+    return [...found];
+  }
+
+  private *named(role: Tensor['role'], prefix: string, holders: readonly Module[]): Generator<[string, Tensor]> {
+    const path = [...holders, this];
+    for (const [name, value] of contents(this)) {
       if (isTensor(value) && value.role === role) yield [prefix + name, value];
     }
-    for (const [name, child] of this.children()) yield* child.named(role, `${prefix}${name}.`);
+    for (const [name, child] of this.children()) {
+      if (!path.includes(child)) yield* child.named(role, `${prefix}${name}.`, path);
+    }
   }
 
-  /** Trained tensors by name. */
+  /** Trained tensors by name. One that is held in several places is there under each of its names. */
   namedParameters(): Map<string, Tensor> {
-    return new Map(this.named('parameter', ''));
+    return distinct(this.named('parameter', '', []));
   }
 
   /** State that isn't trained, by name. */
   namedBuffers(): Map<string, Tensor> {
-    return new Map(this.named('buffer', ''));
+    return distinct(this.named('buffer', '', []));
   }
 
+  /** Trained tensors, each once. */
   parameters(): Tensor[] {
-    return [...this.namedParameters().values()];
+    return [...new Set(this.namedParameters().values())];
   }
 
   /** Number of trained values. */
@@ -74,14 +89,41 @@ export abstract class Module {
 
   /** Training mode, in which normalizations use the statistics of the batch; or inference with `false`. */
   train(on = true): this {
-    this.training = on;
-    for (const [, child] of this.children()) child.train(on);
+    for (const module of this.modules()) module.training = on;
     return this;
   }
 
   /** Inference mode: normalizations use running averages. */
   eval(): this {
     return this.train(false);
+  }
+
+  /**
+   * The architecture as plain JSON, from which {@link buildModel} makes a module of the same shape; saved with the
+   * weights by {@link saveModel}. Null, the default, for modules that can't say: they are saved as weights alone.
+   *
+   * @example
+   * class Scale extends Layer {
+   *   static readonly type = 'Scale';
+   *   readonly factors = this.parameter(() => this.device.ones([this.channels]));
+   *
+   *   constructor(private readonly device: Device, private readonly channels: number) {
+   *     super();
+   *   }
+   *
+   *   static plan(spec: SpecReader): ModulePlan {
+   *     const channels = spec.size('channels'); // checks are all here: nothing is allocated yet
+   *     return { values: channels, build: (device) => new Scale(device, channels) };
+   *   }
+   *
+   *   override spec(): ModuleSpec {
+   *     return { type: Scale.type, channels: this.channels };
+   *   }
+   * }
+   * registerModule(Scale);
+   */
+  spec(): ModuleSpec | null {
+    return null;
   }
 
   /** Parameters and buffers by name. */
@@ -103,24 +145,31 @@ export abstract class Module {
    * @throws KalmanNormError `STATE_MISMATCH` for missing, extra, misshapen or mistyped entries; nothing is loaded then
    */
   loadStateDict(state: StateValues): void {
+    check(state instanceof Map, 'INVALID_ARGUMENT', () => `loadStateDict: expected a map of values, got ${state}`);
     const own = this.stateDict();
-    const faults: string[] = [];
+    const missing: string[] = [];
+    const misfits: string[] = [];
     for (const [name, tensor] of own) {
       const entry = state.get(name);
       const shape = tensor.shape.join(', ');
-      if (!entry) faults.push(`${name} [${shape}] is missing`);
+      const type = arrayTypes[tensor.dtype];
+      if (!entry) missing.push(`${name} [${shape}] is missing`);
       else if (entry.shape.join(', ') !== shape)
-        faults.push(`${name}: expected [${shape}], got [${entry.shape.join(', ')}]`);
-      else if (!(entry.data instanceof Float32Array))
-        faults.push(`${name}: expected float32, got ${entry.data.constructor.name}`);
+        misfits.push(`${name}: expected [${shape}], got [${entry.shape.join(', ')}]`);
+      else if (!(entry.data instanceof type))
+        misfits.push(`${name}: expected ${tensor.dtype}, got ${entry.data?.constructor?.name}`);
       else if (entry.data.length !== tensor.size)
-        faults.push(`${name}: expected ${tensor.size} values, got ${entry.data.length}`);
+        misfits.push(`${name}: expected ${tensor.size} values, got ${entry.data.length}`);
     }
-    for (const name of state.keys()) if (!own.has(name)) faults.push(`${name} is not part of this module`);
+    const unexpected = [...state.keys()]
+      .filter((name) => !own.has(name))
+      .map((name) => `${name} is not part of this module`);
+    const faults = [...missing, ...unexpected, ...misfits];
     if (faults.length > 0) {
-      const shown = faults.slice(0, 10).join('; ');
-      const more = faults.length > 10 ? `; and ${faults.length - 10} more` : '';
-      throw new KalmanNormError('STATE_MISMATCH', `loadStateDict: ${shown}${more}`);
+      const counts = `${missing.length} missing, ${unexpected.length} unexpected, ${misfits.length} that don't fit`;
+      const shown = faults.slice(0, MOST_FAULTS).join('; ');
+      const more = faults.length > MOST_FAULTS ? `; and ${faults.length - MOST_FAULTS} more` : '';
+      throw new KalmanNormError('STATE_MISMATCH', `loadStateDict: ${counts}: ${shown}${more}`);
     }
     for (const [name, tensor] of own) tensor.write((state.get(name) as { data: TensorData }).data);
   }
@@ -134,6 +183,50 @@ export abstract class Module {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/**
+ * Modules and tensors that an object's fields hold, with their names: directly, or in arrays, maps, sets and plain
+ * objects. Doesn't look into the modules.
+ */
+function* contents(holder: object, prefix = '', holders: readonly object[] = []): Generator<[string, unknown]> {
+  const isKeyed = holder instanceof Map || holder instanceof Set || Array.isArray(holder);
+  const entries = holder instanceof Set ? [...holder].entries() : isKeyed ? holder.entries() : Object.entries(holder);
+  for (const [key, value] of entries as Iterable<[unknown, unknown]>) {
+    if (typeof value !== 'object' || value === null) continue;
+    const name = prefix + (typeof key === 'object' ? '' : String(key));
+    if (value instanceof Module || isTensor(value)) {
+      check(
+        typeof key !== 'object',
+        'INVALID_ARGUMENT',
+        () => `module: a map with modules must have texts or numbers as keys, got ${String(key)} in ${prefix}`,
+      );
+      yield [name, value];
+    } else if (isContainer(value) && value !== holder && !holders.includes(value)) {
+      yield* contents(value, `${name}.`, [...holders, holder]);
+    }
+  }
+}
+
+function isContainer(value: object): boolean {
+  if (Array.isArray(value) || value instanceof Map || value instanceof Set) return true;
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
+/** @throws KalmanNormError `INVALID_STATE` where two tensors have the same name */
+function distinct(named: Iterable<[string, Tensor]>): Map<string, Tensor> {
+  const map = new Map<string, Tensor>();
+  for (const [name, tensor] of named) {
+    const other = map.get(name);
+    check(
+      other === undefined || other === tensor,
+      'INVALID_STATE',
+      `module: two tensors are both named ${name}; rename a field or a key`,
+    );
+    map.set(name, tensor);
+  }
+  return map;
 }
 
 function isTensor(value: unknown): value is Tensor {
@@ -152,12 +245,31 @@ export abstract class Layer extends Module {
  * const net = new Sequential(new Conv2d(device, 3, 8, 3, { padding: 'same' }), new BatchNorm2d(device, 8), new ReLU());
  */
 export class Sequential extends Layer {
+  static readonly type = 'Sequential';
   readonly layers: readonly Layer[];
 
   constructor(...layers: Layer[]) {
     super();
     check(layers.length > 0, 'INVALID_ARGUMENT', 'Sequential: expected at least one layer');
+    const wrong = layers.findIndex((layer) => !(layer instanceof Module));
+    check(wrong < 0, 'INVALID_ARGUMENT', () => `Sequential: expected layers, got ${String(layers[wrong])} at ${wrong}`);
     this.layers = layers;
+  }
+
+  static plan(spec: SpecReader): ModulePlan {
+    const plans = spec.children('layers');
+    check(plans.length > 0, 'INVALID_ARGUMENT', 'Sequential: expected at least one layer');
+    return {
+      values: plans.reduce((sum, { values }) => sum + values, 0),
+      build: (device) => new Sequential(...plans.map((plan) => plan.build(device) as Layer)),
+    };
+  }
+
+  /** Null where a layer has none, or is there twice: sharing can't be expressed. */
+  override spec(): ModuleSpec | null {
+    const layers = this.layers.map(specOf).filter((spec) => spec !== null);
+    const complete = layers.length === this.layers.length && new Set(this.layers).size === this.layers.length;
+    return complete ? { type: Sequential.type, layers } : null;
   }
 
   override forward(x: Tensor): Tensor {
@@ -170,3 +282,5 @@ export class Sequential extends Layer {
     return current;
   }
 }
+
+registerModule(Sequential);

@@ -3,6 +3,7 @@ import type { Affine } from '../ops/batch-norm.js';
 import type { Moments } from '../ops/moments.js';
 import type { Device, Tensor } from '../tensor.js';
 import { Layer } from './module.js';
+import type { ModuleSpec, SpecReader, SpecValue } from './spec.js';
 
 /** Which splits running averages follow: the mean over all, or the first alone, as in the reference code. */
 export type RunningStats = 'all-splits' | 'first-split';
@@ -47,6 +48,27 @@ export abstract class Norm extends Layer {
     this.gamma = affine ? this.parameter(() => device.ones([channels])) : null;
     this.beta = affine ? this.parameter(() => device.zeros([channels])) : null;
   }
+
+  /** The options of a spec that all normalizations have. */
+  protected static normOptions(spec: SpecReader) {
+    return {
+      epsilon: spec.number('epsilon', Number.MIN_VALUE, Number.MAX_VALUE, 1e-5),
+      affine: spec.flag('affine', true),
+      relu: spec.flag('relu', false),
+    };
+  }
+
+  override spec(): ModuleSpec {
+    const { channels, epsilon, relu } = this;
+    return { type: this.typeName, channels, epsilon, affine: this.gamma !== null, relu, ...this.ownOptions() };
+  }
+
+  private get typeName(): string {
+    return (this.constructor as unknown as { type: string }).type;
+  }
+
+  /** What a normalization's spec says besides. */
+  protected abstract ownOptions(): Readonly<Record<string, SpecValue>>;
 
   protected get affine(): Affine {
     return { gamma: this.gamma, beta: this.beta };
@@ -95,6 +117,36 @@ export abstract class RunningNorm extends Norm {
     this.runningStats = runningStats;
     this.runningMean = this.buffer(() => device.zeros([channels]));
     this.runningVariance = this.buffer(() => device.ones([channels]));
+  }
+
+  /** The options of a spec that normalizations with running averages have. */
+  protected static runningOptions(spec: SpecReader) {
+    return {
+      ...RunningNorm.normOptions(spec),
+      splits: spec.size('splits', 1),
+      momentum: spec.number('momentum', 0, 1, 0.1),
+      runningStats: spec.choice<RunningStats>('runningStats', ['all-splits', 'first-split'], 'all-splits'),
+    };
+  }
+
+  protected override ownOptions(): Readonly<Record<string, SpecValue>> {
+    const { splits, momentum, runningStats } = this;
+    return { splits, momentum, runningStats };
+  }
+
+  /**
+   * Refuses a batch that training can't split. The usual cause is a single image for a model left in training mode.
+   *
+   * @param samples of the batch, virtual ones aside
+   */
+  protected checkSplits(samples: number): void {
+    check(
+      samples % this.splits === 0,
+      'INVALID_ARGUMENT',
+      () =>
+        `${this.constructor.name}: splits must divide the number of samples in training; ${samples} samples can't be ` +
+        `cut into ${this.splits} equal parts. For inference call the model's eval() first`,
+    );
   }
 
   protected get running(): Moments {

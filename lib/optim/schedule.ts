@@ -44,13 +44,15 @@ export function referenceSchedule(epochs = REFERENCE_EPOCHS, rate = 0.1): Schedu
 
 /**
  * A schedule for a few epochs, of which the reference's would spend most at small rates: epoch 1 at a tenth of the rate,
- * then the rate to 55 % of the epochs, a tenth to 85 %, a hundredth to the end.
+ * then the rate to 55 % of the epochs, a tenth to 85 %, a hundredth to the end. One or two epochs don't warm up: the
+ * first has the rate, a second a tenth of it.
  *
  * @param epochs of the whole training
  * @param rate of the main phase; default 0.1
  */
 export function shortSchedule(epochs: number, rate = 0.1): Schedule {
   const at = proportion(epochs, 100);
+  if (epochs <= 2) return stepSchedule(rate, [[1, rate / 10]]);
   return stepSchedule(rate / 10, [
     [1, rate],
     [at(55), rate / 10],

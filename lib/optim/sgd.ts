@@ -3,6 +3,7 @@ import { check } from '../errors.js';
 import { noScope } from '../scope.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { LossScaler } from './loss-scaler.js';
+import { distinctParameters, type NamedParameter, type Parameters } from './parameter-list.js';
 
 /** Options of {@link Sgd}. */
 export interface SgdOptions {
@@ -29,22 +30,27 @@ export class Sgd {
   readonly weightDecay: number;
   private readonly rate: Tensor;
   private rateValue: number;
-  private readonly slots: { name: string; weight: Tensor; buffer: Tensor; weightDecay: number }[];
+  private readonly slots: (NamedParameter & { buffer: Tensor; weightDecay: number })[];
 
-  constructor(device: Device, parameters: ReadonlyMap<string, Tensor>, learningRate: number, options: SgdOptions = {}) {
+  /**
+   * @param parameters by name, or in an array, where their positions are their names. One that comes several times is
+   *   trained once.
+   * @throws KalmanNormError `INVALID_ARGUMENT` for what isn't parameters, or hyper-parameters outside their domain
+   */
+  constructor(device: Device, parameters: Parameters, learningRate: number, options: SgdOptions = {}) {
     const { momentum = 0.9, weightDecay = 0, decays = (_, parameter) => parameter.shape.length > 1 } = options;
     check(momentum >= 0 && momentum <= 1, 'INVALID_ARGUMENT', `Sgd: momentum must be between 0 and 1, got ${momentum}`);
     checkNotNegative('weightDecay', weightDecay);
     checkNotNegative('learningRate', learningRate);
+    const distinct = distinctParameters('Sgd', parameters);
     this.momentum = momentum;
     this.weightDecay = weightDecay;
     this.rateValue = learningRate;
     this.rate = noScope(() => device.tensor([learningRate]));
-    this.slots = [...parameters].map(([name, weight]) => ({
-      name,
-      weight,
-      buffer: noScope(() => device.zeros(weight.shape, { format: weight.format })),
-      weightDecay: decays(name, weight) ? weightDecay : 0,
+    this.slots = distinct.map((parameter) => ({
+      ...parameter,
+      buffer: noScope(() => device.zeros(parameter.weight.shape, { format: parameter.weight.format })),
+      weightDecay: parameter.names.some((name) => decays(name, parameter.weight)) ? weightDecay : 0,
     }));
   }
 
@@ -61,7 +67,7 @@ export class Sgd {
 
   /** Momentum buffers by the names of their parameters, for checkpoints. */
   namedBuffers(): Map<string, Tensor> {
-    return new Map(this.slots.map(({ name, buffer }) => [name, buffer]));
+    return new Map(this.slots.flatMap(({ names, buffer }) => names.map((name) => [name, buffer])));
   }
 
   /**

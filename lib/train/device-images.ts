@@ -1,59 +1,137 @@
-import type { Dataset, ImageSet } from '../data/dataset.js';
+import type { BatchSource } from '../data/source.js';
 import type { DeviceRandom } from '../device-random.js';
 import { gather } from '../ops/gather.js';
 import { samples } from '../ops/memory.js';
 import { noScope } from '../scope.js';
 import type { Device, Tensor } from '../tensor.js';
 
-/** Images on a device, in an order that batches follow. */
+/** Options of {@link DeviceImages}. */
+export interface DeviceImagesOptions {
+  batchSize: number;
+  /** Factor on images after the mean is subtracted. */
+  scale: number;
+  /** Bytes of pixels that may lie on the device; at least one batch does. */
+  memory: number;
+}
+
+/** Pixels and labels of a window of the order. */
+interface Window {
+  pixels: Uint8Array;
+  labels: Uint8Array;
+}
+
+/**
+ * Images on a device, in an order that batches follow. Where they all fit they lie there for good, and the order is a
+ * list of indices. Otherwise a window of some batches lies there: place p of the order is in row p modulo the window,
+ * and the next window is read while the device works.
+ */
 export class DeviceImages {
   private readonly images: Tensor;
   private readonly labels: Tensor;
   private readonly mean: Tensor;
   private readonly indices: Tensor;
   private readonly start: Tensor;
+  /** Batches of a window; null where everything lies on the device. */
+  private readonly window: number | null;
+  private readonly count: number;
+  private order: Int32Array;
+  private present: number | null = null;
+  private next: { number: number; window: Promise<Window> } | null = null;
 
-  /**
-   * @param mean [C, H, W], subtracted from every image
-   * @param scale factor after that
-   */
   constructor(
     device: Device,
-    dataset: Dataset,
-    set: ImageSet,
-    mean: Float32Array,
-    private readonly scale: number,
+    private readonly source: BatchSource,
+    private readonly options: DeviceImagesOptions,
   ) {
-    const shape = [dataset.channels, dataset.height, dataset.width];
+    const { labels, channels, height, width } = source;
+    const { batchSize, memory } = options;
+    this.count = labels.length;
+    const shape = [channels, height, width];
+    const bytes = channels * height * width;
+    this.window = this.count * bytes <= memory ? null : Math.max(1, Math.floor(memory / bytes / batchSize));
+    const rows = this.window === null ? this.count : Math.min(this.count, this.window * batchSize);
+    this.order = Int32Array.from({ length: this.count }, (_, i) => i);
     [this.images, this.labels, this.mean, this.indices, this.start] = noScope(() => [
-      device.tensor(set.images, [set.count, ...shape]),
-      device.tensor(set.labels, [set.count]),
-      device.tensor(mean, shape, { format: 'plain' }),
-      device.tensor(Int32Array.from({ length: set.count }, (_, i) => i)),
+      device.zeros([rows, ...shape], { dtype: 'uint8' }),
+      device.zeros([rows], { dtype: 'uint8' }),
+      device.zeros(shape, { format: 'plain' }),
+      device.tensor(this.order.map((i) => i % rows)),
       device.zeros([1], { dtype: 'int32' }),
     ]) as [Tensor, Tensor, Tensor, Tensor, Tensor];
   }
 
+  /**
+   * Brings what lies on the device for good.
+   *
+   * @param mean [C, H, W], subtracted from every image
+   */
+  async load(mean: Float32Array): Promise<void> {
+    this.mean.write(mean);
+    if (this.window === null) this.bring(await this.readWindow(0, this.count));
+  }
+
   /** The order of images from now on: a permutation of all. */
   setOrder(order: Int32Array): void {
-    this.indices.write(order);
+    this.order = order;
+    this.present = null;
+    this.next = null;
+    if (this.window === null) this.indices.write(order);
+  }
+
+  /**
+   * Sees to it that a batch lies on the device.
+   *
+   * @param batch its number in the order
+   * @returns how many batches from there on do
+   */
+  async provide(batch: number): Promise<number> {
+    const { window, options, count } = this;
+    if (window === null) return Number.POSITIVE_INFINITY;
+    const rows = window * options.batchSize;
+    const number = Math.floor(batch / window);
+    if (this.present !== number) {
+      this.bring(await (this.next?.number === number ? this.next.window : this.readWindow(number, rows)));
+      this.present = number;
+      this.next = null;
+      if ((number + 1) * rows < count) {
+        const next = this.readWindow(number + 1, rows);
+        // Whoever asks for this window gets the failure; nobody may.
+        next.catch(() => {});
+        this.next = { number: number + 1, window: next };
+      }
+    }
+    return (number + 1) * window - batch;
   }
 
   /** Batch number `cursor` (in device memory) of the order, with crops and flips where a random stream is given. */
   batch(batchSize: number, cursor: Tensor, random: DeviceRandom | null): { images: Tensor; labels: Tensor } {
     const augment = random ? { augment: { random } } : {};
-    return gather({ ...this.source, cursor }, { batchSize, scale: this.scale, ...augment });
+    return gather({ ...this.gathered, cursor }, { batchSize, scale: this.options.scale, ...augment });
   }
 
   /** The images from place `from` of the order, unchanged. */
   range(from: number, count: number): { images: Tensor; labels: Tensor } {
     using indices = samples(this.indices, from, count);
-    return gather({ ...this.source, indices, cursor: this.start }, { batchSize: count, scale: this.scale });
+    return gather({ ...this.gathered, indices, cursor: this.start }, { batchSize: count, scale: this.options.scale });
   }
 
-  private get source() {
+  private get gathered() {
     const { images, labels, mean, indices } = this;
     return { images, labels, mean, indices };
+  }
+
+  private async readWindow(number: number, rows: number): Promise<Window> {
+    const members = this.order.subarray(number * rows, (number + 1) * rows);
+    const pixels = new Uint8Array(this.images.size);
+    const labels = new Uint8Array(this.labels.size);
+    await this.source.read(members, pixels);
+    for (const [row, i] of members.entries()) labels[row] = this.source.labels[i] as number;
+    return { pixels, labels };
+  }
+
+  private bring({ pixels, labels }: Window): void {
+    this.images.write(pixels);
+    this.labels.write(labels);
   }
 
   dispose(): void {

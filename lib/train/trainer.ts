@@ -1,8 +1,10 @@
 import { backward, noGrad } from '../autograd.js';
-import { type Dataset, perPixelMean } from '../data/dataset.js';
+import type { Dataset } from '../data/dataset.js';
+import { meanImage, type SplitSource, sourcesOf } from '../data/source.js';
 import { DeviceRandom } from '../device-random.js';
-import { check } from '../errors.js';
-import type { Module } from '../nn/module.js';
+import { check, type KalmanNormError } from '../errors.js';
+import type { ModelDescription } from '../io/model-description.js';
+import { Module } from '../nn/module.js';
 import { advance, append } from '../ops/counter.js';
 import { crossEntropy } from '../ops/loss.js';
 import { LossScaler } from '../optim/loss-scaler.js';
@@ -27,13 +29,24 @@ export interface TrainerOptions {
   device: Device;
   model: Classifier;
   optimizer: Sgd;
-  dataset: Dataset;
+  /** Training and test images, in memory or behind {@link BatchSource}s. */
+  dataset: Dataset | SplitSource;
   /** Default 128. The rest of an epoch that doesn't fill a batch is left out. */
   batchSize?: number;
   /** Of the order of samples, crops, flips and noise; default 0. */
   seed?: number;
+  /**
+   * What is subtracted from images: the mean `image` of training and test images, as in the reference (default), their
+   * mean per `channel`, which fits images of other sizes too, or values: an image [C, H, W] or one value a channel.
+   */
+  mean?: 'image' | 'channel' | Float32Array | readonly number[];
   /** Factor on images after the mean is subtracted; default 1/128. */
   scale?: number;
+  /**
+   * Bytes of training images, and of test images, that may lie on the device; default 2 GiB. Larger sets are read in
+   * pieces during each pass, the next while the device works.
+   */
+  imageMemory?: number;
   /** Random crops and flips; default true. */
   augment?: boolean;
   /** Enqueue every operation of every step from JavaScript, instead of replaying a recorded step; default false. */
@@ -78,6 +91,8 @@ export class Trainer {
   /** Steps of an epoch. */
   readonly stepsPerEpoch: number;
   private readonly batchSize: number;
+  private readonly scale: number;
+  private readonly sources: SplitSource;
   private readonly random: DeviceRandom;
   private readonly train: DeviceImages;
   private readonly test: DeviceImages;
@@ -85,24 +100,54 @@ export class Trainer {
   private readonly history: { loss: Tensor; errors: Tensor; cursor: Tensor };
   /** Gradients of float16 activations would underflow. */
   private readonly scaler: LossScaler | null;
-  private program: Program | null = null;
+  /** The recorded step, and the modes of the modules that it was recorded with. */
+  private recorded: { program: Program; modes: string } | null = null;
+  private prepared: Promise<void> | null = null;
+  private mean: Float32Array | readonly number[] = [];
+  private pass: string | null = null;
 
+  /**
+   * @throws KalmanNormError `INVALID_ARGUMENT` for options outside their domain, a label that is no class among them;
+   *   `SHAPE_MISMATCH` where parts of the data set don't fit each other
+   */
   constructor(private readonly options: TrainerOptions) {
-    const { device, dataset, batchSize = 128, seed = 0, scale = 1 / 128 } = options;
+    const { device, model, optimizer, dataset, batchSize = 128, seed = 0, scale = 1 / 128 } = options;
+    const { imageMemory = 2 ** 31, mean = 'image' } = options;
+    check(model instanceof Module, 'INVALID_ARGUMENT', () => `Trainer: model must be a module, got ${String(model)}`);
     check(
-      Number.isInteger(batchSize) && batchSize >= 1 && batchSize <= dataset.train.count,
+      typeof optimizer?.step === 'function',
       'INVALID_ARGUMENT',
-      `Trainer: batchSize must be between 1 and the ${dataset.train.count} training images, got ${batchSize}`,
+      () => `Trainer: optimizer must be an optimizer such as Sgd, got ${String(optimizer)}`,
     );
-    check(dataset.test.count > 0, 'INVALID_ARGUMENT', 'Trainer: the data set has no test images');
+    this.sources = sourcesOf(dataset);
+    const [trainCount, testCount] = [this.sources.train.labels.length, this.sources.test.labels.length];
+    check(
+      Number.isInteger(batchSize) && batchSize >= 1 && batchSize <= trainCount,
+      'INVALID_ARGUMENT',
+      `Trainer: batchSize must be between 1 and the ${trainCount} training images, got ${batchSize}`,
+    );
+    check(
+      Number.isFinite(scale) && scale > 0,
+      'INVALID_ARGUMENT',
+      `Trainer: scale must be a positive number, got ${scale}`,
+    );
+    check(imageMemory >= 0, 'INVALID_ARGUMENT', `Trainer: imageMemory must not be negative, got ${imageMemory}`);
+    const { channels, height, width } = this.sources.train;
+    const lengths = [channels, channels * height * width];
+    check(
+      mean === 'image' || mean === 'channel' || lengths.includes(mean?.length),
+      'INVALID_ARGUMENT',
+      () => `Trainer: mean must be "image", "channel" or ${lengths.join(' or ')} values, got ${String(mean)}`,
+    );
     this.batchSize = batchSize;
-    this.stepsPerEpoch = Math.floor(dataset.train.count / batchSize);
+    this.scale = scale;
+    this.stepsPerEpoch = Math.floor(trainCount / batchSize);
     this.random = new DeviceRandom(device, seed);
     this.scaler = device.precision === 'fp16' ? new LossScaler(device) : null;
-    const mean = perPixelMean(dataset);
-    this.train = new DeviceImages(device, dataset, dataset.train, mean, scale);
-    this.test = new DeviceImages(device, dataset, dataset.test, mean, scale);
-    const slots = Math.max(this.stepsPerEpoch, Math.ceil(dataset.test.count / batchSize));
+    const images = { batchSize, scale, memory: imageMemory };
+    this.train = new DeviceImages(device, this.sources.train, images);
+    this.test = new DeviceImages(device, this.sources.test, images);
+    const slots = Math.max(this.stepsPerEpoch, Math.ceil(testCount / batchSize));
     this.history = noScope(() => ({
       loss: device.zeros([slots]),
       errors: device.zeros([slots]),
@@ -110,22 +155,53 @@ export class Trainer {
     }));
   }
 
+  /** Reads and uploads the images, and their mean; else the first pass does. */
+  prepare(): Promise<void> {
+    this.prepared ??= this.load().catch((error: KalmanNormError) => {
+      // Another try may find the files in place.
+      this.prepared = null;
+      throw error;
+    });
+    return this.prepared;
+  }
+
+  /** What {@link saveModel} needs to know beside the weights: class names, size and normalization of the images. */
+  async describe(): Promise<ModelDescription> {
+    await this.prepare();
+    const { classNames, channels, height, width } = this.sources.train;
+    const normalization = { mean: this.mean, scale: this.scale };
+    return { classNames, input: { channels, height, width }, normalization };
+  }
+
   /**
-   * One pass over the training images, in an order that depends on seed and epoch alone.
+   * One pass over the training images, in an order that depends on seed and epoch alone. A model in inference mode is
+   * put in training mode; in one that trains, modules in inference mode, such as frozen normalizations, stay there.
    *
    * @param epoch counted from 1
-   * @throws KalmanNormError `DIVERGED` when a loss is NaN or infinite, naming epoch and step
+   * @throws KalmanNormError `DIVERGED` when a loss is NaN or infinite, naming epoch and step; `INVALID_STATE` where
+   *   another pass of this trainer isn't done
    */
-  async trainEpoch(epoch: number, { onProgress, signal }: PassOptions = {}): Promise<Figures> {
-    const { dataset, model, seed = 0 } = this.options;
-    this.train.setOrder(new HostRandom(seed, epoch).permutation(dataset.train.count));
+  trainEpoch(epoch: number, options: PassOptions = {}): Promise<Figures> {
+    check(
+      Number.isSafeInteger(epoch) && epoch >= 0,
+      'INVALID_ARGUMENT',
+      `trainEpoch: epoch must be a whole number, got ${epoch}`,
+    );
+    return this.exclusively('trainEpoch', () => this.runEpoch(epoch, options));
+  }
+
+  private async runEpoch(epoch: number, { onProgress, signal }: PassOptions): Promise<Figures> {
+    const { model, seed = 0 } = this.options;
+    await this.prepare();
+    this.train.setOrder(new HostRandom(seed, epoch).permutation(this.sources.train.labels.length));
     this.history.cursor.fill(0);
-    model.train();
+    if (!model.training) model.train();
     const begin = performance.now();
     let figures: Figures = { steps: 0, loss: Number.NaN, error: Number.NaN, seconds: 0, imagesPerSecond: 0 };
     let chunk = 1;
     while (figures.steps < this.stepsPerEpoch && !signal?.aborted) {
-      const count = Math.min(chunk, this.stepsPerEpoch - figures.steps);
+      const present = await this.train.provide(figures.steps);
+      const count = Math.min(chunk, present, this.stepsPerEpoch - figures.steps);
       this.enqueue(count);
       const steps = figures.steps + count;
       const batches = await this.look(steps);
@@ -142,16 +218,28 @@ export class Trainer {
     return figures;
   }
 
-  /** Classifies all test images. The loss is the unweighted mean over batches, as in the reference. */
-  async evaluate({ signal }: PassOptions = {}): Promise<Figures> {
-    const { dataset, model } = this.options;
-    const { count } = dataset.test;
+  /**
+   * Classifies all test images, in inference mode; afterwards each module is in the mode that it was in. The loss is
+   * the unweighted mean over batches, as in the reference.
+   *
+   * @throws KalmanNormError `INVALID_STATE` where another pass of this trainer isn't done
+   */
+  evaluate(options: PassOptions = {}): Promise<Figures> {
+    return this.exclusively('evaluate', () => this.classify(options));
+  }
+
+  private async classify({ signal }: PassOptions): Promise<Figures> {
+    const { model } = this.options;
+    await this.prepare();
+    const count = this.sources.test.labels.length;
     const begin = performance.now();
     let done = 0;
     this.history.cursor.fill(0);
+    const modes = new Map(model.modules().map((module) => [module, module.training]));
     model.eval();
     try {
       while (done < count && !signal?.aborted) {
+        await this.test.provide(done / this.batchSize);
         const size = Math.min(this.batchSize, count - done);
         scope(() =>
           noGrad(() => {
@@ -162,14 +250,14 @@ export class Trainer {
         done += size;
       }
     } finally {
-      model.train();
+      for (const [module, training] of modes) module.training = training;
     }
     return summarize(await this.look(Math.ceil(done / this.batchSize)), done, begin);
   }
 
   /** Frees what the trainer holds on the device; model and optimiser are not its own. */
   dispose(): void {
-    this.program?.dispose();
+    this.recorded?.program.dispose();
     this.random.dispose();
     this.scaler?.dispose();
     this.train.dispose();
@@ -181,13 +269,54 @@ export class Trainer {
     this.dispose();
   }
 
+  /** One pass at a time: two would mix their batches and figures. */
+  private async exclusively<T>(name: string, body: () => Promise<T>): Promise<T> {
+    check(
+      this.pass === null,
+      'INVALID_STATE',
+      () => `${name}: ${this.pass} of this trainer is still running; await it first`,
+    );
+    this.pass = name;
+    try {
+      return await body();
+    } finally {
+      this.pass = null;
+    }
+  }
+
+  private async load(): Promise<void> {
+    const { train, test } = this.sources;
+    const { channels, height, width } = train;
+    const { mean = 'image' } = this.options;
+    const pixels = height * width;
+    if (typeof mean !== 'string') this.mean = mean;
+    else {
+      const image = await meanImage(train, test);
+      const plane = (c: number) => image.subarray(c * pixels, (c + 1) * pixels).reduce((a, b) => a + b, 0) / pixels;
+      this.mean = mean === 'image' ? image : Array.from({ length: channels }, (_, c) => plane(c));
+    }
+    const whole = this.mean.length > channels || pixels === 1;
+    const image = whole
+      ? Float32Array.from(this.mean)
+      : Float32Array.from({ length: channels * pixels }, (_, i) => this.mean[Math.floor(i / pixels)] as number);
+    await this.train.load(image);
+    await this.test.load(image);
+  }
+
   /** Enqueues training steps. */
   private enqueue(count: number): void {
     if (this.options.eager) {
       for (let i = 0; i < count; i++) this.step();
     } else {
-      this.program ??= this.options.device.record(() => this.step()).program;
-      this.program.run(count);
+      const modes = this.options.model
+        .modules()
+        .map(({ training }) => (training ? 't' : 'e'))
+        .join('');
+      if (this.recorded?.modes !== modes) {
+        this.recorded?.program.dispose();
+        this.recorded = { program: this.options.device.record(() => this.step()).program, modes };
+      }
+      this.recorded.program.run(count);
     }
   }
 

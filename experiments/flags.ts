@@ -1,0 +1,68 @@
+import { KalmanNormError } from '../lib/errors.js';
+
+/**
+ * What is wrong with a command line, for its user. An unknown flag comes with the nearest one that there is.
+ *
+ * @param error from `parseArgs`
+ * @param names the flags, without dashes
+ */
+export function parseError(error: unknown, names: readonly string[]): KalmanNormError {
+  const { message, code } = error as NodeJS.ErrnoException;
+  const unknown = code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION' ? /'-{1,2}([^']*)'/.exec(message)?.[1] : undefined;
+  if (unknown === undefined) return new KalmanNormError('INVALID_ARGUMENT', message, { cause: error });
+  const near = nearest(unknown, names);
+  const hint = near === null ? '--help lists the flags' : `did you mean ${dashed(near)}?`;
+  const refusal = `Unknown option '${dashed(unknown)}'; ${hint}`;
+  return new KalmanNormError('INVALID_ARGUMENT', refusal, { cause: error });
+}
+
+/** A flag as it is typed. */
+export function dashed(name: string): string {
+  return name.length === 1 ? `-${name}` : `--${name}`;
+}
+
+/** The name that takes the fewest edits to reach, if that is less than half of it. */
+function nearest(text: string, names: readonly string[]): string | null {
+  const plain = (name: string) => name.toLowerCase().replaceAll(/[-_]/g, '');
+  const ranked = names
+    .map((name) => ({ name, edits: distance(plain(text), plain(name)) }))
+    .filter(({ name, edits }) => edits < plain(name).length / 2)
+    .sort((a, b) => a.edits - b.edits);
+  return ranked[0]?.name ?? null;
+}
+
+/** Levenshtein's distance: insertions, deletions and replacements. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next[j] = Math.min(replaced, (row[j] as number) + 1, (next[j - 1] as number) + 1);
+    }
+    row = next;
+  }
+  return row[b.length] as number;
+}
+
+/** What the library's messages call options, and the flags that set them. */
+const flagOf: Readonly<Record<string, string>> = {
+  'Trainer: batchSize': '--batch-size',
+  'CifarResNet: n': '-n',
+  'openDevice: threads': '--threads',
+  'openDevice: precision': '--precision',
+  'limit.train': '--limit-train',
+  'limit.test': '--limit-test',
+  'download: true': '--download',
+  dataDir: '--data-dir',
+  batchSize: '--batch-size',
+};
+
+/** A message of the library in the words of the command line. Paths that contain an option's name stay as they are. */
+export function inFlags(message: string): string {
+  const names = Object.keys(flagOf).map((name) => name.replaceAll('.', '\\.'));
+  return message.replaceAll(
+    new RegExp(`(?<![\\w/.-])(${names.join('|')})(?![\\w/-]|\\.\\w)`, 'g'),
+    (name) => flagOf[name] as string,
+  );
+}
