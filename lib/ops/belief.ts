@@ -1,7 +1,7 @@
 import { native } from '../addon/load.js';
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
-import { unary } from './differentiable.js';
+import { differentiable, unary } from './differentiable.js';
 import { add } from './elementwise.js';
 
 /**
@@ -16,6 +16,8 @@ export class Belief {
     readonly mean: Tensor,
     readonly variance: Tensor,
     readonly splits: number,
+    /** Whether the variable is max(x, 0) of the Gaussian x that mean and variance describe; default false. */
+    readonly rectified = false,
   ) {
     const [length] = mean.shape;
     check(
@@ -43,6 +45,25 @@ export class Belief {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** The mean and variance of a rectified belief's variable itself; another belief is returned as it is. */
+export function rectifyBelief(belief: Belief): Belief {
+  if (!belief.rectified) return belief;
+  const { mean, variance, splits } = belief;
+  const result = differentiable({
+    name: 'rectifyBelief',
+    inputs: { mean, variance },
+    forward: (inputs) => native.rectifyBelief(inputs),
+    outputs: ['mean', 'var'],
+    save: (inputs) => inputs,
+    backward({ saved, grads, orZeros }) {
+      const [dmean, dvariance] = [orZeros(grads.mean, saved.mean), orZeros(grads.var, saved.mean)];
+      const given = native.rectifyBeliefBackward({ ...saved, dmean, dvariance });
+      return { mean: given.mean, variance: given.var };
+    },
+  });
+  return new Belief(result.mean, result.var, splits);
 }
 
 /** The sum of two beliefs, as of independent variables. */

@@ -1,4 +1,5 @@
 #pragma once
+#include "ops/adaptive_kalman.h"
 #include "ops/batch_norm.h"
 #include "ops/conv2d.h"
 #include "ops/counter.h"
@@ -24,6 +25,7 @@
   X(Advance, "advance")                             \
   X(Append, "append")                               \
   X(Add, "add")                                     \
+  X(Multiply, "multiply")                           \
   X(Scale, "scale")                                 \
   X(Relu, "relu")                                   \
   X(ReluBackward, "reluBackward")                   \
@@ -56,6 +58,10 @@
   X(GroupNormBackward, "groupNormBackward")         \
   X(KalmanNorm, "kalmanNorm")                       \
   X(KalmanNormBackward, "kalmanNormBackward")       \
+  X(AdaptiveKalmanNorm, "adaptiveKalmanNorm")       \
+  X(AdaptiveKalmanNormBackward, "adaptiveKalmanNormBackward") \
+  X(RectifyBelief, "rectifyBelief")                 \
+  X(RectifyBeliefBackward, "rectifyBeliefBackward") \
   X(SamplePrior, "samplePrior")                     \
   X(SamplePriorBackward, "samplePriorBackward")     \
   X(Predict, "predict")                             \
