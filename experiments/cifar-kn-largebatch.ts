@@ -6,7 +6,7 @@ export const experiment: Experiment = {
   name: 'cifar-kn-largebatch',
   label: 'KN, batch 128',
   n: 18,
-  norm: { type: 'kalman', splits: 1, gain: 0.95 },
+  norm: { type: 'reference-kalman', splits: 1, gain: 0.95 },
 };
 
 await main(experiment, import.meta.url);

@@ -6,7 +6,7 @@ export const experiment: Experiment = {
   name: 'cifar-kn-microbatch',
   label: 'KN, micro-batch 2',
   n: 5,
-  norm: { type: 'kalman', splits: 64, gain: 0.1 },
+  norm: { type: 'reference-kalman', splits: 64, gain: 0.1 },
 };
 
 await main(experiment, import.meta.url);

@@ -37,9 +37,9 @@ export class Belief {
     return (this.mean.shape[0] as number) / this.splits;
   }
 
+  /** Frees mean and variance, unless they are a module's parameters. */
   dispose(): void {
-    this.mean.dispose();
-    this.variance.dispose();
+    for (const tensor of [this.mean, this.variance]) if (tensor.role === 'value') tensor.dispose();
   }
 
   [Symbol.dispose](): void {
