@@ -30,10 +30,10 @@ export { type KalmanNormOptions, type KalmanNormResult, kalmanNorm, kalmanResidu
 export * from './ops/linear.js';
 export * from './ops/loss.js';
 export { reshape, samples } from './ops/memory.js';
-export { addWithMoments, type Moments, moments } from './ops/moments.js';
+export { addWithMoments, type Moments, moments, updateRunning } from './ops/moments.js';
+export * from './ops/pad.js';
 export * from './ops/pool.js';
 export { type Noise, samplePrior, type Transition } from './ops/predict.js';
-export * from './ops/running.js';
 export * from './optim/index.js';
 export * as optim from './optim/index.js';
 export { Program } from './program.js';

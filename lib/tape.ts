@@ -7,12 +7,12 @@ import { adopt, release } from './scope.js';
 export interface BackwardContext {
   /** The gradient of each output; null where none came. One at least did. */
   grads: readonly Maybe[];
-  /** For each input, the gradient that it has from elsewhere. An operation that absorbs it returns the sum. */
-  existing: readonly Maybe[];
-  /** For each input, how many virtual samples its gradient needs room for behind its own. */
-  virtualSamples: readonly number[];
-  /** For each input, whether its gradient is wanted. */
-  wanted: readonly boolean[];
+  /** The gradient that the first input has from elsewhere, where the operation absorbs it: it returns the sum. */
+  existing: Maybe;
+  /** For how many virtual samples the gradient of the first input needs room behind its own. */
+  virtualSamples: number;
+  /** Whether the gradient of an input is wanted. */
+  wanted(input: number): boolean;
 }
 
 /** An operation as the tape knows it; see ops/differentiable.ts for how they are written. */
@@ -22,8 +22,8 @@ export interface Operation {
   outputs: number;
   /** Memory that backward needs, as own references; the tape frees them. */
   saved: readonly Maybe[];
-  /** Input whose existing gradient backward adds itself; -1 for none. */
-  absorbs: number;
+  /** Whether backward itself adds the gradient that the first input has from elsewhere. */
+  absorbs: boolean;
   /** Gradients of the inputs as own references; null where none flows. */
   backward(context: BackwardContext): readonly Maybe[];
 }
@@ -59,6 +59,13 @@ export class TapeNode {
     this.grads[output] = sumInto(this.grads[output] ?? null, gradient);
   }
 
+  /** Takes the gradient of an output away. */
+  private take(output: number): Maybe {
+    const gradient = this.grads[output] ?? null;
+    this.grads[output] = null;
+    return gradient;
+  }
+
   /** Hands the outputs' gradients on to where the inputs came from, and frees the node. */
   run(): void {
     const { operation, edges } = this;
@@ -67,19 +74,15 @@ export class TapeNode {
       'INVALID_STATE',
       `backward: the graph behind ${operation.name} was freed by an earlier backward or the end of its scope`,
     );
-    const existing = edges.map((edge, i) => {
-      if (!edge || !('node' in edge) || operation.absorbs !== i) return null;
-      const gradient = edge.node.grads[edge.output] ?? null;
-      edge.node.grads[edge.output] = null;
-      return gradient;
-    });
+    const first = edges[0] && 'node' in edges[0] ? edges[0] : null;
+    const existing = first && operation.absorbs ? first.node.take(first.output) : null;
     const results = operation.backward({
       grads: this.grads,
       existing,
-      virtualSamples: edges.map((edge) => (edge && 'node' in edge ? edge.virtualSamples : 0)),
-      wanted: edges.map((edge) => edge !== null),
+      virtualSamples: first?.virtualSamples ?? 0,
+      wanted: (input) => edges[input] !== null,
     });
-    for (const handle of existing) handle?.dispose();
+    existing?.dispose();
     edges.forEach((edge, i) => {
       const gradient = results[i];
       if (!gradient) return;

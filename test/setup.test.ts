@@ -26,7 +26,7 @@ function machine(changes: Partial<SystemProbes> = {}): SystemProbes {
   };
 }
 
-const everything = { needData: true, needFonts: true };
+const everything = { needData: true, needFonts: true, needChecks: true };
 
 test('Node: 20.10 is the oldest', (t) => {
   t.is(nodeProblem('v20.10.0'), null);
@@ -64,7 +64,7 @@ test('system packages: another user on Debian gets one command', (t) => {
   const plan = planSystemPackages(probes, everything);
   t.is(plan.action, 'tell');
   t.deepEqual(plan.commands, []);
-  const names = 'g++ make cmake libdnnl-dev dataset-fashion-mnist fonts-dejavu-core';
+  const names = 'g++ make cmake libdnnl-dev dataset-fashion-mnist fonts-dejavu-core clang-format clang-tidy';
   t.true(plan.message.includes(`\n  sudo apt-get install -y ${names}\n`), plan.message);
 });
 
@@ -77,11 +77,14 @@ test('system packages: elsewhere they are named in general terms', (t) => {
   t.notRegex(plan.message, /apt-get/);
 });
 
-test('system packages: data and fonts only when asked for', (t) => {
+test('system packages: data, fonts and checks only when asked for', (t) => {
   const probes = machine({ exists: (path) => path !== FASHION && !path.includes('fonts') });
   t.deepEqual(planSystemPackages(probes).missing, []);
   t.deepEqual(planSystemPackages(probes, { needData: true }).missing, ['dataset-fashion-mnist']);
   t.deepEqual(planSystemPackages(probes, { needFonts: true }).missing, ['fonts-dejavu-core']);
+  const noClang = machine({ hasCommand: (name) => !name.startsWith('clang-') });
+  t.deepEqual(planSystemPackages(noClang).missing, []);
+  t.deepEqual(planSystemPackages(noClang, { needChecks: true }).missing, ['clang-format', 'clang-tidy']);
 });
 
 test('system packages: an old g++ is named', (t) => {

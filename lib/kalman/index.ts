@@ -12,4 +12,5 @@ export * from '../nn/reference-kalman-norm.js';
 export * from '../ops/adaptive-kalman.js';
 export * from '../ops/belief.js';
 export * from '../ops/kalman.js';
+export { type BeliefPadding, padBelief } from '../ops/pad.js';
 export { type Noise, type PredictOptions, predict, samplePrior, type Transition } from '../ops/predict.js';

@@ -8,7 +8,7 @@ import { Linear } from '../nn/linear.js';
 import { type Layer, Module } from '../nn/module.js';
 import type { NormLayerOptions, RunningNormOptions } from '../nn/norm.js';
 import { ReferenceKalmanNorm2d, type ReferenceKalmanNormOptions } from '../nn/reference-kalman-norm.js';
-import type { BeliefPadding } from '../ops/belief.js';
+import type { BeliefPadding } from '../ops/pad.js';
 import { globalAvgPool } from '../ops/pool.js';
 import type { Noise, Transition } from '../ops/predict.js';
 import { HostRandom } from '../random.js';

@@ -1,10 +1,11 @@
 import { check } from '../errors.js';
 import type { Conv2d } from '../nn/conv2d.js';
 import type { ReferenceKalmanNorm2d } from '../nn/reference-kalman-norm.js';
-import { addBeliefs, type Belief, type BeliefPadding, padBelief } from '../ops/belief.js';
+import { addBeliefs, type Belief } from '../ops/belief.js';
 import { kalmanResidual } from '../ops/kalman.js';
 import { samples } from '../ops/memory.js';
 import { addWithMoments } from '../ops/moments.js';
+import { type BeliefPadding, padBelief } from '../ops/pad.js';
 import { type Noise, predict, type Transition } from '../ops/predict.js';
 import type { Device, Tensor } from '../tensor.js';
 import { Block, type BlockOptions, Temporaries } from './residual-block.js';

@@ -3,9 +3,11 @@ import type { Filtered } from '../nn/filtered.js';
 import type { KalmanFiltered, KalmanNorm2d } from '../nn/kalman-norm.js';
 import { type Layer, Module } from '../nn/module.js';
 import { RunningNorm } from '../nn/norm.js';
-import { addBeliefs, type Belief, padBelief, rectifyBelief } from '../ops/belief.js';
+import { addBeliefs, type Belief } from '../ops/belief.js';
 import { addWithMoments } from '../ops/moments.js';
-import { avgPool2d, padChannels } from '../ops/pool.js';
+import { padBelief, padChannels } from '../ops/pad.js';
+import { avgPool2d } from '../ops/pool.js';
+import { rectifyBelief } from '../ops/predict.js';
 import type { HostRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
 

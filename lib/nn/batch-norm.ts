@@ -1,5 +1,5 @@
 import { type BatchNormEngine, batchNorm, normalize } from '../ops/batch-norm.js';
-import { updateRunning } from '../ops/running.js';
+import { updateRunning } from '../ops/moments.js';
 import type { Device, Tensor } from '../tensor.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
 

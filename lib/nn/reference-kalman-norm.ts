@@ -3,8 +3,8 @@ import { normalize } from '../ops/batch-norm.js';
 import type { Belief } from '../ops/belief.js';
 import { sigmoid } from '../ops/elementwise.js';
 import { kalmanNorm } from '../ops/kalman.js';
+import { updateRunning } from '../ops/moments.js';
 import type { Noise } from '../ops/predict.js';
-import { updateRunning } from '../ops/running.js';
 import type { Device, Tensor } from '../tensor.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
 

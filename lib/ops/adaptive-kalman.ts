@@ -112,7 +112,7 @@ export function adaptiveKalmanNorm(
     outputs: prior ? ['y', 'beliefMean', 'beliefVar'] : ['y'],
     internal: ['observationMean', 'observationVar', 'posteriorMean', 'posteriorVar', 'gainMean', 'gainVar'],
     save: (inputs, { y: _, ...statistics }) => ({ ...inputs, ...statistics }),
-    absorbs: 'x',
+    absorbs: true,
     backward({ saved, grads, existing, virtualSamples, orZeros }) {
       const { dx, dgamma, dbeta, dpriorMean, dpriorVar } = native.adaptiveKalmanNormBackward({
         ...saved,
@@ -122,7 +122,7 @@ export function adaptiveKalmanNorm(
         observationGradient,
         ...filter,
         add: existing,
-        virtualSamples: virtualSamples.x,
+        virtualSamples,
       });
       return { x: dx, gamma: dgamma, beta: dbeta, priorMean: dpriorMean, priorVar: dpriorVar };
     },

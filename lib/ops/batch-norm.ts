@@ -56,7 +56,7 @@ export function batchNorm(
       }),
     outputs: ['y'],
     save: (inputs, { mean, var: variance }) => ({ ...inputs, mean, variance }),
-    absorbs: 'x',
+    absorbs: true,
     backward({ saved, grads, existing, virtualSamples }) {
       const { dx, dgamma, dbeta } = native.batchNormBackward({
         ...saved,
@@ -65,7 +65,7 @@ export function batchNorm(
         epsilon,
         relu,
         add: existing,
-        virtualSamples: virtualSamples.x,
+        virtualSamples,
       });
       return { x: dx, gamma: dgamma, beta: dbeta };
     },

@@ -67,8 +67,8 @@ export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): 
     outputs: ['y'],
     save: (inputs) => inputs,
     backward: ({ saved, grads, wanted }) => ({
-      x: wanted.x ? native.conv2dBackwardData({ ...saved, dy: grads.y, shape }) : null,
-      w: wanted.w ? native.conv2dBackwardWeights({ ...saved, dy: grads.y, shape }) : null,
+      x: wanted('x') ? native.conv2dBackwardData({ ...saved, dy: grads.y, shape }) : null,
+      w: wanted('w') ? native.conv2dBackwardWeights({ ...saved, dy: grads.y, shape }) : null,
     }),
   }).y;
 }

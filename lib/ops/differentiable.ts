@@ -1,7 +1,8 @@
 import type { Handle, Maybe } from '../addon/contract.js';
 import { native } from '../addon/load.js';
 import { record } from '../autograd.js';
-import { Tensor } from '../tensor.js';
+import type { BackwardContext } from '../tape.js';
+import { type Device, Tensor } from '../tensor.js';
 
 type Inputs = Record<string, Tensor | null>;
 type Results = Record<string, Maybe>;
@@ -17,12 +18,12 @@ export interface Backward<Input extends PropertyKey, Output extends PropertyKey,
   /** What `save` asked for. */
   saved: Saved;
   grads: Incoming<Output>;
-  /** The gradient that the absorbed input has from elsewhere: backward returns the sum. */
+  /** The gradient that the first input has from elsewhere, where the operation absorbs it: backward returns the sum. */
   existing: Maybe;
-  /** For how many virtual samples the gradient of an input needs room behind its own. */
-  virtualSamples: { readonly [K in Input]: number };
+  /** For how many virtual samples the gradient of the first input needs room behind its own. */
+  virtualSamples: number;
   /** Whether the gradient of an input is wanted. */
-  wanted: { readonly [K in Input]: boolean };
+  wanted(input: Input): boolean;
   /** A gradient, or zeros of the shape of `like` where none came; they are freed after backward. */
   orZeros(gradient: Maybe, like: Handle): Handle;
 }
@@ -46,8 +47,8 @@ export interface Definition<
   internal?: readonly Internal[];
   /** What backward needs of inputs and results. Called only where gradients flow; the tape keeps and frees it. */
   save?(inputs: HandlesOf<In>, results: Out): Saved;
-  /** An input whose gradient from elsewhere backward adds itself, in the pass that it makes anyway. */
-  absorbs?: keyof In;
+  /** Whether backward adds the gradient that the first input has from elsewhere, in the pass that it makes anyway. */
+  absorbs?: boolean;
   /** Gradients of the inputs by name: new ones, or some of those that came. */
   backward(context: Backward<keyof In, Output, Saved>): { readonly [K in keyof In]?: Maybe };
 }
@@ -65,61 +66,70 @@ export function differentiable<
   Internal extends keyof Out = never,
   Saved extends Results = Record<string, never>,
 >(operation: Definition<In, Out, Output, Internal, Saved>): TensorsOf<Omit<Out, Internal>> {
-  const { name, inputs, internal, save, absorbs } = operation;
-  const names = Object.keys(inputs) as (keyof In & string)[];
+  const { inputs, internal } = operation;
+  const names = Object.keys(inputs);
   const sources = Object.values(inputs);
   const { device } = sources.find((input) => input !== null) as Tensor;
-  const handles = byName(names, (input) => inputs[input]?.handle ?? null) as HandlesOf<In>;
-  const results = operation.forward(handles);
-  const tensors: Record<PropertyKey, Tensor | null> = {};
-  for (const [key, handle] of Object.entries(results)) {
-    if (!internal?.includes(key as Internal)) tensors[key] = handle && new Tensor(device, handle);
+  // Copies with other values: cheaper than objects that grow by one name after the other.
+  const handles: Record<string, unknown> = { ...inputs };
+  for (const name of names) handles[name] = inputs[name]?.handle ?? null;
+  const results = operation.forward(handles as HandlesOf<In>);
+  const tensors: Record<string, Maybe | Tensor> = { ...results };
+  for (const name in tensors) {
+    const handle = results[name];
+    tensors[name] = handle && !internal?.includes(name as string as Internal) ? new Tensor(device, handle) : null;
   }
-  const outputs = operation.outputs.map((output) => tensors[output] as Tensor);
-  record(sources, outputs, () => {
-    const saved = { ...save?.(handles, results) } as Record<string, Maybe>;
-    for (const key in saved) saved[key] = saved[key]?.share() ?? null;
-    return {
-      name,
-      saved: Object.values(saved),
-      absorbs: absorbs === undefined ? -1 : names.indexOf(absorbs as keyof In & string),
-      backward({ grads, existing, virtualSamples, wanted }) {
-        const zeros: Handle[] = [];
-        const orZeros = (gradient: Maybe, like: Handle) => {
+  const outputs = operation.outputs.map((output) => tensors[output as string] as Tensor);
+  record(sources, outputs, () => taped(operation, names, handles as HandlesOf<In>, results, device));
+  if (internal) for (const name of internal) results[name]?.dispose();
+  return tensors as TensorsOf<Omit<Out, Internal>>;
+}
+
+/** An operation for the tape. */
+function taped<
+  In extends Inputs,
+  Out extends Results,
+  Output extends keyof Out,
+  Internal extends keyof Out,
+  Saved extends Results,
+>(
+  operation: Definition<In, Out, Output, Internal, Saved>,
+  names: readonly string[],
+  handles: HandlesOf<In>,
+  results: Out,
+  device: Device,
+) {
+  const { name, outputs, absorbs = false } = operation;
+  const saved: Record<string, Maybe> = { ...operation.save?.(handles, results) };
+  for (const key in saved) saved[key] = saved[key]?.share() ?? null;
+  return {
+    name,
+    saved: Object.values(saved),
+    absorbs,
+    backward({ grads, existing, virtualSamples, wanted }: BackwardContext): Maybe[] {
+      const zeros: Handle[] = [];
+      const given = operation.backward({
+        saved: saved as Saved,
+        grads: Object.fromEntries(outputs.map((output, i) => [output, grads[i] ?? null])) as Incoming<Output>,
+        existing,
+        virtualSamples,
+        wanted: (input) => wanted(names.indexOf(input as string)),
+        orZeros(gradient, like) {
           if (gradient) return gradient;
           const { shape, format } = like;
           const made = native.full({ device: device.native, shape, dtype: 'float32', format, value: 0 });
           zeros.push(made);
           return made;
-        };
-        const given = operation.backward({
-          saved: saved as Saved,
-          grads: byName(operation.outputs, (_, i) => grads[i] ?? null) as Incoming<Output>,
-          existing: existing.find((gradient) => gradient !== null) ?? null,
-          virtualSamples: byName<keyof In, number>(names, (_, i) => virtualSamples[i] ?? 0),
-          wanted: byName<keyof In, boolean>(names, (_, i) => wanted[i] ?? false),
-          orZeros,
-        });
-        const gradients = names.map((input) => {
-          const gradient = given[input] ?? null;
-          return gradient && (grads.includes(gradient) || zeros.includes(gradient)) ? gradient.share() : gradient;
-        });
-        for (const handle of zeros) handle.dispose();
-        return gradients;
-      },
-    };
-  });
-  for (const key of internal ?? []) results[key]?.dispose();
-  return tensors as TensorsOf<Omit<Out, Internal>>;
-}
-
-function byName<Name extends PropertyKey, Value>(
-  names: readonly Name[],
-  value: (name: Name, i: number) => Value,
-): Record<Name, Value> {
-  const object = {} as Record<Name, Value>;
-  for (let i = 0; i < names.length; i++) object[names[i] as Name] = value(names[i] as Name, i);
-  return object;
+        },
+      });
+      const gradients = names.map((input) => {
+        const gradient = given[input] ?? null;
+        return gradient && (grads.includes(gradient) || zeros.includes(gradient)) ? gradient.share() : gradient;
+      });
+      for (const handle of zeros) handle.dispose();
+      return gradients;
+    },
+  };
 }
 
 /**
@@ -146,7 +156,7 @@ export function unary<Saved extends Results = Record<string, never>>(
     outputs: ['y'],
     save: (inputs, results) => save?.(inputs.x, results.y) ?? ({} as Saved),
     backward: ({ grads, saved, virtualSamples }) => ({
-      x: backward({ dy: grads.y, saved, virtualSamples: virtualSamples.x }),
+      x: backward({ dy: grads.y, saved, virtualSamples }),
     }),
   }).y;
 }

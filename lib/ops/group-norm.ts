@@ -20,7 +20,7 @@ export function groupNorm(x: Tensor, groups: number, affine: Affine, options: No
     outputs: ['y'],
     internal: ['mean', 'var'],
     save: (inputs, { mean, var: variance }) => ({ ...inputs, mean, variance }),
-    absorbs: 'x',
+    absorbs: true,
     backward({ saved, grads, existing, virtualSamples }) {
       const { dx, dgamma, dbeta } = native.groupNormBackward({
         ...saved,
@@ -29,7 +29,7 @@ export function groupNorm(x: Tensor, groups: number, affine: Affine, options: No
         epsilon,
         relu,
         add: existing,
-        virtualSamples: virtualSamples.x,
+        virtualSamples,
       });
       return { x: dx, gamma: dgamma, beta: dbeta };
     },

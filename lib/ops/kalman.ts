@@ -91,7 +91,7 @@ export function kalmanNorm(
     outputs: prior === null ? ['y'] : ['y', 'posteriorMean', 'posteriorVar'],
     internal: ['priorMean', 'priorVar'],
     save: ({ x, gamma, beta, gain }, results) => ({ x, gamma, beta, gain, ...results }),
-    ...(!carried && { absorbs: 'x' }),
+    absorbs: !carried,
     backward({ saved, grads, existing, virtualSamples, orZeros }) {
       const { dx, dgamma, dbeta, dgain, dpriorMean, dpriorVar } = native.kalmanNormBackward({
         ...saved,
@@ -100,7 +100,7 @@ export function kalmanNorm(
         dposteriorVar: grads.posteriorVar ?? null,
         ...filter,
         add: existing,
-        virtualSamples: virtualSamples.x,
+        virtualSamples,
       });
       return { x: dx, gamma: dgamma, beta: dbeta, gain: dgain, priorMean: dpriorMean, priorVar: dpriorVar };
     },

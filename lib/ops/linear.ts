@@ -17,7 +17,7 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
     outputs: ['y'],
     save: ({ x, w }) => ({ x, w }),
     backward({ saved, grads, wanted }) {
-      const { dx, dw, db } = native.linearBackward({ ...saved, dy: grads.y, needDx: wanted.x, bias: bias !== null });
+      const { dx, dw, db } = native.linearBackward({ ...saved, dy: grads.y, needDx: wanted('x'), bias: bias !== null });
       return { x: dx, w: dw, b: db };
     },
   }).y;

@@ -35,7 +35,7 @@ export function samples(x: Tensor, from: number, count: number): Tensor {
     inputs: { x },
     forward: (inputs) => ({ part: inputs.x.samples(from, count) }),
     outputs: ['part'],
-    absorbs: 'x',
+    absorbs: true,
     backward({ grads, existing }) {
       const dx = native.empty({ device: device.native, shape, dtype: 'float32', format, virtualSamples: 0 });
       if (existing) native.copy({ from: existing, to: dx });

@@ -23,12 +23,3 @@ export function globalAvgPool(x: Tensor): Tensor {
     backward: ({ saved, dy, virtualSamples }) => native.globalAvgPoolBackward({ ...saved, dy, virtualSamples }),
   });
 }
-
-/** [N, C, H, W] with `before` and `after` channels of zeros around its own. */
-export function padChannels(x: Tensor, before: number, after: number): Tensor {
-  return unary('padChannels', x, {
-    forward: (x) => native.padChannels({ x, before, after }),
-    save: (x) => ({ x }),
-    backward: ({ saved, dy }) => native.padChannelsBackward({ ...saved, dy, before }),
-  });
-}

@@ -118,3 +118,22 @@ function predictAnalytic(belief: Belief, weight: Tensor, options: PredictOptions
   });
   return new Belief(prior.mean, prior.var, splits);
 }
+
+/** The mean and variance of a rectified belief's variable itself; another belief is returned as it is. */
+export function rectifyBelief(belief: Belief): Belief {
+  if (!belief.rectified) return belief;
+  const { mean, variance, splits } = belief;
+  const result = differentiable({
+    name: 'rectifyBelief',
+    inputs: { mean, variance },
+    forward: (inputs) => native.rectifyBelief(inputs),
+    outputs: ['mean', 'var'],
+    save: (inputs) => inputs,
+    backward({ saved, grads, orZeros }) {
+      const [dmean, dvariance] = [orZeros(grads.mean, saved.mean), orZeros(grads.var, saved.mean)];
+      const given = native.rectifyBeliefBackward({ ...saved, dmean, dvariance });
+      return { mean: given.mean, variance: given.var };
+    },
+  });
+  return new Belief(result.mean, result.var, splits);
+}

@@ -37,6 +37,8 @@ const cases: Case[] = [
   { shape: [12, 5], splits: 2 },
 ];
 
+type Name = 'x' | 'gamma' | 'beta' | 'priorMean' | 'priorVar' | 'state' | 'runningMean' | 'runningVar';
+
 /** A state as some steps of training leave it. */
 function stateOf(random: TestRandom, channels: number, first: boolean): NdArray {
   const state = ndarray([filterRows.length, channels]);
@@ -71,15 +73,13 @@ for (const c of cases) {
   const channels = shape[1]!;
 
   eachDevice(test, `adaptiveKalmanNorm: ${title.join(', ')}`, async (t, device, random) => {
-    await checkOp(t, device, random, () => ({
+    await checkOp<Name>(t, device, random, () => ({
       inputs: {
         x: random.normals(shape, 0.3, 1.2),
         gamma: random.normals([channels], 1, 0.3),
         beta: random.normals([channels], 0, 0.5),
-        ...(prior && {
-          priorMean: random.normals([channels], 0.3, 0.3),
-          priorVar: random.uniforms([channels], 0.4, 2),
-        }),
+        priorMean: { ...random.normals([channels], 0.3, 0.3), constant: !prior },
+        priorVar: { ...random.uniforms([channels], 0.4, 2), constant: !prior },
         state: { ...stateOf(random, channels, first), constant: true },
         runningMean: { ...random.normals([channels]), constant: true },
         runningVar: { ...random.uniforms([channels], 0.5, 2), constant: true },
