@@ -41,7 +41,7 @@ export class SetupError extends Error {
 export function nodeProblem(version: string): string | null;
 export function planSystemPackages(
   probes: SystemProbes,
-  options?: { needData?: boolean; needFonts?: boolean },
+  options?: { needData?: boolean; needFonts?: boolean; needChecks?: boolean },
 ): SystemPlan;
 export function npmReason(
   lock: LockFile,

@@ -5,7 +5,7 @@
  * observed and say what is to be done and why; the `ensure...` functions observe, decide, show and act. Everything
  * is said on stderr, so that the stdout of a test run stays valid TAP.
  *
- *     node tools/setup.mjs [--data] [--fonts] [--system-only]
+ *     node tools/setup.mjs [--data] [--fonts] [--checks] [--system-only]
  */
 
 import { spawn, spawnSync } from 'node:child_process';
@@ -79,6 +79,12 @@ const SYSTEM_PACKAGES = [
     neededFor: 'fonts',
     present: (probes) => probes.exists('/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf'),
   },
+  ...['clang-format', 'clang-tidy'].map((tool) => ({
+    debian: tool,
+    elsewhere: tool,
+    neededFor: 'checks',
+    present: (probes) => probes.hasCommand(tool),
+  })),
 ];
 
 /**
@@ -87,10 +93,9 @@ const SYSTEM_PACKAGES = [
  * @param probes see {@link systemProbes}; tests give their own
  * @returns `action`: `none`, `install` (run `commands`) or `tell` (say `message` and stop)
  */
-export function planSystemPackages(probes, { needData = false, needFonts = false } = {}) {
-  const wanted = SYSTEM_PACKAGES.filter(
-    ({ neededFor }) => !neededFor || (neededFor === 'data' && needData) || (neededFor === 'fonts' && needFonts),
-  );
+export function planSystemPackages(probes, { needData = false, needFonts = false, needChecks = false } = {}) {
+  const needed = { data: needData, fonts: needFonts, checks: needChecks };
+  const wanted = SYSTEM_PACKAGES.filter(({ neededFor }) => !neededFor || needed[neededFor]);
   const missing = wanted.filter((item) => !item.present(probes));
   const names = missing.map((item) => item.debian);
   if (missing.length === 0) return { action: 'none', missing: names, commands: [], message: '' };
@@ -178,7 +183,7 @@ export function systemProbes() {
   };
 }
 
-function hasCommand(name) {
+export function hasCommand(name) {
   return (process.env.PATH ?? '').split(delimiter).some((folder) => folder !== '' && existsSync(join(folder, name)));
 }
 
@@ -228,10 +233,11 @@ export function ensureNode() {
  *
  * @param options.needData Fashion-MNIST is needed
  * @param options.needFonts the report's PNG needs a font
+ * @param options.needChecks `npm run check:native` needs its tools
  */
-export async function ensureSystemPackages({ needData = false, needFonts = false } = {}) {
+export async function ensureSystemPackages(options = {}) {
   const probes = systemProbes();
-  const plan = planSystemPackages(probes, { needData, needFonts });
+  const plan = planSystemPackages(probes, options);
   if (plan.action === 'none') return;
   if (plan.action === 'tell') throw new SetupError(plan.message);
 
@@ -241,7 +247,7 @@ export async function ensureSystemPackages({ needData = false, needFonts = false
     const optional = command.includes('update');
     await runStep(command, { env: { DEBIAN_FRONTEND: 'noninteractive' }, optional });
   }
-  const still = planSystemPackages(probes, { needData, needFonts });
+  const still = planSystemPackages(probes, options);
   if (still.action !== 'none') throw new SetupError(`${still.message} They are missing after the installation, too.`);
 }
 
@@ -354,11 +360,12 @@ export function isMain(url) {
 if (isMain(import.meta.url)) {
   await runScript(async () => {
     const flags = process.argv.slice(2);
-    const unknown = flags.find((flag) => !['--data', '--fonts', '--system-only'].includes(flag));
+    const unknown = flags.find((flag) => !['--data', '--fonts', '--checks', '--system-only'].includes(flag));
     if (unknown) {
-      throw new SetupError(`${unknown}?\nUsage: node tools/setup.mjs [--data] [--fonts] [--system-only]`, 2);
+      throw new SetupError(`${unknown}?\nUsage: node tools/setup.mjs [--data] [--fonts] [--checks] [--system-only]`, 2);
     }
-    const options = { needData: flags.includes('--data'), needFonts: flags.includes('--fonts') };
+    const [needData, needFonts, needChecks] = ['--data', '--fonts', '--checks'].map((flag) => flags.includes(flag));
+    const options = { needData, needFonts, needChecks };
     await (flags.includes('--system-only') ? ensureSystemPackages(options) : setUp(options));
     say('Set-up complete.');
   });

@@ -1,4 +1,4 @@
-// What lib and the native addon agree on. test/addon.test.ts compares it, name by name, with what the addon exports.
+// What lib and the native addon agree on. test/contract.test.ts compares it, name by name, with what the addon exports.
 
 /** Element types of tensors. */
 export type DType = 'float32' | 'int32' | 'uint8';

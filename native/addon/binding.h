@@ -9,7 +9,8 @@
 #include "convert.h"
 
 /// The way from a C++ function to a JavaScript one: `bind<&kn::relu>("relu", "x")` makes a table entry that reads the
-/// argument x of `relu({ x })`, calls, and converts the result. What can be an argument or a result is listed in convert.h.
+/// argument x of `relu({ x })`, calls, and converts the result. What can be an argument or a result is listed in
+/// convert.h.
 namespace kn::addon {
 
 /// One function, method or getter that JavaScript can call.

@@ -219,8 +219,8 @@ Values convert(const Argument& argument) {
   napi_typedarray_type type;
   size_t count;
   void* data;
-  const napi_status status = napi_get_typedarray_info(argument.call.env(), argument.value, &type, &count, &data,
-                                                      nullptr, nullptr);
+  const napi_status status =
+      napi_get_typedarray_info(argument.call.env(), argument.value, &type, &count, &data, nullptr, nullptr);
   if (status != napi_ok) argument.fail(expected);
   switch (type) {
     case napi_float32_array: return {DType::F32, data, static_cast<int64_t>(count)};

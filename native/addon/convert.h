@@ -30,9 +30,9 @@ class Argument;
 
 /// Where the arguments of a call are.
 enum class Passing : uint8_t {
-  Named,       ///< properties of one object
+  Named,  ///< properties of one object
   Positional,
-  Method,      ///< `this`, then positional ones
+  Method,  ///< `this`, then positional ones
 };
 
 /// One call from JavaScript, whose arguments are taken in turn.
@@ -176,8 +176,7 @@ T Call::next() {
 template <class T>
 T Argument::get(const char* key, Presence presence) const {
   if (!value.IsObject()) fail("an object");
-  return convert<T>(
-      Argument(call, value.As<Napi::Object>().Get(key), key, presence == Presence::Optional, this));
+  return convert<T>(Argument(call, value.As<Napi::Object>().Get(key), key, presence == Presence::Optional, this));
 }
 
 template <class T>

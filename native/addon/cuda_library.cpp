@@ -113,8 +113,8 @@ void* openLibrary(const std::string& path) {
   for (std::string last;;) {
     if (void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
     const std::string reason = dlerror(), missing = missingLibrary(reason);
-    require(!missing.empty() && missing != last, ErrorCode::DeviceUnavailable, "the CUDA device can't be loaded: ",
-            reason);
+    require(!missing.empty() && missing != last, ErrorCode::DeviceUnavailable,
+            "the CUDA device can't be loaded: ", reason);
     preload(missing, path);
     last = missing;
   }
@@ -123,8 +123,8 @@ void* openLibrary(const std::string& path) {
 const CudaEntry& entryOf(const std::string& path) {
   void* const library = openLibrary(path);
   const auto entry = reinterpret_cast<const CudaEntry* (*)()>(dlsym(library, kCudaEntry));
-  require(entry && std::string(entry()->core) == KN_CORE_FINGERPRINT, ErrorCode::DeviceUnavailable,
-          path, " was built from other sources than the addon. Build both again: npm run build, npm run cuda:build");
+  require(entry && std::string(entry()->core) == KN_CORE_FINGERPRINT, ErrorCode::DeviceUnavailable, path,
+          " was built from other sources than the addon. Build both again: npm run build, npm run cuda:build");
   return *entry();
 }
 

@@ -66,8 +66,8 @@ void run(const op::AdaptiveKalmanNorm& o, Context&) {
     parallelFor(runs.tasks(), [&](int64_t i) {
       const Runs::Task task = runs.task(i);
       if (!o.haveMoments && !observe) {
-        storeMoments(momentsOf(o.x, task), task.split * channels + task.group * kLanes, validLanes(channels, task.group),
-                     f.obsMean, f.obsVar);
+        storeMoments(momentsOf(o.x, task), task.split * channels + task.group * kLanes,
+                     validLanes(channels, task.group), f.obsMean, f.obsVar);
       }
       fuse(task);
       apply(task);

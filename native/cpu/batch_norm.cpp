@@ -8,8 +8,8 @@ void run(const op::Normalize& o, Context&) {
   parallelFor(runs.tasks(), [&](int64_t i) {
     const Runs::Task task = runs.task(i);
     const int64_t channel = task.group * kLanes;
-    const Affine8 affine = affineAt(o.mean, o.var, o.gamma, o.beta, o.epsilon, channel, channel,
-                                    validLanes(o.x.c, task.group));
+    const Affine8 affine =
+        affineAt(o.mean, o.var, o.gamma, o.beta, o.epsilon, channel, channel, validLanes(o.x.c, task.group));
     for (int64_t n = task.first; n < task.last; ++n) {
       applyPlane(plane(o.x, n, task.group), plane(o.y, n, task.group), affine, o.relu);
     }
@@ -22,8 +22,8 @@ void run(const op::NormalizeBackward& o, Context&) {
   parallelFor(runs.tasks(), [&](int64_t i) {
     const Runs::Task task = runs.task(i);
     const int64_t channel = task.group * kLanes;
-    const Affine8 affine = affineAt(o.mean, o.var, o.gamma, o.beta, o.epsilon, channel, channel,
-                                    validLanes(o.x.c, task.group));
+    const Affine8 affine =
+        affineAt(o.mean, o.var, o.gamma, o.beta, o.epsilon, channel, channel, validLanes(o.x.c, task.group));
     for (int64_t n = task.first; n < task.last; ++n) {
       const Plane x = plane(o.x, n, task.group), dy = plane(o.dy, n, task.group);
       gradientSums(x, dy, affine, o.relu, parts[i]);

@@ -18,9 +18,7 @@ using Desc = dnnl::memory::desc;
 
 constexpr size_t kAlignment = 64;
 
-Desc describeMemory(const dnnl::memory::dims& sizes, Tag tag) {
-  return {sizes, dnnl::memory::data_type::f32, tag};
-}
+Desc describeMemory(const dnnl::memory::dims& sizes, Tag tag) { return {sizes, dnnl::memory::data_type::f32, tag}; }
 
 /// Where an activation lies. With one channel NHWC is NCHW, and oneDNN has better code for the latter.
 Tag imageTag(int64_t channels, Format format) {
@@ -134,13 +132,15 @@ struct ConvCache::Plan {
 
   Plan(const ConvProblem& p, const dnnl::engine& engine, Tag sourceTag, Tag destinationTag)
       : compiled(compileBest(p, engine, sourceTag, destinationTag)),
-        operands{Operand(describeMemory({p.n, p.c, p.h, p.w}, sourceTag), compiled.source,
-                         p.kind == Kind::BackwardData, engine),
+        operands{Operand(describeMemory({p.n, p.c, p.h, p.w}, sourceTag), compiled.source, p.kind == Kind::BackwardData,
+                         engine),
                  Operand(describeMemory({p.out, p.c, p.kernelH, p.kernelW}, filterTag(p.out, p.c)), compiled.weights,
                          p.kind == Kind::BackwardWeights, engine),
                  Operand(describeMemory({p.n, p.out, p.outH, p.outW}, destinationTag), compiled.destination,
                          p.kind == Kind::Forward, engine)},
-        written(p.kind == Kind::BackwardData ? 0 : p.kind == Kind::BackwardWeights ? 1 : 2) {
+        written(p.kind == Kind::BackwardData      ? 0
+                : p.kind == Kind::BackwardWeights ? 1
+                                                  : 2) {
     constexpr int names[3][3] = {{DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST},
                                  {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST},
                                  {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST}};
@@ -224,12 +224,14 @@ void run(const op::Conv2d& o, Context& context) {
 
 void run(const op::Conv2dBackwardData& o, Context& context) {
   if (winogradFits(o.dx, o.w, o.shape) && winogradPays(o.w)) return winogradBackwardData(o);
-  context.convolutions.run(problemOf(Kind::BackwardData, o.dx, o.w, o.dy, o.shape), o.dx.values(), o.w.data, o.dy.values());
+  context.convolutions.run(problemOf(Kind::BackwardData, o.dx, o.w, o.dy, o.shape), o.dx.values(), o.w.data,
+                           o.dy.values());
 }
 
 void run(const op::Conv2dBackwardWeights& o, Context& context) {
   if (winogradFits(o.x, o.dw, o.shape)) return winogradBackwardWeights(o);
-  context.convolutions.run(problemOf(Kind::BackwardWeights, o.x, o.dw, o.dy, o.shape), o.x.values(), o.dw.data, o.dy.values());
+  context.convolutions.run(problemOf(Kind::BackwardWeights, o.x, o.dw, o.dy, o.shape), o.x.values(), o.dw.data,
+                           o.dy.values());
 }
 
 }  // namespace kn::cpu

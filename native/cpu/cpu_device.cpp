@@ -166,11 +166,10 @@ class CpuDevice : public Device {
   void discardRecording() override { recorded_.clear(); }
 
   void enqueueReplay(Program& program, int64_t count) override {
-    executor_.submit({"replay",
-                      [this, kept = static_cast<CpuProgram&>(program).recording, count] {
-                        replayTasks(executor_, *kept, count);
-                      },
-                      true});
+    executor_.submit(
+        {"replay",
+         [this, kept = static_cast<CpuProgram&>(program).recording, count] { replayTasks(executor_, *kept, count); },
+         true});
   }
 
  private:

@@ -24,33 +24,40 @@ void map(const op::Values& out, Function f, const In&... in) {
 }  // namespace
 
 void run(const op::Add& o, Context&) {
-  map(o.out, [](float a, float b) { return a + b; }, o.a, o.b);
+  map(
+      o.out, [](float a, float b) { return a + b; }, o.a, o.b);
 }
 
 void run(const op::Multiply& o, Context&) {
-  map(o.out, [](float a, float b) { return a * b; }, o.a, o.b);
+  map(
+      o.out, [](float a, float b) { return a * b; }, o.a, o.b);
 }
 
 void run(const op::Scale& o, Context&) {
   const float factor = o.by ? o.factor * *o.by : o.factor;
-  map(o.out, [factor](float x) { return factor * x; }, o.x);
+  map(
+      o.out, [factor](float x) { return factor * x; }, o.x);
 }
 
 // The comparisons are chosen so that a NaN passes, forward and backward.
 void run(const op::Relu& o, Context&) {
-  map(o.y, [](float x) { return x < 0 ? 0 : x; }, o.x);
+  map(
+      o.y, [](float x) { return x < 0 ? 0 : x; }, o.x);
 }
 
 void run(const op::ReluBackward& o, Context&) {
-  map(o.dx, [](float y, float dy) { return y <= 0 ? 0 : dy; }, o.y, o.dy);
+  map(
+      o.dx, [](float y, float dy) { return y <= 0 ? 0 : dy; }, o.y, o.dy);
 }
 
 void run(const op::Sigmoid& o, Context&) {
-  map(o.y, [](float x) { return 1 / (1 + std::exp(-x)); }, o.x);
+  map(
+      o.y, [](float x) { return 1 / (1 + std::exp(-x)); }, o.x);
 }
 
 void run(const op::SigmoidBackward& o, Context&) {
-  map(o.dx, [](float y, float dy) { return dy * y * (1 - y); }, o.y, o.dy);
+  map(
+      o.dx, [](float y, float dy) { return dy * y * (1 - y); }, o.y, o.dy);
 }
 
 }  // namespace kn::cpu

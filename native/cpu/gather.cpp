@@ -16,9 +16,8 @@ struct Crop {
 Crop drawCrop(const op::Gather& o, int64_t sample) {
   if (!o.augment) return {o.pad, o.pad, false};
   const int32_t* state = o.random.state;
-  const auto words =
-      philox({static_cast<uint32_t>(sample), o.random.stream, static_cast<uint32_t>(state[2]), 0},
-             {static_cast<uint32_t>(state[0]), static_cast<uint32_t>(state[1])});
+  const auto words = philox({static_cast<uint32_t>(sample), o.random.stream, static_cast<uint32_t>(state[2]), 0},
+                            {static_cast<uint32_t>(state[0]), static_cast<uint32_t>(state[1])});
   const auto range = static_cast<uint64_t>(2 * o.pad);
   return {static_cast<int64_t>(words[0] * range >> 32), static_cast<int64_t>(words[1] * range >> 32),
           words[2] >> 31 != 0};

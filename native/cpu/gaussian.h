@@ -100,8 +100,7 @@ class Gaussian {
   /// Values of pixels 4·quad to 4·quad + 3 for the eight channels from index `cell` (split·C + channel).
   std::array<Float8, 4> operator()(int64_t quad, int64_t cell) const {
     const UInt8x32 lanes = UInt8x32{0, 1, 2, 3, 4, 5, 6, 7} + static_cast<uint32_t>(cell);
-    const Words8 words =
-        philox8(UInt8x32{} + static_cast<uint32_t>(quad), lanes, stream_, step_, k0_, k1_);
+    const Words8 words = philox8(UInt8x32{} + static_cast<uint32_t>(quad), lanes, stream_, step_, k0_, k1_);
     std::array<Float8, 4> z;
     boxMuller(words.w[0], words.w[1], z[0], z[1]);
     boxMuller(words.w[2], words.w[3], z[2], z[3]);

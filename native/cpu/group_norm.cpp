@@ -34,9 +34,7 @@ void run(const op::GroupNorm& o, Context&) {
         for (int64_t c = g * perGroup; c < (g + 1) * perGroup; ++c) body(channels[c / kLanes], c % kLanes);
       };
       each([&](const Moments8& m, int64_t i) { center += m.mean[i] / perGroup; });
-      each([&](const Moments8& m, int64_t i) {
-        m2 += m.m2[i] + pixels * (m.mean[i] - center) * (m.mean[i] - center);
-      });
+      each([&](const Moments8& m, int64_t i) { m2 += m.m2[i] + pixels * (m.mean[i] - center) * (m.mean[i] - center); });
       mean[g] = static_cast<float>(center);
       var[g] = static_cast<float>(m2 / (pixels * perGroup));
     }
@@ -81,8 +79,8 @@ void run(const op::GroupNormBackward& o, Context&) {
         gradient.offset[i] = offset[(l * kLanes + i) / perGroup];
       }
       const Plane x = plane(o.x, n, l);
-      gradientPlane(x, plane(o.dy, n, l), plane(o.dx, n, l), o.add.data ? o.add.values() + (x.data - o.x.values()) : nullptr, affine(l),
-                    gradient, o.relu);
+      gradientPlane(x, plane(o.dy, n, l), plane(o.dx, n, l),
+                    o.add.data ? o.add.values() + (x.data - o.x.values()) : nullptr, affine(l), gradient, o.relu);
     }
   });
   total.finish(o.x.n, o.x.c, rstd, o.dgamma, o.dbeta);

@@ -69,8 +69,8 @@ void run(const op::KalmanNorm& o, Context&) {
   parallelFor(runs.tasks(), [&](int64_t i) {
     const Runs::Task task = runs.task(i);
     const int64_t channel = task.group * kLanes;
-    const Affine8 affine = affineAt(o.state, o.gamma, o.beta, o.epsilon, task.split * x.c + channel, channel,
-                                    validLanes(x.c, task.group));
+    const Affine8 affine =
+        affineAt(o.state, o.gamma, o.beta, o.epsilon, task.split * x.c + channel, channel, validLanes(x.c, task.group));
     for (int64_t n = task.first; n < task.last; ++n) {
       applyPlane(plane(x, n, task.group), plane(y, n, task.group), affine, o.relu);
     }
@@ -144,8 +144,8 @@ void run(const op::KalmanNormBackward& o, Context&) {
   const auto apply = [&](const Runs::Task& task, const Affine8& affine) {
     for (int64_t n = task.first; n < task.last; ++n) {
       const Plane p = plane(x, n, task.group);
-      gradientPlane(p, plane(dy, n, task.group), plane(dx, n, task.group), o.add.data ? plane(o.add, n, task.group).data : nullptr,
-                    affine, gradients[task.cell], o.relu);
+      gradientPlane(p, plane(dy, n, task.group), plane(dx, n, task.group),
+                    o.add.data ? plane(o.add, n, task.group).data : nullptr, affine, gradients[task.cell], o.relu);
     }
     if (o.hasVirtual && task.run == 0) {
       const Plane p = plane(virtualX, task.split, task.group);

@@ -41,10 +41,8 @@ inline int64_t filterIndex(const op::Filter& f, int64_t out, int64_t in, int64_t
   switch (filterLayout(f.out, f.in)) {
     case FilterLayout::OIhw8i8o:
       return ((((out / 8 * (f.in / 8) + in / 8) * f.h + y) * f.w + x) * 8 + in % 8) * 8 + out % 8;
-    case FilterLayout::Ohwi8o:
-      return (((out / 8 * f.h + y) * f.w + x) * f.in + in) * 8 + out % 8;
-    case FilterLayout::Oihw:
-      return ((out * f.in + in) * f.h + y) * f.w + x;
+    case FilterLayout::Ohwi8o: return (((out / 8 * f.h + y) * f.w + x) * f.in + in) * 8 + out % 8;
+    case FilterLayout::Oihw: return ((out * f.in + in) * f.h + y) * f.w + x;
   }
   return 0;
 }

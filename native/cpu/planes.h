@@ -166,8 +166,8 @@ inline void gradientSums(const Plane& x, const Plane& dy, const Affine8& affine,
   dispatch(x.full(), relu, [&]<bool Full, bool Relu>() { gradientSums<Full, Relu>(x, dy, affine, sums); });
 }
 
-/// dx = scale·(g + shift) + slope·(x - center) + offset. The mean gradient is subtracted before scaling (shift), so that
-/// what cancels cancels without rounding, however small the variance.
+/// dx = scale·(g + shift) + slope·(x - center) + offset. The mean gradient is subtracted before scaling (shift), so
+/// that what cancels cancels without rounding, however small the variance.
 struct Gradient8 {
   Float8 shift = {}, slope = {}, offset = {};
 };
@@ -208,8 +208,7 @@ inline void slopePlane(const Plane& x, const Plane& dx, Float8 center, Float8 sl
 struct Runs {
   int64_t splits, groups, samples /* of a split */, length, runs;
 
-  Runs(const op::Act& x, int64_t splits)
-      : splits(splits), groups(groupCount(x.c)), samples(x.n / splits) {
+  Runs(const op::Act& x, int64_t splits) : splits(splits), groups(groupCount(x.c)), samples(x.n / splits) {
     constexpr int64_t pixelsPerRun = 8192;
     length = pixelsPerRun / x.pixels();
     if (length < 1) length = 1;

@@ -9,10 +9,10 @@
 #include "sampling.h"
 
 /// The analytic transition. With a[c] independent over positions, of mean α and variance β, a convolution's output at a
-/// position has mean Σ α·A and variance Σ β·B, where A and B sum w and w² over the taps that lie on the image there. The
-/// expected biased variance over the positions is then: mean of the variances, plus variance of the means, minus the
-/// variance of the spatial mean, to which each input contributes by the taps that see it. Positions with the same taps
-/// (nine kinds for a 3 x 3 filter of stride 1) are treated as one.
+/// position has mean Σ α·A and variance Σ β·B, where A and B sum w and w² over the taps that lie on the image there.
+/// The expected biased variance over the positions is then: mean of the variances, plus variance of the means, minus
+/// the variance of the spatial mean, to which each input contributes by the taps that see it. Positions with the same
+/// taps (nine kinds for a 3 x 3 filter of stride 1) are treated as one.
 namespace kn::cpu {
 namespace {
 
@@ -286,9 +286,8 @@ void run(const op::RectifyBeliefBackward& o, Context&) {
 void run(const op::SamplePrior& o, Context&) {
   const Gaussian gaussian(o.random);
   const int64_t groups = groupCount(o.y.c);
-  parallelFor(o.y.n * groups, [&](int64_t i) {
-    sampleSplit(o.y, o.noise, gaussian, o.mean, o.var, i / groups, i % groups);
-  });
+  parallelFor(o.y.n * groups,
+              [&](int64_t i) { sampleSplit(o.y, o.noise, gaussian, o.mean, o.var, i / groups, i % groups); });
 }
 
 void run(const op::SamplePriorBackward& o, Context&) {

@@ -23,8 +23,8 @@ void samplePlane(const Plane& y, const float* noise, const Gaussian& gaussian, i
 }
 
 /// The virtual samples `y` (one a split) of the rectified Gaussians.
-inline void sampleSplit(const op::Act& y, const op::Act& noise, const Gaussian& gaussian, const float* mean, const float* var,
-                 int64_t split, int64_t group) {
+inline void sampleSplit(const op::Act& y, const op::Act& noise, const Gaussian& gaussian, const float* mean,
+                        const float* var, int64_t split, int64_t group) {
   const Plane p = plane(y, split, group);
   const int64_t at = split * y.c + group * kLanes;
   const Float8 m = loadVector(mean, at, p.valid), std = sqrt8(loadVector(var, at, p.valid));
@@ -34,7 +34,7 @@ inline void sampleSplit(const op::Act& y, const op::Act& noise, const Gaussian& 
 
 /// Gradients of mean and variance of a rectified Gaussian sample: z is recovered from the output where it isn't cut.
 inline void sampleGradient(const op::Act& y, const op::Act& dy, int64_t split, int64_t group, const float* mean,
-                    const float* var, double* dmean, double* dvar) {
+                           const float* var, double* dmean, double* dvar) {
   const Plane p = plane(y, split, group);
   const int64_t at = split * y.c + group * kLanes;
   Sums8 sums;  // of dy and dy·y where y > 0

@@ -33,8 +33,7 @@ void run(const op::Sgd& o, Context&) {
     for (; begin < end; ++i) {
       const op::SgdParameter& p = o.parameters[i];
       const int64_t start = ends[i] - p.count;
-      step(p, begin - start, std::min(end, ends[i]) - start, o.momentum, learningRate,
-           unscale);
+      step(p, begin - start, std::min(end, ends[i]) - start, o.momentum, learningRate, unscale);
       begin = std::min(end, ends[i]);
     }
   });

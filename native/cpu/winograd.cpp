@@ -169,8 +169,8 @@ inline void transformFilter(const Float8 (&w)[3][3], Float8 (&u)[4][4]) {
   }
 }
 
-/// Where u[point][block of columns][in][vector][lane] has its values: columns in blocks of kColumns vectors, the last of
-/// which may be narrower.
+/// Where u[point][block of columns][in][vector][lane] has its values: columns in blocks of kColumns vectors, the last
+/// of which may be narrower.
 struct Packed {
   int64_t in, vectors;
   int64_t width(int64_t block) const { return std::min(kColumns, vectors - block * kColumns); }
@@ -281,9 +281,7 @@ bool winogradFits(const op::Act& x, const op::Filter& w, const op::ConvShape& sh
          shape.top <= 2 && shape.left <= 2 && w.in % kLanes == 0 && w.out % kLanes == 0;
 }
 
-void winogradForward(const op::Conv2d& o) {
-  convolve(o.x, packFilters(o.w, false), o.y, o.shape.top, o.shape.left);
-}
+void winogradForward(const op::Conv2d& o) { convolve(o.x, packFilters(o.w, false), o.y, o.shape.top, o.shape.left); }
 
 void winogradBackwardData(const op::Conv2dBackwardData& o) {
   convolve(o.dy, packFilters(o.w, true), o.dx, 2 - o.shape.top, 2 - o.shape.left);
@@ -310,8 +308,8 @@ void winogradBackwardWeights(const op::Conv2dBackwardWeights& o) {
           for (int64_t k = 0; k < out; k += kColumns * kLanes) {
             const float *from = v + point * stepV + c, *gradient = d + point * stepD + k;
             float* to = own + (point * in + c) * out + k;
-            out - k >= kColumns * kLanes ? accumulateBlock<kColumns>(from, in, gradient, out, last - first, to)
-                                         : accumulateBlock<1>(from, in, gradient, out, last - first, to);
+            (out - k >= kColumns * kLanes) ? accumulateBlock<kColumns>(from, in, gradient, out, last - first, to)
+                                           : accumulateBlock<1>(from, in, gradient, out, last - first, to);
           }
         }
       }

@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <numeric>
 
-#include "arena.h"
+#include "device_memory.h"
 #include "block.h"
 #include "record.h"
 #include "runtime.h"
@@ -38,10 +38,10 @@ bool allowed(const Launch& launch) {
 }
 
 void checkGuards(const Launch& launch) {
-  const Arena::Block block = Arena::instance().damaged();
+  const DeviceMemory::Block block = DeviceMemory::instance().damaged();
   if (block.bytes == 0) return;
   std::fprintf(stderr, "emulation: %s has written behind the end of %zu bytes of device memory at %p\n",
-               launch.name().c_str(), block.bytes, static_cast<void*>(Arena::instance().base() + block.offset));
+               launch.name().c_str(), block.bytes, static_cast<void*>(DeviceMemory::instance().base() + block.offset));
   std::fflush(stderr);
   std::abort();
 }

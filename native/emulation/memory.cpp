@@ -2,7 +2,7 @@
 #include <cstring>
 #include <set>
 
-#include "arena.h"
+#include "device_memory.h"
 #include "runtime.h"
 
 namespace kn::emulation {
@@ -40,7 +40,7 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   if (const cudaError_t error = unsafeCall()) return error;
   *pointer = nullptr;
   if (bytes == 0) return cudaSuccess;
-  *pointer = Arena::instance().allocate(bytes);
+  *pointer = DeviceMemory::instance().allocate(bytes);
   return *pointer ? cudaSuccess : failed(cudaErrorMemoryAllocation);
 }
 
@@ -49,14 +49,14 @@ cudaError_t cudaFree(void* pointer) {
   if (!pointer) return failed(deviceError());
   if (const cudaError_t error = unsafeCall()) return error;
   waitForAll();
-  if (!Arena::instance().free(pointer)) return failed(cudaErrorInvalidValue);
+  if (!DeviceMemory::instance().free(pointer)) return failed(cudaErrorInvalidValue);
   return failed(deviceError());
 }
 
 cudaError_t cudaMemGetInfo(size_t* available, size_t* total) {
   if (const cudaError_t error = entered()) return error;
-  *total = Arena::instance().limit();
-  *available = *total - Arena::instance().used();
+  *total = DeviceMemory::instance().limit();
+  *available = *total - DeviceMemory::instance().used();
   return cudaSuccess;
 }
 
@@ -90,10 +90,10 @@ cudaError_t cudaFreeHost(void* pointer) {
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   if (const cudaError_t error = entered()) return error;
   if (bytes == 0) return cudaSuccess;
-  Arena& arena = Arena::instance();
-  const bool toDevice = arena.owns(to), fromDevice = arena.owns(from);
+  DeviceMemory& device = DeviceMemory::instance();
+  const bool toDevice = device.owns(to), fromDevice = device.owns(from);
   if (!to || !from || !rightKind(kind, toDevice, fromDevice)) return failed(cudaErrorInvalidValue);
-  if ((toDevice && !arena.contains(to, bytes)) || (fromDevice && !arena.contains(from, bytes)))
+  if ((toDevice && !device.contains(to, bytes)) || (fromDevice && !device.contains(from, bytes)))
     return failed(cudaErrorInvalidValue);
   return enqueue(stream, cudaGraphNodeTypeMemcpy, [=] { std::memcpy(to, from, bytes); });
 }
@@ -101,6 +101,6 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
   if (const cudaError_t error = entered()) return error;
   if (bytes == 0) return cudaSuccess;
-  if (!Arena::instance().contains(to, bytes)) return failed(cudaErrorInvalidValue);
+  if (!DeviceMemory::instance().contains(to, bytes)) return failed(cudaErrorInvalidValue);
   return enqueue(stream, cudaGraphNodeTypeMemset, [=] { std::memset(to, value, bytes); });
 }

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "arena.h"
+#include "device_memory.h"
 #include "launch.h"
 
 namespace kn::emulation {
@@ -57,7 +57,7 @@ class Recorder {
     if (!file_) throw std::runtime_error("cannot write " + path);
     std::fwrite("KNLAUNCH", 1, 8, file_);
     putNow(1);
-    putNow(reinterpret_cast<uint64_t>(Arena::instance().base()));
+    putNow(reinterpret_cast<uint64_t>(DeviceMemory::instance().base()));
   }
 
   void putNow(uint64_t number) { std::fwrite(&number, sizeof number, 1, file_); }
@@ -75,21 +75,21 @@ class Recorder {
 
   void writeMemory() {
     const uint64_t before = generation_;
-    const auto blocks = Arena::instance().blocks(generation_);
+    const auto blocks = DeviceMemory::instance().blocks(generation_);
     if (generation_ != before) {
-      for (const Arena::Block& block : blocks) {
+      for (const DeviceMemory::Block& block : blocks) {
         put(block.offset);
         put(block.bytes);
         known_.resize(std::max(known_.size(), block.offset + block.bytes));
       }
       finish('A');
     }
-    for (const Arena::Block& block : blocks) writeChanges(block);
+    for (const DeviceMemory::Block& block : blocks) writeChanges(block);
     finish('M');
   }
 
-  void writeChanges(const Arena::Block& block) {
-    const char* memory = Arena::instance().base() + block.offset;
+  void writeChanges(const DeviceMemory::Block& block) {
+    const char* memory = DeviceMemory::instance().base() + block.offset;
     char* known = known_.data() + block.offset;
     const auto changed = [&](size_t at) {
       return std::memcmp(memory + at, known + at, std::min(kPiece, block.bytes - at)) != 0;

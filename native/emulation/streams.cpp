@@ -7,8 +7,6 @@
 namespace kn::emulation {
 namespace {
 
-thread_local bool runsHostFunction = false;
-
 template <class T>
 std::shared_ptr<T> findIn(const std::vector<std::shared_ptr<T>>& all, const T* handle) {
   for (const auto& one : all)
@@ -17,8 +15,6 @@ std::shared_ptr<T> findIn(const std::vector<std::shared_ptr<T>>& all, const T* h
 }
 
 }  // namespace
-
-bool insideHostFunction() { return runsHostFunction; }
 
 Registry& Registry::instance() {
   static Registry& registry = *new Registry;  // never destroyed: streams may still run when the process ends
@@ -169,8 +165,7 @@ cudaError_t cudaStreamQuery(cudaStream_t handle) {
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* data) {
   if (!function) return failed(cudaErrorInvalidValue);
   return enqueue(stream, cudaGraphNodeTypeHost, [=] {
-    runsHostFunction = true;
+    const HostFunction inside;
     function(data);
-    runsHostFunction = false;
   });
 }

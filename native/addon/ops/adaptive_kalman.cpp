@@ -38,8 +38,8 @@ template <>
 struct Read<AdaptiveResult> {
   static constexpr size_t parameters = 8;
   static AdaptiveResult from(Call& call) {
-    return {{}, Read<MeanVar>::from(call), Read<MeanVar>::from(call), Read<MeanVar>::from(call),
-            Read<MeanVar>::from(call)};
+    return {
+        {}, Read<MeanVar>::from(call), Read<MeanVar>::from(call), Read<MeanVar>::from(call), Read<MeanVar>::from(call)};
   }
 };
 

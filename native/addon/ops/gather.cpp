@@ -7,8 +7,9 @@ template <>
 struct Read<GatherInput> {
   static constexpr size_t parameters = 10;
   static GatherInput from(Call& call) {
-    return {call.next<Tensor>(),  call.next<Tensor>(),  call.next<Tensor>(), call.next<Tensor>(), call.next<Tensor>(),
-            call.next<int64_t>(), call.next<int64_t>(), call.next<double>(), call.next<bool>(),   call.next<RandomSource>()};
+    return {call.next<Tensor>(), call.next<Tensor>(),      call.next<Tensor>(),  call.next<Tensor>(),
+            call.next<Tensor>(), call.next<int64_t>(),     call.next<int64_t>(), call.next<double>(),
+            call.next<bool>(),   call.next<RandomSource>()};
   }
 };
 

@@ -169,8 +169,8 @@ KN_HOST_DEVICE inline void advance(const Prior& prior, const Belief& b, const Ta
 
 // --- backward -------------------------------------------------------------------------------------------------------
 
-/// What flows back through the statistics of one cell: dx = scale·(g + shift) + slope·(x - postMean) + offset, and to the
-/// belief.
+/// What flows back through the statistics of one cell: dx = scale·(g + shift) + slope·(x - postMean) + offset, and to
+/// the belief.
 struct CellGradient {
   double shift, slope, offset, dmean, dlogVar;
 };

@@ -64,8 +64,8 @@ struct AdaptiveState {
 };
 struct AdaptiveResult {
   Tensor y;
-  MeanVar belief;                             ///< [C]
-  MeanVar observation, posterior, gain;       ///< [splits·C]
+  MeanVar belief;                        ///< [C]
+  MeanVar observation, posterior, gain;  ///< [splits·C]
 };
 /// Moves `state`. `observation` may be empty.
 AdaptiveResult adaptiveKalmanNorm(const AdaptiveLayer& layer, const AdaptiveState& state, const MeanVar& observation,

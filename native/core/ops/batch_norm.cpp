@@ -17,7 +17,7 @@ Affine affine(Device& device, const Tensor& gamma, const Tensor& beta, int64_t c
 }  // namespace
 
 NormGradients emptyGradients(Device& device, const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                                    int64_t virtualSamples) {
+                             int64_t virtualSamples) {
   NormGradients out;
   out.dx = emptyLike(device, x, virtualSamples);
   if (gamma) out.dgamma = emptyVector(device, gamma.shape[0]);

@@ -28,8 +28,8 @@ inline void checkFloat(const Tensor& t, Name name) {
 }
 
 inline void checkDevice(const Device& device, const Tensor& t, Name name) {
-  require(&t.device() == &device, ErrorCode::DeviceMismatch, name, " is on another device (",
-          t.device().name(), ") than the other arguments (", device.name(), ")");
+  require(&t.device() == &device, ErrorCode::DeviceMismatch, name, " is on another device (", t.device().name(),
+          ") than the other arguments (", device.name(), ")");
   if (device.recording()) const_cast<Device&>(device).retain(t);
 }
 
@@ -47,8 +47,8 @@ inline op::Act activation(Device& device, const Tensor& t, Name name) {
   const bool matrix = t.shape.rank() == 2;
   require(matrix || t.format == Format::Activation, ErrorCode::InvalidArgument, name,
           " must have the activation format, got ", formatName(t.format));
-  return {t.data<void>(), t.shape[0],         t.shape[1], matrix ? 1 : t.shape[2], matrix ? 1 : t.shape[3],
-          Format::Activation, t.stored};
+  return {t.data<void>(),          t.shape[0],         t.shape[1], matrix ? 1 : t.shape[2],
+          matrix ? 1 : t.shape[3], Format::Activation, t.stored};
 }
 
 inline op::Act activation4(Device& device, const Tensor& t, Name name) {

@@ -5,9 +5,7 @@
 namespace kn {
 namespace {
 
-op::Values values(const Tensor& t) {
-  return {t.data<void>(), t.device().physicalCount(t.shape, t.format), t.stored};
-}
+op::Values values(const Tensor& t) { return {t.data<void>(), t.device().physicalCount(t.shape, t.format), t.stored}; }
 
 /// The values of `t`, which must match `like` in shape and format.
 op::Values same(Device& device, const Tensor& t, const Tensor& like, Name name) {

@@ -36,8 +36,7 @@ Batch gather(const GatherInput& in) {
   if (in.augment) launch.random = randomOf(device, in.random, {fn, "generator"});
   Batch out{device.empty({in.batch, shape[1], shape[2], shape[3]}, DType::F32, device.imageFormat()),
             device.empty({in.batch}, DType::I32, Format::Plain)};
-  launch.x = {out.images.data<void>(), in.batch,          shape[1], shape[2], shape[3],
-              out.images.format,       out.images.stored};
+  launch.x = {out.images.data<void>(), in.batch, shape[1], shape[2], shape[3], out.images.format, out.images.stored};
   launch.y = out.labels.data<int32_t>();
   launch.pad = in.augment ? in.pad : 0;
   launch.scale = static_cast<float>(in.scale);

@@ -45,8 +45,7 @@ NormGradients groupNormBackward(const Tensor& x, const Tensor& dy, const Tensor&
   const op::Act other = add ? activationLike(device, add, x, {"groupNormBackward", "add"}) : op::Act{};
   NormGradients out = emptyGradients(device, x, gamma, beta, virtualSamples);
   device.launch(op::GroupNormBackward{input, gradient, activation(device, out.dx, {"groupNormBackward", "dx"}), other,
-                                      groups, scale, shift, mean, var, dataOrNull(out.dgamma),
-                                      dataOrNull(out.dbeta),
+                                      groups, scale, shift, mean, var, dataOrNull(out.dgamma), dataOrNull(out.dbeta),
                                       positive(epsilon, {"groupNormBackward", "epsilon"}), relu});
   return out;
 }

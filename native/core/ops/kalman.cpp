@@ -34,8 +34,12 @@ Checked checkLayer(Device& device, const KalmanLayer& in, const MeanVar& prior, 
 }
 
 op::KalmanState stateOf(const KalmanResult& r) {
-  return {dataOrNull(r.prior.mean),        dataOrNull(r.prior.var),      r.observation.mean.data(),
-          r.observation.var.data(),        r.posterior.mean.data(),      r.posterior.var.data(),
+  return {dataOrNull(r.prior.mean),
+          dataOrNull(r.prior.var),
+          r.observation.mean.data(),
+          r.observation.var.data(),
+          r.posterior.mean.data(),
+          r.posterior.var.data(),
           r.ratio.data()};
 }
 
@@ -91,8 +95,8 @@ KalmanResult kalmanNorm(const KalmanLayer& in, const KalmanInput& given, const K
 }
 
 KalmanGradients kalmanNormBackward(const KalmanLayer& in, const KalmanResult& result, const Tensor& dy,
-                                     const MeanVar& dposterior, const KalmanOptions& o, const Tensor& add,
-                                     int64_t virtualSamples) {
+                                   const MeanVar& dposterior, const KalmanOptions& o, const Tensor& add,
+                                   int64_t virtualSamples) {
   constexpr const char* fn = "kalmanNormBackward";
   checkFloat(in.x, {fn, "x"});
   Device& device = in.x.device();

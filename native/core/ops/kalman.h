@@ -5,8 +5,8 @@
 
 namespace kn::op {
 
-/// The statistics of one Kalman layer. With `hasVirtual`, x holds one virtual sample per split behind the real ones, whose
-/// moments are the prior (written); else the prior is given, or null in the first layer.
+/// The statistics of one Kalman layer. With `hasVirtual`, x holds one virtual sample per split behind the real ones,
+/// whose moments are the prior (written); else the prior is given, or null in the first layer.
 struct KalmanState {
   float *priorMean, *priorVar;
   float *obsMean, *obsVar;

@@ -42,8 +42,8 @@ LinearGradients linearBackward(const Tensor& x, const Tensor& w, const Tensor& d
   if (needDx) out.dx = emptyLike(device, x);
   out.dw = emptyLike(device, w);
   if (bias) out.db = emptyVector(device, w.shape[1]);
-  device.launch(op::LinearBackward{input.values(), weight, gradient.values(), needDx ? out.dx.data() : nullptr, out.dw.data(),
-                                   bias ? out.db.data() : nullptr, input.n, input.c, w.shape[1]});
+  device.launch(op::LinearBackward{input.values(), weight, gradient.values(), needDx ? out.dx.data() : nullptr,
+                                   out.dw.data(), bias ? out.db.data() : nullptr, input.n, input.c, w.shape[1]});
   return out;
 }
 

@@ -15,7 +15,7 @@ LossResult crossEntropy(const Tensor& logits, const Tensor& labels) {
   checkShape(labels, {input.n}, {fn, "labels"});
   LossResult out{emptyVector(device, 1), emptyVector(device, 1), emptyLike(device, logits)};
   device.launch(op::CrossEntropy{input.values(), targets, out.loss.data(), out.errors.data(), out.dlogits.data(),
-                                        input.n, input.c});
+                                 input.n, input.c});
   return out;
 }
 

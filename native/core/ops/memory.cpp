@@ -39,9 +39,9 @@ void checkBytes(const Tensor& t, size_t bytes, Name name) {
 }
 
 void checkValue(DType dtype, double value) {
-  const bool fits = dtype == DType::F32 || (std::trunc(value) == value &&
-                                            (dtype == DType::U8 ? value >= 0 && value <= 255
-                                                                : value >= INT32_MIN && value <= INT32_MAX));
+  const bool fits = dtype == DType::F32 ||
+                    (std::trunc(value) == value &&
+                     (dtype == DType::U8 ? value >= 0 && value <= 255 : value >= INT32_MIN && value <= INT32_MAX));
   require(fits, ErrorCode::InvalidArgument, "fill: value must be a whole number within ", dtypeName(dtype), ", got ",
           value);
 }
@@ -101,8 +101,7 @@ void read(const Tensor& t, void* values, size_t bytes, std::shared_ptr<void> kee
   require(!device.recording(), ErrorCode::InvalidState, "read: a recorded step can't write to host memory");
   device.checkHealth();
   if (rowMajor(t)) {
-    device.launchHostCopy({t.data<void>(), values, bytes}, false,
-                          std::move(keep));
+    device.launchHostCopy({t.data<void>(), values, bytes}, false, std::move(keep));
   } else {
     device.launch(transfer(t, static_cast<float*>(values), false, true), std::move(keep));
   }
@@ -122,8 +121,7 @@ void fill(const Tensor& t, double value) {
   checkValue(t.dtype, value);
   const size_t size = dtypeSize(t.stored);
   const int64_t count = t.dtype == DType::F32 ? t.device().physicalCount(t.shape, t.format) : t.count();
-  t.device().launch(
-      op::Fill{t.data<void>(), count, bitsOf(t.stored, value), size});
+  t.device().launch(op::Fill{t.data<void>(), count, bitsOf(t.stored, value), size});
 }
 
 void copy(const Tensor& from, const Tensor& to) {
@@ -138,8 +136,7 @@ void copy(const Tensor& from, const Tensor& to) {
           " format, got ", formatName(to.format));
   const auto size = static_cast<int64_t>(dtypeSize(from.stored));
   const int64_t count = from.dtype == DType::F32 ? from.device().physicalCount(from.shape, from.format) : from.count();
-  from.device().launch(op::Copy{from.data<void>(), to.data<void>(),
-                                static_cast<size_t>(count * size)});
+  from.device().launch(op::Copy{from.data<void>(), to.data<void>(), static_cast<size_t>(count * size)});
 }
 
 Tensor reshape(const Tensor& t, const Shape& shape, Format format) {
@@ -170,9 +167,10 @@ Tensor reshape(const Tensor& t, const Shape& shape, Format format) {
 Tensor grow(const Tensor& t, int64_t virtualSamples) {
   checkAlive(t, {"grow", "tensor"});
   require(t.format == Format::Activation && virtualSamples >= 0, ErrorCode::InvalidArgument,
-          "grow: expected an activation and a number of samples, got format ", formatName(t.format), " and ", virtualSamples);
-  require(virtualSamples <= t.virtualSamples, ErrorCode::InvalidState, "grow: the memory of ", t.shape.str(), " has no room for ", virtualSamples,
-          " more samples");
+          "grow: expected an activation and a number of samples, got format ", formatName(t.format), " and ",
+          virtualSamples);
+  require(virtualSamples <= t.virtualSamples, ErrorCode::InvalidState, "grow: the memory of ", t.shape.str(),
+          " has no room for ", virtualSamples, " more samples");
   Tensor grown = t;
   grown.shape[0] += virtualSamples;
   grown.virtualSamples -= virtualSamples;

@@ -56,8 +56,7 @@ Tensor padBeliefBackward(const Tensor& dy, const Tensor& x, int64_t splits, int6
   checkFloat(dy, {"padBeliefBackward", "dy"});
   Device& device = dy.device();
   const int64_t channels = beliefChannels(x, splits, before, after, {"padBeliefBackward", "belief"});
-  const float* gradient =
-      vector(device, dy, splits * (before + channels + after), {"padBeliefBackward", "dy"});
+  const float* gradient = vector(device, dy, splits * (before + channels + after), {"padBeliefBackward", "dy"});
   Tensor dx = emptyVector(device, x.shape[0]);
   device.launch(op::PadBeliefBackward{gradient, dx.data(), splits, channels, before, after, aligned});
   return dx;

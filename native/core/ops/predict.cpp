@@ -5,8 +5,8 @@
 namespace kn {
 namespace {
 
-op::Predict check(Device& device, const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height,
-                     int64_t width, const op::ConvShape& shape, bool population, bool rectified) {
+op::Predict check(Device& device, const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
+                  const op::ConvShape& shape, bool population, bool rectified) {
   constexpr const char* fn = "predict";
   checkFloat(w, {fn, "weight"});
   checkDevice(device, w, {fn, "weight"});
@@ -47,9 +47,8 @@ MeanVar predict(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t 
   return out;
 }
 
-PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height,
-                                 int64_t width, const op::ConvShape& shape, bool population, bool rectified,
-                                 const MeanVar& dout) {
+PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
+                                 const op::ConvShape& shape, bool population, bool rectified, const MeanVar& dout) {
   constexpr const char* fn = "predictBackward";
   checkFloat(belief.mean, {fn, "mean"});
   Device& device = belief.mean.device();
@@ -60,10 +59,10 @@ PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t
   out.dw = emptyLike(device, w);
   op::Filter dw = forward.w;
   dw.data = out.dw.data();
-  device.launch(op::PredictBackward{forward.mean, forward.var, splits, height, width, forward.w, shape, population, rectified,
-                                       vector(device, dout.mean, outputs, {fn, "dmean"}),
-                                       vector(device, dout.var, outputs, {fn, "dvariance"}), out.dbelief.mean.data(),
-                                       out.dbelief.var.data(), dw});
+  device.launch(op::PredictBackward{forward.mean, forward.var, splits, height, width, forward.w, shape, population,
+                                    rectified, vector(device, dout.mean, outputs, {fn, "dmean"}),
+                                    vector(device, dout.var, outputs, {fn, "dvariance"}), out.dbelief.mean.data(),
+                                    out.dbelief.var.data(), dw});
   return out;
 }
 

@@ -18,9 +18,9 @@ struct SamplePriorBackward {
   Act y, dy;
   float *dmean, *dvar;
 };
-/// The moments of a convolution of independent Gaussians, `rectified` or not, in closed form: what the moments over the positions
-/// of a sampled image are on average (biased variance over the positions); of a `population`, over the positions of all
-/// images that there are.
+/// The moments of a convolution of independent Gaussians, `rectified` or not, in closed form: what the moments over the
+/// positions of a sampled image are on average (biased variance over the positions); of a `population`, over the
+/// positions of all images that there are.
 struct Predict {
   const float *mean, *var;  ///< [splits·w.in], before the ReLU where `rectified`
   int64_t splits, height, width;
@@ -64,9 +64,8 @@ struct PredictGradients {
   MeanVar dbelief;
   Tensor dw;
 };
-PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height,
-                                 int64_t width, const op::ConvShape& shape, bool population, bool rectified,
-                                 const MeanVar& dout);
+PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
+                                 const op::ConvShape& shape, bool population, bool rectified, const MeanVar& dout);
 MeanVar rectifyBelief(const MeanVar& belief);
 MeanVar rectifyBeliefBackward(const MeanVar& belief, const MeanVar& dout);
 

@@ -9,12 +9,12 @@
 namespace kn {
 
 struct MemoryStats {
-  size_t inUse = 0;        ///< bytes of live tensors, rounded up to their blocks
-  size_t reserved = 0;     ///< bytes held from the system: live and pooled
-  size_t peakInUse = 0;    ///< the largest inUse since the last resetPeak
-  uint64_t allocations = 0;  ///< blocks handed out so far
+  size_t inUse = 0;                ///< bytes of live tensors, rounded up to their blocks
+  size_t reserved = 0;             ///< bytes held from the system: live and pooled
+  size_t peakInUse = 0;            ///< the largest inUse since the last resetPeak
+  uint64_t allocations = 0;        ///< blocks handed out so far
   uint64_t systemAllocations = 0;  ///< of these, how many the pool couldn't serve
-  uint64_t live = 0;       ///< blocks in use
+  uint64_t live = 0;               ///< blocks in use
 };
 
 /// Where a pool gets its memory from; `allocate` returns null when there is none.

@@ -69,9 +69,9 @@ __global__ void adaptiveGradient(op::AdaptiveKalmanNormBackward o, Planes p, Gra
   overSplits(parts, p, team, channel, totals, [&](int64_t split, double g, double gx, double(&sum)[4]) {
     const int64_t cell = split * p.channels + channel;
     const float rstd = reciprocalStd(norm.var[cell], norm.epsilon);
-    const adaptive::CellGradient d = adaptive::cellGradient(
-        g, gx, gamma * rstd, rows, o.postMean[cell], o.obsMean[cell], o.obsVar[cell],
-        o.observationShare(o.gainMean[cell]), o.observationShare(o.gainVar[cell]), o.epsilon);
+    const adaptive::CellGradient d =
+        adaptive::cellGradient(g, gx, gamma * rstd, rows, o.postMean[cell], o.obsMean[cell], o.obsVar[cell],
+                               o.observationShare(o.gainMean[cell]), o.observationShare(o.gainVar[cell]), o.epsilon);
     vectors.shift[cell] = static_cast<float>(d.shift);
     vectors.slope[cell] = static_cast<float>(d.slope);
     vectors.offset[cell] = static_cast<float>(d.offset);

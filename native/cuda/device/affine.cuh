@@ -46,9 +46,7 @@ __device__ __forceinline__ Pack<V> statistics(const float* values, const Norm& n
 template <int V>
 struct Affine {
   Pack<V> center, scale, shift;
-  __device__ __forceinline__ float operator()(float x, int i) const {
-    return fmaf(x - center[i], scale[i], shift[i]);
-  }
+  __device__ __forceinline__ float operator()(float x, int i) const { return fmaf(x - center[i], scale[i], shift[i]); }
 };
 
 /// The map of a thread's channels.

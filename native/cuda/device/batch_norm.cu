@@ -17,7 +17,10 @@ __global__ void normalizeBackward(Planes p, const T* x, const T* dy, T* dx, Norm
   const Affine<V> affine = affineOf<V>(norm, p, place);
   Pack<V> sums[2] = {broadcast<V>(0), broadcast<V>(0)};
   walk<2>(
-      p, place, [&](int64_t at) { return RowPair<V>{load<V>(x + at), load<V>(dy + at)}; },
+      p, place,
+      [&](int64_t at) {
+        return RowPair<V>{load<V>(x + at), load<V>(dy + at)};
+      },
       [&](int64_t at, const RowPair<V>& row) {
         addRow(affine, row, norm.relu, sums);
         Pack<V> d;
@@ -66,20 +69,26 @@ __global__ void gradientOfRows(Planes p, const T* x, const T* dy, const T* add, 
 }
 
 void applyNorm(const op::Act& x, const op::Act& y, int64_t splits, const Norm& norm, Context& context) {
-  forPacks(x.stored, x.c, [&]<class T, int V>() {
-    const Planes p = planesOf(x, splits, V, kMapCut);
-    launch(normalizeForward<T, V>, p.grid(), p.threads(), 0, context.stream, p, x.values<T>(), y.values<T>(), norm);
-  }, x.data, y.data, norm.mean, norm.var, norm.gamma, norm.beta);
+  forPacks(
+      x.stored, x.c,
+      [&]<class T, int V>() {
+        const Planes p = planesOf(x, splits, V, kMapCut);
+        launch(normalizeForward<T, V>, p.grid(), p.threads(), 0, context.stream, p, x.values<T>(), y.values<T>(), norm);
+      },
+      x.data, y.data, norm.mean, norm.var, norm.gamma, norm.beta);
 }
 
 GradientSums sumGradients(const op::Act& x, const op::Act& dy, int64_t splits, const Norm& norm, Context& context) {
   GradientSums sums;
-  forPacks(x.stored, x.c, [&]<class T, int V>() {
-    const Planes p = planesOf(x, splits, V, kSumCut);
-    sums = GradientSums::of(p, context);
-    launch(gradientSumsOfChunks<T, V>, p.grid(), p.threads(), 0, context.stream, p, x.values<T>(), dy.values<T>(), norm,
-           sums.parts);
-  }, x.data, dy.data, norm.mean, norm.var, norm.gamma, norm.beta);
+  forPacks(
+      x.stored, x.c,
+      [&]<class T, int V>() {
+        const Planes p = planesOf(x, splits, V, kSumCut);
+        sums = GradientSums::of(p, context);
+        launch(gradientSumsOfChunks<T, V>, p.grid(), p.threads(), 0, context.stream, p, x.values<T>(), dy.values<T>(),
+               norm, sums.parts);
+      },
+      x.data, dy.data, norm.mean, norm.var, norm.gamma, norm.beta);
   return sums;
 }
 
@@ -92,12 +101,15 @@ void mergeGradients(const GradientSums& sums, const Norm& norm, float* dgamma, f
 
 void applyGradients(const op::Act& x, const op::Act& dy, const op::Act& add, const op::Act& dx, int64_t splits,
                     const Norm& norm, const GradientVectors& vectors, Context& context) {
-  forPacks(x.stored, x.c, [&]<class T, int V>() {
-    const Planes p = planesOf(x, splits, V, kMapCut);
-    launch(gradientOfRows<T, V>, p.grid(), p.threads(), 0, context.stream, p, x.values<T>(), dy.values<T>(),
-           add.values<T>(), dx.values<T>(), norm, vectors);
-  }, x.data, dy.data, add.data, dx.data, norm.mean, norm.var, norm.gamma, norm.beta, vectors.shift, vectors.slope,
-     vectors.offset);
+  forPacks(
+      x.stored, x.c,
+      [&]<class T, int V>() {
+        const Planes p = planesOf(x, splits, V, kMapCut);
+        launch(gradientOfRows<T, V>, p.grid(), p.threads(), 0, context.stream, p, x.values<T>(), dy.values<T>(),
+               add.values<T>(), dx.values<T>(), norm, vectors);
+      },
+      x.data, dy.data, add.data, dx.data, norm.mean, norm.var, norm.gamma, norm.beta, vectors.shift, vectors.slope,
+      vectors.offset);
 }
 
 /// Needs and moves: 1 read of x, 1 write of y.
@@ -108,13 +120,16 @@ void run(const op::Normalize& o, Context& context) {
 /// Needs and moves: 1 read of x and dy, 1 write of dx.
 void run(const op::NormalizeBackward& o, Context& context) {
   const Norm norm{o.mean, o.var, o.gamma, o.beta, o.epsilon, 1, o.relu};
-  forPacks(o.x.stored, o.x.c, [&]<class T, int V>() {
-    const GradientSums sums = GradientSums::of(planesOf(o.x, 1, V, kSumCut), context);
-    const Planes& p = sums.planes;
-    launch(normalizeBackward<T, V>, p.grid(), p.threads(), 0, context.stream, p, o.x.values<T>(), o.dy.values<T>(),
-           o.dx.values<T>(), norm, sums.parts);
-    if (o.dgamma || o.dbeta) mergeGradients(sums, norm, o.dgamma, o.dbeta, {}, context);
-  }, o.x.data, o.dy.data, o.dx.data, o.mean, o.var, o.gamma, o.beta);
+  forPacks(
+      o.x.stored, o.x.c,
+      [&]<class T, int V>() {
+        const GradientSums sums = GradientSums::of(planesOf(o.x, 1, V, kSumCut), context);
+        const Planes& p = sums.planes;
+        launch(normalizeBackward<T, V>, p.grid(), p.threads(), 0, context.stream, p, o.x.values<T>(), o.dy.values<T>(),
+               o.dx.values<T>(), norm, sums.parts);
+        if (o.dgamma || o.dbeta) mergeGradients(sums, norm, o.dgamma, o.dbeta, {}, context);
+      },
+      o.x.data, o.dy.data, o.dx.data, o.mean, o.var, o.gamma, o.beta);
 }
 
 /// Needs 1 read of x, 1 write of y where the moments are given or a split fits on the chip. Moves 1 read more for

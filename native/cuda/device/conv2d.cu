@@ -87,8 +87,8 @@ void run(const op::Conv2dBackwardData& o, Context& context) {
   const bool plain = o.dx.format == Format::Plain;
   const Image dx = plain ? imageLike(o.dx, type, context) : Image{o.dx, nullptr};
   const Weights w = weightsAs(type, o.w, context);
-  context.libraries->convolve(context, problemOf(Direction::BackwardData, o.dx, o.w, o.dy, o.shape, context),
-                              o.dy.data, w.data, dx.act.data);
+  context.libraries->convolve(context, problemOf(Direction::BackwardData, o.dx, o.w, o.dy, o.shape, context), o.dy.data,
+                              w.data, dx.act.data);
   if (plain) transfer(dx.act, o.dx.values(), false, context);
 }
 

@@ -2,7 +2,8 @@
 #include "kernels.h"
 #include "../nvidia/libraries.h"
 
-/// Batch normalization by cuDNN, the peer of ours. cuDNN 9 has no plan for it with a ReLU, so that is a pass of its own.
+/// Batch normalization by cuDNN, the peer of ours. cuDNN 9 has no plan for it with a ReLU, so that is a pass of its
+/// own.
 namespace kn::cuda {
 
 /// var = 1 / rstd^2 - epsilon; cuDNN hands out the reciprocal alone.

@@ -74,50 +74,72 @@ void forValues(DType stored, const Body& body, const Data*... data) {
 }  // namespace
 
 void run(const op::Add& o, Context& context) {
-  forValues(o.out.stored, [&]<class T, int V>() {
-    launchItems(context, ceilDivide(o.out.count, V), addValues<T, V>, o.a.values<T>(), o.b.values<T>(),
-                o.out.values<T>(), o.out.count);
-  }, o.a.data, o.b.data, o.out.data);
+  forValues(
+      o.out.stored,
+      [&]<class T, int V>() {
+        launchItems(context, ceilDivide(o.out.count, V), addValues<T, V>, o.a.values<T>(), o.b.values<T>(),
+                    o.out.values<T>(), o.out.count);
+      },
+      o.a.data, o.b.data, o.out.data);
 }
 
 void run(const op::Multiply& o, Context& context) {
-  forValues(o.out.stored, [&]<class T, int V>() {
-    launchItems(context, ceilDivide(o.out.count, V), multiplyValues<T, V>, o.a.values<T>(), o.b.values<T>(),
-                o.out.values<T>(), o.out.count);
-  }, o.a.data, o.b.data, o.out.data);
+  forValues(
+      o.out.stored,
+      [&]<class T, int V>() {
+        launchItems(context, ceilDivide(o.out.count, V), multiplyValues<T, V>, o.a.values<T>(), o.b.values<T>(),
+                    o.out.values<T>(), o.out.count);
+      },
+      o.a.data, o.b.data, o.out.data);
 }
 
 void run(const op::Scale& o, Context& context) {
-  forValues(o.out.stored, [&]<class T, int V>() {
-    launchItems(context, ceilDivide(o.out.count, V), scaleValues<T, V>, o.x.values<T>(), o.out.values<T>(),
-                o.out.count, o.factor, o.by);
-  }, o.x.data, o.out.data);
+  forValues(
+      o.out.stored,
+      [&]<class T, int V>() {
+        launchItems(context, ceilDivide(o.out.count, V), scaleValues<T, V>, o.x.values<T>(), o.out.values<T>(),
+                    o.out.count, o.factor, o.by);
+      },
+      o.x.data, o.out.data);
 }
 
 void run(const op::Relu& o, Context& context) {
-  forValues(o.y.stored, [&]<class T, int V>() {
-    launchItems(context, ceilDivide(o.y.count, V), reluForward<T, V>, o.x.values<T>(), o.y.values<T>(), o.y.count);
-  }, o.x.data, o.y.data);
+  forValues(
+      o.y.stored,
+      [&]<class T, int V>() {
+        launchItems(context, ceilDivide(o.y.count, V), reluForward<T, V>, o.x.values<T>(), o.y.values<T>(), o.y.count);
+      },
+      o.x.data, o.y.data);
 }
 
 void run(const op::ReluBackward& o, Context& context) {
-  forValues(o.dx.stored, [&]<class T, int V>() {
-    launchItems(context, ceilDivide(o.dx.count, V), reluBackward<T, V>, o.y.values<T>(), o.dy.values<T>(),
-                o.dx.values<T>(), o.dx.count);
-  }, o.y.data, o.dy.data, o.dx.data);
+  forValues(
+      o.dx.stored,
+      [&]<class T, int V>() {
+        launchItems(context, ceilDivide(o.dx.count, V), reluBackward<T, V>, o.y.values<T>(), o.dy.values<T>(),
+                    o.dx.values<T>(), o.dx.count);
+      },
+      o.y.data, o.dy.data, o.dx.data);
 }
 
 void run(const op::Sigmoid& o, Context& context) {
-  forValues(o.y.stored, [&]<class T, int V>() {
-    launchItems(context, ceilDivide(o.y.count, V), sigmoidForward<T, V>, o.x.values<T>(), o.y.values<T>(), o.y.count);
-  }, o.x.data, o.y.data);
+  forValues(
+      o.y.stored,
+      [&]<class T, int V>() {
+        launchItems(context, ceilDivide(o.y.count, V), sigmoidForward<T, V>, o.x.values<T>(), o.y.values<T>(),
+                    o.y.count);
+      },
+      o.x.data, o.y.data);
 }
 
 void run(const op::SigmoidBackward& o, Context& context) {
-  forValues(o.dx.stored, [&]<class T, int V>() {
-    launchItems(context, ceilDivide(o.dx.count, V), sigmoidBackward<T, V>, o.y.values<T>(), o.dy.values<T>(),
-                o.dx.values<T>(), o.dx.count);
-  }, o.y.data, o.dy.data, o.dx.data);
+  forValues(
+      o.dx.stored,
+      [&]<class T, int V>() {
+        launchItems(context, ceilDivide(o.dx.count, V), sigmoidBackward<T, V>, o.y.values<T>(), o.dy.values<T>(),
+                    o.dx.values<T>(), o.dx.count);
+      },
+      o.y.data, o.dy.data, o.dx.data);
 }
 
 }  // namespace kn::cuda

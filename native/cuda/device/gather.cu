@@ -19,12 +19,11 @@ struct Crop {
 __device__ __forceinline__ Crop drawCrop(const op::Gather& o, int64_t sample) {
   if (!o.augment) return {o.pad, o.pad, false};
   const int32_t* state = o.random.state;
-  const uint4 words = philox(make_uint4(static_cast<uint32_t>(sample), o.random.stream,
-                                        static_cast<uint32_t>(state[2]), 0),
-                             make_uint2(static_cast<uint32_t>(state[0]), static_cast<uint32_t>(state[1])));
+  const uint4 words =
+      philox(make_uint4(static_cast<uint32_t>(sample), o.random.stream, static_cast<uint32_t>(state[2]), 0),
+             make_uint2(static_cast<uint32_t>(state[0]), static_cast<uint32_t>(state[1])));
   const auto range = static_cast<uint64_t>(2 * o.pad);
-  return {static_cast<int64_t>(words.x * range >> 32), static_cast<int64_t>(words.y * range >> 32),
-          words.z >> 31 != 0};
+  return {static_cast<int64_t>(words.x * range >> 32), static_cast<int64_t>(words.y * range >> 32), words.z >> 31 != 0};
 }
 
 /// The image of the set that a sample of the batch is, or -1 where the cursor or the index is outside.
@@ -70,9 +69,8 @@ __global__ void gatherImages(op::Gather o, T* x, int64_t chunks) {
 
 void run(const op::Gather& o, Context& context) {
   const int64_t chunks = ceilDivide(o.x.c * o.x.pixels(), kChunk);
-  forType(o.x.stored, [&]<class T>() {
-    launchTasks(context, o.x.n * chunks, gatherImages<T>, o, o.x.values<T>(), chunks);
-  });
+  forType(o.x.stored,
+          [&]<class T>() { launchTasks(context, o.x.n * chunks, gatherImages<T>, o, o.x.values<T>(), chunks); });
 }
 
 }  // namespace kn::cuda

@@ -38,8 +38,7 @@ __device__ __forceinline__ float masked(const Affine<V>& affine, float x, float 
 
 /// Adds a row to the sums of g and g·(x - center).
 template <int V>
-__device__ __forceinline__ void addRow(const Affine<V>& affine, const RowPair<V>& row, bool relu,
-                                       Pack<V> (&sums)[2]) {
+__device__ __forceinline__ void addRow(const Affine<V>& affine, const RowPair<V>& row, bool relu, Pack<V> (&sums)[2]) {
 #pragma unroll
   for (int i = 0; i < V; ++i) {
     const float g = masked(affine, row.x[i], row.dy[i], i, relu);
@@ -55,7 +54,10 @@ __device__ __forceinline__ void gradientSums(const Planes& p, const Place& place
                                              const Affine<V>& affine, bool relu, Pack<V> (&sums)[2]) {
   sums[0] = sums[1] = broadcast<V>(0);
   walk<2>(
-      p, place, [&](int64_t at) { return RowPair<V>{load<V>(x + at), load<V>(dy + at)}; },
+      p, place,
+      [&](int64_t at) {
+        return RowPair<V>{load<V>(x + at), load<V>(dy + at)};
+      },
       [&](int64_t, const RowPair<V>& row) { addRow(affine, row, relu, sums); });
   sumLanes(p, sums);
 }
@@ -81,9 +83,8 @@ __device__ __forceinline__ Gradient<V> gradientOf(const GradientVectors& vectors
 
 /// dx for the rows of a thread. `add` may be null; dx may be dy or `add`.
 template <int V, class T>
-__device__ __forceinline__ void gradientRows(const Planes& p, const Place& place, const T* x, const T* dy,
-                                             const T* add, T* dx, const Affine<V>& affine,
-                                             const Gradient<V>& gradient, bool relu) {
+__device__ __forceinline__ void gradientRows(const Planes& p, const Place& place, const T* x, const T* dy, const T* add,
+                                             T* dx, const Affine<V>& affine, const Gradient<V>& gradient, bool relu) {
   struct Row {
     RowPair<V> pair;
     Pack<V> add;

@@ -205,8 +205,8 @@ __global__ void propagateFusion(FusionGradient f, Team team) {
 
 /// dx of real and virtual samples.
 template <class T, int V>
-__global__ void kalmanGradient(Planes real, Planes virtuals, unsigned virtualBlocks, const T* x, const T* dy, const T* add,
-                               T* dx, Norm norm, KalmanVectors vectors, const float* priorMean) {
+__global__ void kalmanGradient(Planes real, Planes virtuals, unsigned virtualBlocks, const T* x, const T* dy,
+                               const T* add, T* dx, Norm norm, KalmanVectors vectors, const float* priorMean) {
   if (blockIdx.x < virtualBlocks) {
     const Place place = placeOf<V>(virtuals, blockIdx.x);
     const Affine<V> slope{loadVector<V>(priorMean, place.cell), loadVector<V>(vectors.slope, place.cell),
@@ -244,27 +244,30 @@ unsigned blocksOf(const Planes& p, bool wanted) { return wanted ? static_cast<un
 /// Observation and prior, as far as they aren't given.
 void observe(const op::KalmanNorm& o, Context& context) {
   if (o.haveMoments && !o.hasVirtual) return;
-  forPacks(o.x.stored, o.x.c, [&]<class T, int V>() {
-    const op::Act x = realSamples(o);
-    const Planes real = planesOf(x, o.splits, V, kSumCut);
-    const Planes virtuals = planesBehind(real, x.n * x.pixels(), x.pixels(), kSumCut);
-    const bool mergeReal = !o.haveMoments && real.chunks > 1, mergeVirtual = o.hasVirtual && virtuals.chunks > 1;
-    const int64_t realValues = mergeReal ? MomentParts::kVectors * real.parts() : 0;
-    const int64_t virtualValues = mergeVirtual ? MomentParts::kVectors * virtuals.parts() : 0;
-    const auto memory = context.scratch(std::max<int64_t>(1, realValues + virtualValues) * sizeof(float));
-    float* const values = static_cast<float*>(memory->data);
-    const MomentsTarget observation{mergeReal ? MomentParts::in(values, real) : MomentParts{}, o.state.obsMean,
-                                    o.state.obsVar};
-    const MomentsTarget prior{mergeVirtual ? MomentParts::in(values + realValues, virtuals) : MomentParts{},
-                              o.state.priorMean, o.state.priorVar};
-    const unsigned virtualBlocks = blocksOf(virtuals, o.hasVirtual);
-    launch(kalmanMoments<T, V>, virtualBlocks + blocksOf(real, !o.haveMoments), real.threads(), 0, context.stream, real,
-           observation, virtuals, prior, virtualBlocks, o.x.values<T>());
-    if (!mergeReal && !mergeVirtual) return;
-    const Team team = Team::of(std::max(mergeReal ? real.chunks : 1, mergeVirtual ? virtuals.chunks : 1));
-    launch(mergeKalmanMoments, team.grid(real.cells()), kBlockThreads, 0, context.stream, real, observation.parts, virtuals,
-           prior.parts, team, o.state);
-  }, o.x.data);
+  forPacks(
+      o.x.stored, o.x.c,
+      [&]<class T, int V>() {
+        const op::Act x = realSamples(o);
+        const Planes real = planesOf(x, o.splits, V, kSumCut);
+        const Planes virtuals = planesBehind(real, x.n * x.pixels(), x.pixels(), kSumCut);
+        const bool mergeReal = !o.haveMoments && real.chunks > 1, mergeVirtual = o.hasVirtual && virtuals.chunks > 1;
+        const int64_t realValues = mergeReal ? MomentParts::kVectors * real.parts() : 0;
+        const int64_t virtualValues = mergeVirtual ? MomentParts::kVectors * virtuals.parts() : 0;
+        const auto memory = context.scratch(std::max<int64_t>(1, realValues + virtualValues) * sizeof(float));
+        float* const values = static_cast<float*>(memory->data);
+        const MomentsTarget observation{mergeReal ? MomentParts::in(values, real) : MomentParts{}, o.state.obsMean,
+                                        o.state.obsVar};
+        const MomentsTarget prior{mergeVirtual ? MomentParts::in(values + realValues, virtuals) : MomentParts{},
+                                  o.state.priorMean, o.state.priorVar};
+        const unsigned virtualBlocks = blocksOf(virtuals, o.hasVirtual);
+        launch(kalmanMoments<T, V>, virtualBlocks + blocksOf(real, !o.haveMoments), real.threads(), 0, context.stream,
+               real, observation, virtuals, prior, virtualBlocks, o.x.values<T>());
+        if (!mergeReal && !mergeVirtual) return;
+        const Team team = Team::of(std::max(mergeReal ? real.chunks : 1, mergeVirtual ? virtuals.chunks : 1));
+        launch(mergeKalmanMoments, team.grid(real.cells()), kBlockThreads, 0, context.stream, real, observation.parts,
+               virtuals, prior.parts, team, o.state);
+      },
+      o.x.data);
 }
 
 }  // namespace
@@ -281,13 +284,17 @@ void run(const op::KalmanNorm& o, Context& context) {
   const int64_t blocks = std::min(kFuseBlocks, ceilDivide(cells, kBlockThreads));
   launch(fuseBeliefs, static_cast<unsigned>(blocks), kBlockThreads, 0, context.stream, o.state,
          Weighing{o.gain, o.fixedGain}, cells, x.c, rows, o.guard);
-  forPacks(x.stored, x.c, [&]<class T, int V>() {
-    const Planes real = planesOf(x, o.splits, V, kMapCut);
-    const SampleCut virtuals = samplesBehind(real, x.n, x);
-    const unsigned virtualBlocks = blocksOf(virtuals.quads, o.sample);
-    launch(kalmanNormalize<T, V>, virtualBlocks + blocksOf(real, true), real.threads(), 0, context.stream, real, virtuals,
-           virtualBlocks, o.x.values<T>(), o.y.values<T>(), normOf(o), o.state.postVar, o.random, o.noise.values<T>());
-  }, o.x.data, o.y.data, o.noise.data, o.state.postMean, o.state.postVar, o.state.obsVar, o.gamma, o.beta);
+  forPacks(
+      x.stored, x.c,
+      [&]<class T, int V>() {
+        const Planes real = planesOf(x, o.splits, V, kMapCut);
+        const SampleCut virtuals = samplesBehind(real, x.n, x);
+        const unsigned virtualBlocks = blocksOf(virtuals.quads, o.sample);
+        launch(kalmanNormalize<T, V>, virtualBlocks + blocksOf(real, true), real.threads(), 0, context.stream, real,
+               virtuals, virtualBlocks, o.x.values<T>(), o.y.values<T>(), normOf(o), o.state.postVar, o.random,
+               o.noise.values<T>());
+      },
+      o.x.data, o.y.data, o.noise.data, o.state.postMean, o.state.postVar, o.state.obsVar, o.gamma, o.beta);
 }
 
 /// Needs 1 read of x, dy and add, 1 write of dx where a split fits on the chip; moves 1 read more of x and dy. The
@@ -307,31 +314,50 @@ void run(const op::KalmanNormBackward& o, Context& context) {
     vectors.offset = values + 4 * cells;
   }
 
-  forPacks(x.stored, x.c, [&]<class T, int V>() {
-    const GradientSums ofReal = GradientSums::of(planesOf(x, o.splits, V, kSumCut), context);
-    const Planes& real = ofReal.planes;
-    const Planes virtuals = planesBehind(real, behind, x.pixels(), kSumCut);
-    const GradientSums ofVirtual = sampled ? GradientSums::of(virtuals, context) : GradientSums{virtuals, {}, nullptr};
-    const unsigned virtualBlocks = blocksOf(virtuals, sampled);
-    launch(kalmanGradientSums<T, V>, virtualBlocks + blocksOf(real, true), real.threads(), 0, context.stream, real,
-           ofReal.parts, virtuals, ofVirtual.parts, virtualBlocks, o.x.values<T>(), o.y.values<T>(), o.dy.values<T>(), norm);
-    const Team team = Team::of(std::max(real.chunks, sampled ? virtuals.chunks : 1));
-    const FusionGradient fusion{real,        virtuals,        ofReal.parts, ofVirtual.parts, norm,
-                                o.state,     Weighing{o.gain, o.fixedGain},
-                                o.dpostMean, o.dpostVar,  vectors,      o.dpriorMean, o.dpriorVar,
-                                o.dgamma,    o.dbeta,     o.dgain};
-    launch(propagateFusion, static_cast<unsigned>(x.c), kBlockThreads, 0, context.stream, fusion, team);
-  }, o.x.data, o.y.data, o.dy.data, norm.mean, norm.var, norm.gamma, norm.beta);
+  forPacks(
+      x.stored, x.c,
+      [&]<class T, int V>() {
+        const GradientSums ofReal = GradientSums::of(planesOf(x, o.splits, V, kSumCut), context);
+        const Planes& real = ofReal.planes;
+        const Planes virtuals = planesBehind(real, behind, x.pixels(), kSumCut);
+        const GradientSums ofVirtual =
+            sampled ? GradientSums::of(virtuals, context) : GradientSums{virtuals, {}, nullptr};
+        const unsigned virtualBlocks = blocksOf(virtuals, sampled);
+        launch(kalmanGradientSums<T, V>, virtualBlocks + blocksOf(real, true), real.threads(), 0, context.stream, real,
+               ofReal.parts, virtuals, ofVirtual.parts, virtualBlocks, o.x.values<T>(), o.y.values<T>(),
+               o.dy.values<T>(), norm);
+        const Team team = Team::of(std::max(real.chunks, sampled ? virtuals.chunks : 1));
+        const FusionGradient fusion{real,
+                                    virtuals,
+                                    ofReal.parts,
+                                    ofVirtual.parts,
+                                    norm,
+                                    o.state,
+                                    Weighing{o.gain, o.fixedGain},
+                                    o.dpostMean,
+                                    o.dpostVar,
+                                    vectors,
+                                    o.dpriorMean,
+                                    o.dpriorVar,
+                                    o.dgamma,
+                                    o.dbeta,
+                                    o.dgain};
+        launch(propagateFusion, static_cast<unsigned>(x.c), kBlockThreads, 0, context.stream, fusion, team);
+      },
+      o.x.data, o.y.data, o.dy.data, norm.mean, norm.var, norm.gamma, norm.beta);
 
-  forPacks(x.stored, x.c, [&]<class T, int V>() {
-    const Planes real = planesOf(x, o.splits, V, kMapCut);
-    const Planes virtuals = planesBehind(real, behind, x.pixels(), kMapCut);
-    const unsigned virtualBlocks = blocksOf(virtuals, o.hasVirtual);
-    launch(kalmanGradient<T, V>, virtualBlocks + blocksOf(real, true), real.threads(), 0, context.stream, real, virtuals,
-           virtualBlocks, o.x.values<T>(), o.dy.values<T>(), o.add.values<T>(), o.dx.values<T>(), norm, vectors,
-           o.state.priorMean);
-  }, o.x.data, o.dy.data, o.add.data, o.dx.data, norm.mean, norm.var, norm.gamma, norm.beta, o.state.priorMean,
-     vectors.real.shift, vectors.real.slope, vectors.real.offset, vectors.slope, vectors.offset);
+  forPacks(
+      x.stored, x.c,
+      [&]<class T, int V>() {
+        const Planes real = planesOf(x, o.splits, V, kMapCut);
+        const Planes virtuals = planesBehind(real, behind, x.pixels(), kMapCut);
+        const unsigned virtualBlocks = blocksOf(virtuals, o.hasVirtual);
+        launch(kalmanGradient<T, V>, virtualBlocks + blocksOf(real, true), real.threads(), 0, context.stream, real,
+               virtuals, virtualBlocks, o.x.values<T>(), o.dy.values<T>(), o.add.values<T>(), o.dx.values<T>(), norm,
+               vectors, o.state.priorMean);
+      },
+      o.x.data, o.dy.data, o.add.data, o.dx.data, norm.mean, norm.var, norm.gamma, norm.beta, o.state.priorMean,
+      vectors.real.shift, vectors.real.slope, vectors.real.offset, vectors.slope, vectors.offset);
 }
 
 }  // namespace kn::cuda

@@ -6,7 +6,7 @@ namespace kn::cuda {
 namespace {
 
 constexpr int kColumns = 32;  ///< of a block, whose warps share the rows
-constexpr int kLanes = kItemThreads / kColumns;
+constexpr int kThreadRows = kItemThreads / kColumns;
 
 }  // namespace
 
@@ -14,17 +14,17 @@ constexpr int kLanes = kItemThreads / kColumns;
 __global__ void sumColumns(const float* matrix, float* sums, int64_t rows, int64_t columns) {
   KN_SHARED(double, partial, [kItemThreads]);
   const int thread = static_cast<int>(threadIdx.x);
-  const int lane = thread / kColumns;
+  const int threadRow = thread / kColumns;
   for (int64_t first = blockIdx.x * int64_t{kColumns}; first < columns; first += gridDim.x * int64_t{kColumns}) {
     const int64_t column = first + thread % kColumns;
     double sum = 0;
     if (column < columns) {
-      for (int64_t row = lane; row < rows; row += kLanes) sum += matrix[row * columns + column];
+      for (int64_t row = threadRow; row < rows; row += kThreadRows) sum += matrix[row * columns + column];
     }
     partial[thread] = sum;
     __syncthreads();
-    if (lane == 0 && column < columns) {
-      for (int i = 1; i < kLanes; ++i) sum += partial[i * kColumns + thread];
+    if (threadRow == 0 && column < columns) {
+      for (int i = 1; i < kThreadRows; ++i) sum += partial[i * kColumns + thread];
       sums[column] = static_cast<float>(sum);
     }
     __syncthreads();

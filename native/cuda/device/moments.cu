@@ -89,12 +89,15 @@ void enqueueMoments(const Planes& p, int64_t perGroup, float* mean, float* var, 
 }  // namespace
 
 void computeMoments(const op::Act& x, int64_t splits, int64_t perGroup, float* mean, float* var, Context& context) {
-  forPacks(x.stored, x.c, [&]<class T, int V>() {
-    const Planes p = planesOf(x, splits, V, kSumCut);
-    enqueueMoments(p, perGroup, mean, var, context, [&](const MomentsTarget& target) {
-      launch(momentsOfChunks<T, V>, p.grid(), p.threads(), 0, context.stream, p, x.values<T>(), target);
-    });
-  }, x.data);
+  forPacks(
+      x.stored, x.c,
+      [&]<class T, int V>() {
+        const Planes p = planesOf(x, splits, V, kSumCut);
+        enqueueMoments(p, perGroup, mean, var, context, [&](const MomentsTarget& target) {
+          launch(momentsOfChunks<T, V>, p.grid(), p.threads(), 0, context.stream, p, x.values<T>(), target);
+        });
+      },
+      x.data);
 }
 
 /// Needs and moves: 1 read of x.
@@ -102,11 +105,14 @@ void run(const op::Moments& o, Context& context) { computeMoments(o.x, o.splits,
 
 /// Needs and moves: 1 read of x, 1 write of dx.
 void run(const op::MomentsBackward& o, Context& context) {
-  forPacks(o.x.stored, o.x.c, [&]<class T, int V>() {
-    const Planes p = planesOf(o.x, o.splits, V, kMapCut);
-    launch(momentsGradient<T, V>, p.grid(), p.threads(), 0, context.stream, p, o.x.values<T>(), o.mean, o.dmean, o.dvar,
-           o.dx.values<T>());
-  }, o.x.data, o.dx.data, o.mean, o.dmean, o.dvar);
+  forPacks(
+      o.x.stored, o.x.c,
+      [&]<class T, int V>() {
+        const Planes p = planesOf(o.x, o.splits, V, kMapCut);
+        launch(momentsGradient<T, V>, p.grid(), p.threads(), 0, context.stream, p, o.x.values<T>(), o.mean, o.dmean,
+               o.dvar, o.dx.values<T>());
+      },
+      o.x.data, o.dx.data, o.mean, o.dmean, o.dvar);
 }
 
 /// Needs and moves: 1 read of a and b, 1 write of out.
@@ -115,13 +121,16 @@ void run(const op::AddMoments& o, Context& context) {
     const auto values = [](const op::Act& act) { return op::Values{act.data, act.count(), act.stored}; };
     return run(op::Add{values(o.a), values(o.b), values(o.out)}, context);
   }
-  forPacks(o.out.stored, o.out.c, [&]<class T, int V>() {
-    const Planes p = planesOf(o.out, o.splits, V, kSumCut);
-    enqueueMoments(p, 1, o.mean, o.var, context, [&](const MomentsTarget& target) {
-      launch(addWithMoments<T, V>, p.grid(), p.threads(), 0, context.stream, p, o.a.values<T>(), o.b.values<T>(),
-             o.out.values<T>(), target);
-    });
-  }, o.a.data, o.b.data, o.out.data);
+  forPacks(
+      o.out.stored, o.out.c,
+      [&]<class T, int V>() {
+        const Planes p = planesOf(o.out, o.splits, V, kSumCut);
+        enqueueMoments(p, 1, o.mean, o.var, context, [&](const MomentsTarget& target) {
+          launch(addWithMoments<T, V>, p.grid(), p.threads(), 0, context.stream, p, o.a.values<T>(), o.b.values<T>(),
+                 o.out.values<T>(), target);
+        });
+      },
+      o.a.data, o.b.data, o.out.data);
 }
 
 /// Needs and moves: 1 read of the statistics, 1 read and write of the running ones.

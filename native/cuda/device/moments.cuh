@@ -16,9 +16,7 @@ struct MomentParts {
   float *pivot, *delta, *m2;
 
   static constexpr int kVectors = 3;
-  static MomentParts in(float* memory, const Planes& p) {
-    return {memory, memory + p.parts(), memory + 2 * p.parts()};
-  }
+  static MomentParts in(float* memory, const Planes& p) { return {memory, memory + p.parts(), memory + 2 * p.parts()}; }
 };
 
 /// Where the moments of chunks go: into parts, or straight to mean and var where a chunk is all of a cell.

@@ -11,9 +11,9 @@ struct Matrix {
   int repeat = 1;  ///< rows that are the same
 };
 
-constexpr int kSide = 16;         ///< of the tile of results of a block, one for each of its threads
-constexpr int kDepth = 64;        ///< at a time
-constexpr int kDepthGroups = 4;   ///< of threads, which share the depth
+constexpr int kSide = 16;        ///< of the tile of results of a block, one for each of its threads
+constexpr int kDepth = 64;       ///< at a time
+constexpr int kDepthGroups = 4;  ///< of threads, which share the depth
 constexpr int kPitch = kSide + 1;
 
 /// A thread's part of kSide rows and kDepth columns; zeros outside. Neighbouring threads read neighbouring addresses.

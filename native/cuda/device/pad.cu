@@ -69,12 +69,8 @@ void run(const op::PadChannelsBackward& o, Context& context) {
   crop({o.dx.n * o.dx.pixels(), o.dx.c, o.dy.c, o.before}, dtypeSize(o.dx.stored), o.dy.data, o.dx.data, context);
 }
 
-void run(const op::PadBelief& o, Context& context) {
-  pad(paddingOf(o), sizeof(float), o.x, o.y, context);
-}
+void run(const op::PadBelief& o, Context& context) { pad(paddingOf(o), sizeof(float), o.x, o.y, context); }
 
-void run(const op::PadBeliefBackward& o, Context& context) {
-  crop(paddingOf(o), sizeof(float), o.dy, o.dx, context);
-}
+void run(const op::PadBeliefBackward& o, Context& context) { crop(paddingOf(o), sizeof(float), o.dy, o.dx, context); }
 
 }  // namespace kn::cuda

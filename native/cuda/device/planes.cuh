@@ -5,12 +5,12 @@
 
 /// How the kernels of statistics and normalization cut an activation. In NHWC a split is `rows` consecutive rows of
 /// `channels` values. A block takes a chunk of the rows of one split and a slab of its channels: a thread holds one
-/// pack of channels and walks over every `lanes`-th row. The cut depends on the problem alone, never on the GPU, and
-/// sums are merged in a fixed order, so results are the same bits everywhere.
+/// pack of channels and walks over every `threadRows`-th row. The cut depends on the problem alone, never on the GPU,
+/// and sums are merged in a fixed order, so results are the same bits everywhere.
 namespace kn::cuda {
 
 struct Planes {
-  int64_t rows;       ///< of a split: samples·pixels
+  int64_t rows;  ///< of a split: samples·pixels
   int64_t channels;
   int64_t splits;
   int64_t chunkRows;  ///< rows of a block; the last one of a split may have fewer
@@ -18,9 +18,9 @@ struct Planes {
   int chunks;         ///< blocks along the rows of a split
   int width;          ///< packs of channels in a slab
   int slabs;
-  int lanes;          ///< rows in flight in a block
+  int threadRows;  ///< rows in flight in a block
 
-  dim3 threads() const { return dim3(static_cast<unsigned>(width * lanes)); }
+  dim3 threads() const { return dim3(static_cast<unsigned>(width * threadRows)); }
   int64_t blocks() const { return splits * slabs * chunks; }
   dim3 grid() const { return dim3(static_cast<unsigned>(blocks())); }
   __host__ __device__ int64_t cells() const { return splits * channels; }
@@ -34,7 +34,7 @@ constexpr int kBlockThreads = 256;
 struct Cut {
   int64_t least;  ///< fewer aren't worth the start of a thread
   int64_t most;
-  bool merged;    ///< chunks have to be merged: where there are many splits they stay whole if they can
+  bool merged;  ///< chunks have to be merged: where there are many splits they stay whole if they can
 };
 /// Sums in float stay short. Squares are what sets the limit: values on a coarse grid, as large means make it, have
 /// squares whose last bits are biased, and so is the rounding of a sum that has outgrown these bits.
@@ -48,7 +48,8 @@ constexpr int64_t kManySplits = 64;
 
 inline void cutRows(Planes& p, const Cut& cut) {
   const int64_t cells = p.splits * p.slabs;
-  const int64_t most = ceilDivide(p.rows, p.lanes * cut.least), least = ceilDivide(p.rows, p.lanes * cut.most);
+  const int64_t most = ceilDivide(p.rows, p.threadRows * cut.least),
+                least = ceilDivide(p.rows, p.threadRows * cut.most);
   const bool whole = cut.merged && cells >= kManySplits && least == 1;
   const int64_t chunks = whole ? 1 : std::max(least, std::min(most, ceilDivide(kEnoughBlocks, cells)));
   p.chunkRows = ceilDivide(p.rows, chunks);
@@ -64,7 +65,7 @@ inline Planes planesOf(const op::Act& x, int64_t splits, int pack, const Cut& cu
   const int64_t packs = x.c / pack;
   p.slabs = static_cast<int>(ceilDivide(packs, 32));
   p.width = static_cast<int>(ceilDivide(packs, p.slabs));
-  p.lanes = static_cast<int>(std::min<int64_t>(kBlockThreads / p.width, p.rows));
+  p.threadRows = static_cast<int>(std::min<int64_t>(kBlockThreads / p.width, p.rows));
   cutRows(p, cut);
   return p;
 }
@@ -80,7 +81,7 @@ inline Planes planesBehind(const Planes& like, int64_t firstRow, int64_t pixels,
 
 /// A thread's place in the cut.
 struct Place {
-  int lane;            ///< which of the rows in flight
+  int threadRow;  ///< which of the rows in flight
   int chunk;
   int64_t split;
   int64_t channel;     ///< first of its pack
@@ -92,7 +93,7 @@ struct Place {
 
   __device__ __forceinline__ int64_t at(const Planes& p, int64_t row) const { return offset + row * p.channels; }
   /// The thread that has the sums of its channels.
-  __device__ __forceinline__ bool leads() const { return active && lane == 0; }
+  __device__ __forceinline__ bool leads() const { return active && threadRow == 0; }
 };
 
 /// `block`: counted from the first one of this cut.
@@ -100,7 +101,7 @@ template <int V>
 __device__ __forceinline__ Place placeOf(const Planes& p, unsigned block) {
   Place place;
   const int x = static_cast<int>(threadIdx.x) % p.width;
-  place.lane = static_cast<int>(threadIdx.x) / p.width;
+  place.threadRow = static_cast<int>(threadIdx.x) / p.width;
   const unsigned slab = block % p.slabs, chunks = block / p.slabs;
   place.chunk = static_cast<int>(chunks % p.chunks);
   place.split = chunks / p.chunks;
@@ -124,15 +125,15 @@ __device__ __forceinline__ Place placeOf(const Planes& p) {
 /// the first one is used, so that enough of them are on their way; hence `use` may write where `read` reads.
 template <int R, class Read, class Use>
 __device__ __forceinline__ void walk(const Planes& p, const Place& place, const Read& read, const Use& use) {
-  int64_t row = place.begin + place.lane;
-  for (; row + (R - 1) * p.lanes < place.end; row += R * p.lanes) {
+  int64_t row = place.begin + place.threadRow;
+  for (; row + (R - 1) * p.threadRows < place.end; row += R * p.threadRows) {
     decltype(read(row)) values[R];
 #pragma unroll
-    for (int r = 0; r < R; ++r) values[r] = read(place.at(p, row + r * p.lanes));
+    for (int r = 0; r < R; ++r) values[r] = read(place.at(p, row + r * p.threadRows));
 #pragma unroll
-    for (int r = 0; r < R; ++r) use(place.at(p, row + r * p.lanes), values[r]);
+    for (int r = 0; r < R; ++r) use(place.at(p, row + r * p.threadRows), values[r]);
   }
-  for (; row < place.end; row += p.lanes) use(place.at(p, row), read(place.at(p, row)));
+  for (; row < place.end; row += p.threadRows) use(place.at(p, row), read(place.at(p, row)));
 }
 
 /// V floats of a vector; a null one reads as `missing`. For V > 1 the address is aligned to 16 bytes.
@@ -141,13 +142,13 @@ __device__ __forceinline__ Pack<V> loadVector(const float* values, int64_t at, f
   return values ? loadFloats<V>(values + at) : broadcast<V>(missing);
 }
 
-/// Sums `values` of the block's threads that hold the same channels, in a fixed order; lane 0 gets the result.
-/// K packs a thread. All threads of the block must call it.
+/// Sums `values` of the block's threads that hold the same channels, in a fixed order; the first row of threads gets
+/// the result. K packs a thread. All threads of the block must call it.
 template <int K, int V>
 __device__ __forceinline__ void sumLanes(const Planes& p, Pack<V> (&values)[K]) {
   KN_SHARED(float, shared, [K * V * kBlockThreads]);
-  const int thread = static_cast<int>(threadIdx.x), threads = p.width * p.lanes;
-  const int lane = thread / p.width;
+  const int thread = static_cast<int>(threadIdx.x), threads = p.width * p.threadRows;
+  const int threadRow = thread / p.width;
   // Value-major, so that neighbouring threads meet different banks.
   float* const mine = shared + thread;
 #pragma unroll
@@ -156,9 +157,9 @@ __device__ __forceinline__ void sumLanes(const Planes& p, Pack<V> (&values)[K]) 
     for (int i = 0; i < V; ++i) mine[(k * V + i) * threads] = values[k][i];
   }
   __syncthreads();
-  for (int count = p.lanes; count > 1;) {
+  for (int count = p.threadRows; count > 1;) {
     const int half = (count + 1) / 2;
-    if (lane < count - half) {
+    if (threadRow < count - half) {
 #pragma unroll
       for (int k = 0; k < K * V; ++k) mine[k * threads] += mine[k * threads + half * p.width];
     }

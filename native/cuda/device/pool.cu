@@ -52,15 +52,15 @@ __global__ void avgPool2dBackward(PoolWindows w, const T* dy, T* dx, float share
   }
 }
 
-/// How a block of the global mean is cut: `width` packs of channels side by side, `lanes` pixels in flight.
+/// How a block of the global mean is cut: `width` packs of channels side by side, `threadRows` pixels in flight.
 struct PoolColumns {
   int64_t samples, pixels, packs, slabs;
-  int width, lanes;
+  int width, threadRows;
 
   PoolColumns(const op::Act& x, int pack) : samples(x.n), pixels(x.pixels()), packs(x.c / pack) {
     slabs = ceilDivide(packs, 32);
     width = static_cast<int>(ceilDivide(packs, slabs));
-    lanes = std::min(kItemThreads / width, 32);
+    threadRows = std::min(kItemThreads / width, 32);
   }
 };
 
@@ -68,13 +68,13 @@ struct PoolColumns {
 template <class T, int V>
 __global__ void globalAvgPool(PoolColumns c, const T* x, float* y) {
   KN_SHARED(float, partial, [V * kItemThreads]);
-  const int thread = static_cast<int>(threadIdx.x), threads = c.width * c.lanes;
-  const int lane = thread / c.width;
+  const int thread = static_cast<int>(threadIdx.x), threads = c.width * c.threadRows;
+  const int threadRow = thread / c.width;
   for (int64_t task = blockIdx.x; task < c.samples * c.slabs; task += gridDim.x) {
     const int64_t sample = task / c.slabs, firstPack = task % c.slabs * c.width;
     const int64_t pack = firstPack + thread % c.width;
     Pack<V> sum = broadcast<V>(0);
-    for (int64_t p = lane; p < c.pixels && pack < c.packs; p += c.lanes) {
+    for (int64_t p = threadRow; p < c.pixels && pack < c.packs; p += c.threadRows) {
       const Pack<V> value = load<V>(x + ((sample * c.pixels + p) * c.packs + pack) * V);
 #pragma unroll
       for (int k = 0; k < V; ++k) sum[k] += value[k];
@@ -82,10 +82,10 @@ __global__ void globalAvgPool(PoolColumns c, const T* x, float* y) {
 #pragma unroll
     for (int k = 0; k < V; ++k) partial[k * threads + thread] = sum[k];
     __syncthreads();
-    // A thread for each channel: there are at least as many lanes as values in a pack.
+    // A thread for each channel: there are at least as many rows of threads as values in a pack.
     if (thread < c.width * V && firstPack + thread / V < c.packs) {
       float total = 0;
-      for (int i = 0; i < c.lanes; ++i) total += partial[thread % V * threads + i * c.width + thread / V];
+      for (int i = 0; i < c.threadRows; ++i) total += partial[thread % V * threads + i * c.width + thread / V];
       y[(sample * c.packs + firstPack) * V + thread] = total / static_cast<float>(c.pixels);
     }
     __syncthreads();
@@ -115,34 +115,46 @@ float shareOf(int64_t pixels) { return 1.0f / static_cast<float>(pixels); }
 }  // namespace
 
 void run(const op::AvgPool2d& o, Context& context) {
-  forPacks(o.x.stored, o.x.c, [&]<class T, int V>() {
-    launchItems(context, o.y.count() / V, avgPool2d<T, V>, windowsOf(o.x, o.y, o.size, V), o.x.values<T>(),
-                o.y.values<T>(), shareOf(o.size * o.size));
-  }, o.x.data, o.y.data);
+  forPacks(
+      o.x.stored, o.x.c,
+      [&]<class T, int V>() {
+        launchItems(context, o.y.count() / V, avgPool2d<T, V>, windowsOf(o.x, o.y, o.size, V), o.x.values<T>(),
+                    o.y.values<T>(), shareOf(o.size * o.size));
+      },
+      o.x.data, o.y.data);
 }
 
 void run(const op::AvgPool2dBackward& o, Context& context) {
-  forPacks(o.dx.stored, o.dx.c, [&]<class T, int V>() {
-    launchItems(context, o.dx.count() / V, avgPool2dBackward<T, V>, windowsOf(o.dx, o.dy, o.size, V), o.dy.values<T>(),
-                o.dx.values<T>(), shareOf(o.size * o.size));
-  }, o.dx.data, o.dy.data);
+  forPacks(
+      o.dx.stored, o.dx.c,
+      [&]<class T, int V>() {
+        launchItems(context, o.dx.count() / V, avgPool2dBackward<T, V>, windowsOf(o.dx, o.dy, o.size, V),
+                    o.dy.values<T>(), o.dx.values<T>(), shareOf(o.size * o.size));
+      },
+      o.dx.data, o.dy.data);
 }
 
 // The side without pixels is a matrix, which is always float32.
 void run(const op::GlobalAvgPool& o, Context& context) {
-  forPacks(o.x.stored, o.x.c, [&]<class T, int V>() {
-    const PoolColumns columns(o.x, V);
-    launch(globalAvgPool<T, V>, blocksFor(columns.samples * columns.slabs),
-           dim3(static_cast<unsigned>(columns.width * columns.lanes)), 0, context.stream, columns, o.x.values<T>(),
-           o.y.values());
-  }, o.x.data);
+  forPacks(
+      o.x.stored, o.x.c,
+      [&]<class T, int V>() {
+        const PoolColumns columns(o.x, V);
+        launch(globalAvgPool<T, V>, blocksFor(columns.samples * columns.slabs),
+               dim3(static_cast<unsigned>(columns.width * columns.threadRows)), 0, context.stream, columns,
+               o.x.values<T>(), o.y.values());
+      },
+      o.x.data);
 }
 
 void run(const op::GlobalAvgPoolBackward& o, Context& context) {
-  forPacks(o.dx.stored, o.dx.c, [&]<class T, int V>() {
-    launchItems(context, o.dx.count() / V, globalAvgPoolBackward<T, V>, o.dy.values(), o.dx.values<T>(), o.dx.n,
-                o.dx.pixels(), o.dx.c / V, shareOf(o.dx.pixels()));
-  }, o.dx.data, o.dy.data);
+  forPacks(
+      o.dx.stored, o.dx.c,
+      [&]<class T, int V>() {
+        launchItems(context, o.dx.count() / V, globalAvgPoolBackward<T, V>, o.dy.values(), o.dx.values<T>(), o.dx.n,
+                    o.dx.pixels(), o.dx.c / V, shareOf(o.dx.pixels()));
+      },
+      o.dx.data, o.dy.data);
 }
 
 }  // namespace kn::cuda

@@ -45,8 +45,13 @@ struct PredictShape {
 
   template <class Op>
   static PredictShape of(const Op& o) {
-    return {o.splits, o.w.in, o.w.out, Axis::of(o.height, o.w.h, o.shape.strideH, o.shape.top, o.shape.bottom),
-            Axis::of(o.width, o.w.w, o.shape.strideW, o.shape.left, o.shape.right), o.population, o.rectified};
+    return {o.splits,
+            o.w.in,
+            o.w.out,
+            Axis::of(o.height, o.w.h, o.shape.strideH, o.shape.top, o.shape.bottom),
+            Axis::of(o.width, o.w.w, o.shape.strideW, o.shape.left, o.shape.right),
+            o.population,
+            o.rectified};
   }
   __host__ __device__ int64_t taps() const { return rows.taps * columns.taps; }
   /// Filters and P have a tap of an output in each of their rows or columns.
@@ -75,7 +80,8 @@ __device__ __forceinline__ void filterTerms(const PredictShape& shape, int64_t p
   const int rows = static_cast<int>(shape.rows.taps), columns = static_cast<int>(shape.columns.taps);
   const int thread = static_cast<int>(threadIdx.x);
   fillFactors(shape.rows, rowFactors, [&](int a, int b) { return shape.population ? 0 : shape.rows.seen(a, b); });
-  fillFactors(shape.columns, columnFactors, [&](int a, int b) { return shape.population ? 0 : shape.columns.seen(a, b); });
+  fillFactors(shape.columns, columnFactors,
+              [&](int a, int b) { return shape.population ? 0 : shape.columns.seen(a, b); });
   if (thread < rows) rowShares[thread] = static_cast<float>(shape.rows.seeing(thread, thread));
   if (thread < columns) columnShares[thread] = static_cast<float>(shape.columns.seeing(thread, thread));
   __syncthreads();
@@ -104,7 +110,7 @@ __device__ __forceinline__ void filterTerms(const PredictShape& shape, int64_t p
 
 /// Blocks below `beliefBlocks` rectify beliefs: α and β. The others work on the filter.
 __global__ void predictTerms(PredictShape shape, unsigned beliefBlocks, const float* mean, const float* var,
-                                float* alpha, float* beta, const float* w, float* variance, float* derivative) {
+                             float* alpha, float* beta, const float* w, float* variance, float* derivative) {
   const int64_t item = firstItem();
   if (blockIdx.x >= beliefBlocks) {
     filterTerms(shape, item - static_cast<int64_t>(beliefBlocks) * kItemThreads, w, variance, derivative);
@@ -117,7 +123,7 @@ __global__ void predictTerms(PredictShape shape, unsigned beliefBlocks, const fl
 
 /// P [splits, out·taps] of α; the blocks from `tapTiles` on: the mean variance [splits, out] of β.
 __global__ void predictProducts(PredictShape shape, unsigned tapTiles, const float* alpha, const float* beta,
-                                   const float* w, const float* variance, float* p, float* meanVariance) {
+                                const float* w, const float* variance, float* p, float* meanVariance) {
   if (blockIdx.x < tapTiles) {
     multiplyRows(blockIdx.x, alpha, shape.splits, w, shape.outputTaps(), shape.in, p);
   } else {
@@ -167,7 +173,7 @@ __device__ __forceinline__ MeanForms meanForms(const PredictShape& shape) {
 
 /// A thread an output of a split.
 __global__ void predictMoments(PredictShape shape, const float* p, const float* meanVariance, float* outMean,
-                                  float* outVar) {
+                               float* outVar) {
   const MeanForms forms = meanForms(shape);
   const int64_t item = firstItem();
   if (item >= shape.splits * shape.out) return;
@@ -185,8 +191,8 @@ __global__ void predictMoments(PredictShape shape, const float* p, const float* 
 }
 
 /// The gradient of P. A thread a tap of an output of a split.
-__global__ void predictTapGradient(PredictShape shape, const float* p, const float* doutMean,
-                                      const float* doutVar, float* dp) {
+__global__ void predictTapGradient(PredictShape shape, const float* p, const float* doutMean, const float* doutVar,
+                                   float* dp) {
   const MeanForms forms = meanForms(shape);
   const int64_t item = firstItem();
   if (item >= shape.splits * shape.outputTaps()) return;
@@ -199,8 +205,8 @@ __global__ void predictTapGradient(PredictShape shape, const float* p, const flo
 
 /// Gradients of α and β, and of the belief through its rectification.
 __global__ void predictBeliefGradient(PredictShape shape, const float* mean, const float* var, const float* dp,
-                                         const float* w, const float* doutVar, const float* variance, float* dmean,
-                                         float* dvar) {
+                                      const float* w, const float* doutVar, const float* variance, float* dmean,
+                                      float* dvar) {
   const TilePlace place(blockIdx.x, shape.splits);
   const float dalpha = multiplyTile({dp, shape.splits, shape.outputTaps(), 1}, place.firstRow,
                                     {w, shape.in, 1, shape.in}, place.firstColumn, shape.outputTaps());
@@ -215,15 +221,14 @@ __global__ void predictBeliefGradient(PredictShape shape, const float* mean, con
 }
 
 /// Through P, and through what β is multiplied by.
-__global__ void predictFilterGradient(PredictShape shape, const float* dp, const float* alpha,
-                                         const float* doutVar, const float* beta, const float* derivative, float* dw) {
+__global__ void predictFilterGradient(PredictShape shape, const float* dp, const float* alpha, const float* doutVar,
+                                      const float* beta, const float* derivative, float* dw) {
   const int64_t rows = shape.outputTaps();
   const TilePlace place(blockIdx.x, rows);
   const float straight = multiplyTile({dp, rows, 1, rows}, place.firstRow, {alpha, shape.in, 1, shape.in},
                                       place.firstColumn, shape.splits);
-  const float dvariance =
-      multiplyTile({doutVar, rows, 1, shape.out, static_cast<int>(shape.taps())}, place.firstRow,
-                   {beta, shape.in, 1, shape.in}, place.firstColumn, shape.splits);
+  const float dvariance = multiplyTile({doutVar, rows, 1, shape.out, static_cast<int>(shape.taps())}, place.firstRow,
+                                       {beta, shape.in, 1, shape.in}, place.firstColumn, shape.splits);
   if (place.row >= rows || place.column >= shape.in) return;
   const int64_t at = place.row * shape.in + place.column;
   dw[at] = fmaf(2 * dvariance, derivative[at], straight);
@@ -288,8 +293,8 @@ void run(const op::PredictBackward& o, Context& context) {
   const PredictMemory memory = begin(o, shape, true, context);
   launch(predictTapGradient, itemBlocks(shape.splits * shape.outputTaps()), kItemThreads, 0, context.stream, shape,
          memory.p, o.doutMean, o.doutVar, memory.dp);
-  launch(predictBeliefGradient, tilesOf(shape.splits, shape.in), kItemThreads, 0, context.stream, shape, o.mean,
-         o.var, memory.dp, o.w.data, o.doutVar, memory.variance, o.dmean, o.dvar);
+  launch(predictBeliefGradient, tilesOf(shape.splits, shape.in), kItemThreads, 0, context.stream, shape, o.mean, o.var,
+         memory.dp, o.w.data, o.doutVar, memory.variance, o.dmean, o.dvar);
   launch(predictFilterGradient, tilesOf(shape.outputTaps(), shape.in), kItemThreads, 0, context.stream, shape,
          memory.dp, memory.alpha, o.doutVar, memory.beta, memory.derivative, o.dw.data);
 }
@@ -350,27 +355,33 @@ __global__ void mergeSampleGradient(Planes p, GradientParts parts, Team team, co
 
 /// Needs and moves: 1 write of y, 1 read of the noise where it is given. 1 launch.
 void run(const op::SamplePrior& o, Context& context) {
-  forPacks(o.y.stored, o.y.c, [&]<class T, int V>() {
-    op::Act quads = o.y;
-    quads.h = quadsOf(o.y);
-    quads.w = 1;
-    const SampleCut cut{planesOf(quads, o.y.n, V, kQuadCut), o.y.pixels(), 0};
-    launch(samplePrior<T, V>, cut.quads.grid(), cut.quads.threads(), 0, context.stream, cut, o.mean, o.var, o.random,
-           o.noise.values<T>(), o.y.values<T>());
-  }, o.y.data, o.noise.data, o.mean, o.var);
+  forPacks(
+      o.y.stored, o.y.c,
+      [&]<class T, int V>() {
+        op::Act quads = o.y;
+        quads.h = quadsOf(o.y);
+        quads.w = 1;
+        const SampleCut cut{planesOf(quads, o.y.n, V, kQuadCut), o.y.pixels(), 0};
+        launch(samplePrior<T, V>, cut.quads.grid(), cut.quads.threads(), 0, context.stream, cut, o.mean, o.var,
+               o.random, o.noise.values<T>(), o.y.values<T>());
+      },
+      o.y.data, o.noise.data, o.mean, o.var);
 }
 
 /// Needs and moves: 1 read of y and dy. 2 launches: sums of chunks, merging.
 void run(const op::SamplePriorBackward& o, Context& context) {
-  forPacks(o.y.stored, o.y.c, [&]<class T, int V>() {
-    const GradientSums sums = GradientSums::of(planesOf(o.y, o.y.n, V, kSumCut), context);
-    const Planes& p = sums.planes;
-    launch(sampleGradientSums<T, V>, p.grid(), p.threads(), 0, context.stream, p, o.y.values<T>(), o.dy.values<T>(),
-           o.mean, sums.parts);
-    const Team team = Team::of(p.chunks);
-    launch(mergeSampleGradient, team.grid(p.cells()), kBlockThreads, 0, context.stream, p, sums.parts, team, o.var,
-           o.dmean, o.dvar);
-  }, o.y.data, o.dy.data, o.mean);
+  forPacks(
+      o.y.stored, o.y.c,
+      [&]<class T, int V>() {
+        const GradientSums sums = GradientSums::of(planesOf(o.y, o.y.n, V, kSumCut), context);
+        const Planes& p = sums.planes;
+        launch(sampleGradientSums<T, V>, p.grid(), p.threads(), 0, context.stream, p, o.y.values<T>(), o.dy.values<T>(),
+               o.mean, sums.parts);
+        const Team team = Team::of(p.chunks);
+        launch(mergeSampleGradient, team.grid(p.cells()), kBlockThreads, 0, context.stream, p, sums.parts, team, o.var,
+               o.dmean, o.dvar);
+      },
+      o.y.data, o.dy.data, o.mean);
 }
 
 }  // namespace kn::cuda

@@ -31,7 +31,7 @@ __device__ __forceinline__ void sampleQuads(const SampleCut& cut, const Place& p
   Pack<V> std = loadVector<V>(var, place.cell);
 #pragma unroll
   for (int i = 0; i < V; ++i) std[i] = sqrtf(std[i]);
-  for (int64_t quad = place.begin + place.lane; quad < place.end; quad += cut.quads.lanes) {
+  for (int64_t quad = place.begin + place.threadRow; quad < place.end; quad += cut.quads.threadRows) {
     const int64_t pixel = quad * 4, valid = cut.pixels - pixel;
     const int64_t at = (place.split * cut.pixels + pixel) * channels + place.channel;
     Pack<V> z[4];
@@ -67,7 +67,10 @@ __device__ __forceinline__ void sampleSums(const Planes& p, const Place& place, 
   const Pack<V> center = loadVector<V>(mean, place.cell);
   sums[0] = sums[1] = broadcast<V>(0);
   walk<2>(
-      p, place, [&](int64_t at) { return RowPair<V>{load<V>(y + at), load<V>(dy + at)}; },
+      p, place,
+      [&](int64_t at) {
+        return RowPair<V>{load<V>(y + at), load<V>(dy + at)};
+      },
       [&](int64_t, const RowPair<V>& row) {
 #pragma unroll
         for (int i = 0; i < V; ++i) {

@@ -16,7 +16,7 @@ struct Convolution {
   /// Of activations and of a filter that is read. A weight gradient is always float32, though its values may have been
   /// rounded to this type once.
   DType type = DType::F32;
-  bool tf32 = false;        ///< float32 products may be rounded to TF32
+  bool tf32 = false;                   ///< float32 products may be rounded to TF32
   int64_t n = 0, c = 0, h = 0, w = 0;  ///< x
   int64_t k = 0, r = 0, s = 0;         ///< filter
   int64_t p = 0, q = 0;                ///< height and width of y

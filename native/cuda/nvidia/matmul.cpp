@@ -13,8 +13,8 @@ constexpr size_t kWorkspaceLimit = size_t{32} << 20;
 
 BlasOwned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy> makeLayout(int64_t rows, int64_t columns) {
   cublasLtMatrixLayout_t layout = nullptr;
-  checkBlas(cublasLtMatrixLayoutCreate(&layout, CUDA_R_32F, static_cast<uint64_t>(rows),
-                                       static_cast<uint64_t>(columns), rows),
+  checkBlas(cublasLtMatrixLayoutCreate(&layout, CUDA_R_32F, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns),
+                                       rows),
             "cublasLtMatrixLayoutCreate");
   return BlasOwned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>(layout);
 }
@@ -60,9 +60,9 @@ MatrixProducts::Plan MatrixProducts::makePlan(const Key& key, const float* bias)
   const MatrixProduct& o = key.problem;
   Plan plan{};
   cublasLtMatmulDesc_t operation = nullptr;
-  checkBlas(cublasLtMatmulDescCreate(&operation, o.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
-                                     CUDA_R_32F),
-            "cublasLtMatmulDescCreate");
+  checkBlas(
+      cublasLtMatmulDescCreate(&operation, o.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F),
+      "cublasLtMatmulDescCreate");
   plan.operation.reset(operation);
   set(operation, CUBLASLT_MATMUL_DESC_TRANSA, o.transposeB ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(operation, CUBLASLT_MATMUL_DESC_TRANSB, o.transposeA ? CUBLAS_OP_T : CUBLAS_OP_N);
@@ -84,9 +84,8 @@ MatrixProducts::Plan MatrixProducts::makePlan(const Key& key, const float* bias)
   }
   cublasLtMatmulHeuristicResult_t result{};
   int found = 0;
-  const cublasStatus_t status =
-      cublasLtMatmulAlgoGetHeuristic(handle_.get(), operation, plan.b.get(), plan.a.get(), plan.out.get(),
-                                     plan.out.get(), raw, 1, &result, &found);
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle_.get(), operation, plan.b.get(), plan.a.get(),
+                                                               plan.out.get(), plan.out.get(), raw, 1, &result, &found);
   require(status == CUBLAS_STATUS_SUCCESS && found > 0, ErrorCode::DeviceUnavailable,
           "cuBLASLt offers no algorithm for the product of [", o.m, ", ", o.k, "] and [", o.k, ", ", o.n,
           "]: ", cublasLtGetStatusString(status));
@@ -105,8 +104,8 @@ void MatrixProducts::run(Context& context, const MatrixProduct& problem, const f
   const auto workspace = plan.workspaceBytes > 0 ? context.scratch(plan.workspaceBytes) : nullptr;
   const float one = 1, zero = 0;
   checkBlas(cublasLtMatmul(handle_.get(), plan.operation.get(), &one, b, plan.b.get(), a, plan.a.get(), &zero, out,
-                           plan.out.get(), out, plan.out.get(), &plan.algorithm,
-                           workspace ? workspace->data : nullptr, plan.workspaceBytes, context.stream),
+                           plan.out.get(), out, plan.out.get(), &plan.algorithm, workspace ? workspace->data : nullptr,
+                           plan.workspaceBytes, context.stream),
             "cublasLtMatmul");
 }
 

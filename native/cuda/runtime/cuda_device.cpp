@@ -31,9 +31,7 @@ const char* precisionName(Precision precision) {
 }
 
 DType storedType(Precision precision) {
-  return precision == Precision::Float16    ? DType::F16
-         : precision == Precision::BFloat16 ? DType::BF16
-                                            : DType::F32;
+  return precision == Precision::Float16 ? DType::F16 : precision == Precision::BFloat16 ? DType::BF16 : DType::F32;
 }
 
 bool debugSync() {
@@ -160,9 +158,8 @@ class CudaDevice : public Device {
 
   void launchHostCopy(const op::Copy& o, bool upload, std::shared_ptr<void> keep) override {
     if (upload) {
-      enqueue("upload", [&] {
-        KN_CUDA_CHECK(cudaMemcpyAsync(o.to, o.from, o.bytes, cudaMemcpyHostToDevice, stream_.get()));
-      });
+      enqueue("upload",
+              [&] { KN_CUDA_CHECK(cudaMemcpyAsync(o.to, o.from, o.bytes, cudaMemcpyHostToDevice, stream_.get())); });
       waiter_.after(stream_.get(), [keep = std::move(keep)](const std::string&) {});
       return;
     }
@@ -177,8 +174,10 @@ class CudaDevice : public Device {
     });
   }
 
-#define KN_LAUNCH(Op, name) \
-  void launch(const op::Op& o) override { enqueue(name, [&] { run(o, context_); }); }
+#define KN_LAUNCH(Op, name)                   \
+  void launch(const op::Op& o) override {     \
+    enqueue(name, [&] { run(o, context_); }); \
+  }
   KN_OPERATIONS(KN_LAUNCH)
 #undef KN_LAUNCH
 

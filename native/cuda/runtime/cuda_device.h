@@ -9,8 +9,8 @@ namespace kn {
 
 /// How activations are stored and multiplied. Weights, statistics and sums are float32 in all of them.
 enum class Precision : uint8_t {
-  Float32,   ///< products of full precision
-  TF32,      ///< float32 storage; products in tensor cores, rounded to 10 bits of mantissa
+  Float32,  ///< products of full precision
+  TF32,     ///< float32 storage; products in tensor cores, rounded to 10 bits of mantissa
   Float16,
   BFloat16,
 };

@@ -33,7 +33,9 @@ void checkDriver() {
   const int driver = driverVersion();
   require(driver != 0, ErrorCode::DeviceUnavailable,
           "no NVIDIA driver: the loader finds no usable libcuda.so.1. The driver comes with the GPU's kernel module, "
-          "for CUDA ", runtime, " or newer (on Debian: the package nvidia-driver; in a container: start it with "
+          "for CUDA ",
+          runtime,
+          " or newer (on Debian: the package nvidia-driver; in a container: start it with "
           "--gpus all). Until then use the CPU");
   require(status != cudaErrorInsufficientDriver, ErrorCode::DeviceUnavailable, "the NVIDIA driver supports CUDA ",
           versionText(driver), ", but this library was built with CUDA ", runtime,

@@ -1,6 +1,6 @@
 /* A driver library without a driver, for plan_check alone: cuDNN compiles code for a described device only where it
-   finds these functions. Loading code seems to work, everything else fails as on a machine without a device. Never to be
-   packaged: whoever loaded it instead of the driver would find no GPU. */
+   finds these functions. Loading code seems to work, everything else fails as on a machine without a device. Never to
+   be packaged: whoever loaded it instead of the driver would find no GPU. */
 
 enum { kSuccess = 0, kStubLibrary = 34 };
 

@@ -1,4 +1,4 @@
-#include "arena.h"
+#include "device_memory.h"
 
 #include <sys/mman.h>
 
@@ -18,16 +18,18 @@ constexpr size_t kGuard = 64;
 constexpr unsigned char kGuardBytes[2] = {0xA5, 0xFF};
 
 /// What an allocation takes up, its guard included.
-size_t extent(size_t bytes) { return (bytes + kGuard + Arena::kAlign - 1) / Arena::kAlign * Arena::kAlign; }
+size_t extent(size_t bytes) {
+  return (bytes + kGuard + DeviceMemory::kAlign - 1) / DeviceMemory::kAlign * DeviceMemory::kAlign;
+}
 
 }  // namespace
 
-Arena& Arena::instance() {
-  static Arena& arena = *new Arena;  // never destroyed: streams may still run when the process ends
-  return arena;
+DeviceMemory& DeviceMemory::instance() {
+  static DeviceMemory& memory = *new DeviceMemory;  // never destroyed: streams may still run when the process ends
+  return memory;
 }
 
-Arena::Arena()
+DeviceMemory::DeviceMemory()
     : limit_(static_cast<size_t>(setting("KN_EMULATION_MEMORY", int64_t{8} << 30))),
       // Addresses are for nothing, and a GPU, which maps pages, knows no fragmentation.
       reserved_(4 * limit_ + (64 << 20)) {
@@ -38,17 +40,17 @@ Arena::Arena()
   forbid(base_, kAlign);
 }
 
-size_t Arena::used() {
+size_t DeviceMemory::used() {
   std::lock_guard lock(mutex_);
   return used_;
 }
 
-bool Arena::owns(const void* pointer) const {
+bool DeviceMemory::owns(const void* pointer) const {
   const char* p = static_cast<const char*>(pointer);
   return p >= base_ && p < base_ + reserved_;
 }
 
-bool Arena::contains(const void* pointer, size_t bytes) {
+bool DeviceMemory::contains(const void* pointer, size_t bytes) {
   if (!owns(pointer)) return false;
   const size_t offset = static_cast<const char*>(pointer) - base_;
   std::lock_guard lock(mutex_);
@@ -58,7 +60,7 @@ bool Arena::contains(const void* pointer, size_t bytes) {
   return offset - block->first <= block->second && bytes <= block->second - (offset - block->first);
 }
 
-void* Arena::allocate(size_t bytes) {
+void* DeviceMemory::allocate(size_t bytes) {
   const size_t size = extent(bytes);
   std::lock_guard lock(mutex_);
   if (bytes > limit_ || used_ + bytes > limit_) return nullptr;
@@ -79,7 +81,7 @@ void* Arena::allocate(size_t bytes) {
   return memory;
 }
 
-bool Arena::free(void* pointer) {
+bool DeviceMemory::free(void* pointer) {
   if (!owns(pointer)) return false;
   std::lock_guard lock(mutex_);
   const size_t offset = static_cast<char*>(pointer) - base_;
@@ -109,7 +111,7 @@ bool Arena::free(void* pointer) {
   return true;
 }
 
-std::vector<Arena::Block> Arena::blocks(uint64_t& generation) {
+std::vector<DeviceMemory::Block> DeviceMemory::blocks(uint64_t& generation) {
   std::lock_guard lock(mutex_);
   generation = generation_;
   std::vector<Block> result;
@@ -117,14 +119,14 @@ std::vector<Arena::Block> Arena::blocks(uint64_t& generation) {
   return result;
 }
 
-bool Arena::intact(const Block& block) const {
+bool DeviceMemory::intact(const Block& block) const {
   const size_t end = extent(block.bytes);
   for (size_t i = block.bytes; i < end; ++i)
     if (static_cast<unsigned char>(base_[block.offset + i]) != kGuardBytes[i % 2]) return false;
   return true;
 }
 
-Arena::Block Arena::damaged() {
+DeviceMemory::Block DeviceMemory::damaged() {
   if (kAddressSanitizer) return {0, 0};  // which notices at once
   std::lock_guard lock(mutex_);
   for (const auto& [offset, bytes] : live_)

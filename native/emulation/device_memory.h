@@ -9,14 +9,14 @@ namespace kn::emulation {
 
 /// The device's memory: one range of addresses, so that a pointer in an old record still says which byte it means.
 /// Fresh memory is NaN in every float type; behind each allocation lies a guard that nobody may write.
-class Arena {
+class DeviceMemory {
  public:
   static constexpr size_t kAlign = 256;
   struct Block {
     size_t offset, bytes;
   };
 
-  static Arena& instance();
+  static DeviceMemory& instance();
 
   char* base() const { return base_; }
   size_t limit() const { return limit_; }
@@ -34,7 +34,7 @@ class Arena {
   Block damaged();
 
  private:
-  Arena();
+  DeviceMemory();
   bool intact(const Block& block) const;
 
   char* base_;
