@@ -17,7 +17,7 @@ if (problem !== null && !/NVIDIA driver/.test(problem)) {
 }
 
 using device = openDevice('cpu');
-const model = new CifarResNet(device, { n: 1, norm: { type: 'kalman', splits: 8, gain: 0.1 } });
+const model = new CifarResNet(device, { n: 1, norm: { type: 'reference-kalman', splits: 8, gain: 0.1 } });
 const optimizer = new Sgd(device, model.namedParameters(), 0.05);
 const dataset = syntheticDataset({ train: 64, test: 16, classes: 10 });
 const trainer = new Trainer({ device, model, optimizer, dataset, batchSize: 16 });

@@ -21,6 +21,8 @@ export interface Experiment {
   /** Blocks a stage; the network has 6n + 2 layers. */
   n: number;
   norm: NormSpec;
+  /** With `--preset reference`: the filter as the paper's authors coded it. */
+  reference?: Extract<NormSpec, { type: 'reference-kalman' }>;
 }
 
 /** The configuration of a run; it is written into the log as it is. */
@@ -61,36 +63,62 @@ interface Flag {
   readonly absent?: Default;
 }
 
-const ofNorm =
-  (pick: (norm: Extract<NormSpec, { type: 'kalman' }>) => string | number | undefined, fallback: string | number) =>
-  ({ norm }: Experiment) =>
-    pick(norm as Extract<NormSpec, { type: 'kalman' }>) ?? fallback;
+type Reference = Extract<NormSpec, { type: 'reference-kalman' }>;
+
+const ofReference =
+  (pick: (norm: Reference) => string | number | undefined, fallback: string | number) =>
+  ({ norm, reference }: Experiment) =>
+    pick(reference ?? (norm as Reference)) ?? fallback;
 
 /** Flags that only some normalizations know, with their defaults. */
 const normFlags = {
-  splits: { type: 'string', help: 'groups of samples that are normalized apart', absent: ofNorm((n) => n.splits, 1) },
-  'running-stats': {
+  splits: {
     type: 'string',
-    help: 'what inference uses: all-splits or first-split',
-    absent: ofNorm((n) => n.runningStats, 'all-splits'),
+    help: 'groups of samples that are normalized apart',
+    absent: ({ norm }: Experiment) => (norm.type === 'group' ? 1 : (norm.splits ?? 1)),
+  },
+  preset: {
+    type: 'string',
+    help: 'the Kalman filter: corrected, or reference, as the authors coded it',
+    absent: 'corrected',
   },
   gain: {
     type: 'string',
-    help: 'weight of the batch statistics against the prior (1 - p_rate), or learned',
-    absent: ofNorm((n) => n.gain, 0.1),
+    help: 'weight of the batch statistics against the prior (1 - p_rate), or adaptive; with --preset reference, or learned',
+    absent: ({ reference }: Experiment) => `adaptive; reference: ${reference?.gain}`,
   },
-  transition: { type: 'string', help: 'sampled or analytic', absent: ofNorm((n) => n.transition, 'sampled') },
+  correction: {
+    type: 'string',
+    help: "weight of a step's innovation in the belief's correction",
+    absent: 0.1,
+  },
+  'observation-gradient': {
+    type: 'string',
+    help: "share of the gradient that flows through the batch's statistics",
+    absent: 0.5,
+  },
+  'running-stats': {
+    type: 'string',
+    help: 'what inference uses: all-splits or first-split',
+    absent: ofReference((n) => n.runningStats, 'all-splits'),
+  },
+  transition: {
+    type: 'string',
+    help: '--preset reference: sampled or analytic',
+    absent: ofReference((n) => n.transition, 'sampled'),
+  },
   'belief-padding': {
     type: 'string',
-    help: 'aligned or reference',
-    absent: ofNorm((n) => n.beliefPadding, 'aligned'),
+    help: '--preset reference: aligned or reference',
+    absent: ofReference((n) => n.beliefPadding, 'aligned'),
   },
 } as const satisfies Record<string, Flag>;
 
 const meaningful: Readonly<Record<NormSpec['type'], readonly (keyof typeof normFlags)[]>> = {
   group: [],
   batch: ['splits', 'running-stats'],
-  kalman: ['splits', 'running-stats', 'gain', 'transition', 'belief-padding'],
+  kalman: ['splits', 'preset', 'gain', 'correction', 'observation-gradient'],
+  'reference-kalman': ['splits', 'preset', 'running-stats', 'gain', 'transition', 'belief-padding'],
 };
 
 const flags = {
@@ -181,8 +209,7 @@ export function parseOptions(experiment: Experiment, args: readonly string[]): C
   const device = text('gpu') === undefined ? (text('device') ?? 'cpu') : `cuda:${whole('gpu', 0, 0)}`;
   return {
     name: experiment.name,
-    label:
-      norm.type === 'kalman' && norm.transition === 'analytic' ? `${experiment.label}, analytic` : experiment.label,
+    label: experiment.label + variant(norm),
     n: whole('n', experiment.n, 1),
     norm,
     logDir: logDir(text('log_dir') ?? experiment.name),
@@ -221,18 +248,40 @@ function parse(args: readonly string[]) {
   }
 }
 
+/** What tells a curve apart from that of the experiment's defaults. */
+function variant(norm: NormSpec): string {
+  if (norm.type !== 'reference-kalman') return '';
+  return norm.transition === 'analytic' ? ', reference, analytic' : ', reference';
+}
+
 function normOf(
   experiment: Experiment,
   text: (flag: keyof typeof flags) => string | undefined,
   whole: (flag: keyof typeof flags, fallback: number, least: number) => number,
 ): NormSpec {
-  const { norm } = experiment;
+  const preset = choice('preset', text('preset'), 'corrected', ['corrected', 'reference']);
+  const norm = preset === 'reference' ? (experiment.reference ?? experiment.norm) : experiment.norm;
   for (const flag of Object.keys(normFlags) as (keyof typeof normFlags)[]) {
     const known = text(flag) === undefined || meaningful[norm.type].includes(flag);
-    check(known, 'INVALID_ARGUMENT', `--${flag} has no meaning for ${experiment.name}`);
+    const where = experiment.reference ? `${experiment.name} with --preset ${preset}` : experiment.name;
+    check(known, 'INVALID_ARGUMENT', `--${flag} has no meaning for ${where}`);
   }
   if (norm.type === 'group') return norm;
   const splits = whole('splits', norm.splits ?? 1, 1);
+  const share = (flag: keyof typeof flags, fallback: number, expected = 'a number from 0 to 1') =>
+    number(flag, text(flag), fallback, (value) => value >= 0 && value <= 1, expected);
+  if (norm.type === 'kalman') {
+    return {
+      ...norm,
+      splits,
+      gain:
+        (text('gain') ?? 'adaptive') === 'adaptive'
+          ? 'adaptive'
+          : share('gain', 0, '"adaptive" or a number from 0 to 1'),
+      correction: share('correction', 0.1),
+      observationGradient: share('observation-gradient', 0.5),
+    };
+  }
   const runningStats = choice<RunningStats>('running-stats', text('running-stats'), norm.runningStats ?? 'all-splits', [
     'all-splits',
     'first-split',
@@ -243,15 +292,7 @@ function normOf(
     splits,
     runningStats,
     gain:
-      text('gain') === 'learned'
-        ? 'learned'
-        : number(
-            'gain',
-            text('gain'),
-            norm.gain as number,
-            (q) => q >= 0 && q <= 1,
-            '"learned" or a number from 0 to 1',
-          ),
+      text('gain') === 'learned' ? 'learned' : share('gain', norm.gain as number, '"learned" or a number from 0 to 1'),
     transition: choice<Transition>('transition', text('transition'), norm.transition ?? 'sampled', [
       'sampled',
       'analytic',

@@ -27,7 +27,7 @@ import { TestRandom } from './support/random.js';
 
 /** Loss of every step and final state of a small training, as bits. */
 async function train(device: Device, seed: number): Promise<Record<string, string>> {
-  const model = new CifarResNet(device, { n: 1, norm: { type: 'kalman', splits: 4, gain: 0.1 }, seed });
+  const model = new CifarResNet(device, { n: 1, norm: { type: 'reference-kalman', splits: 4, gain: 0.1 }, seed });
   const optimizer = new Sgd(device, model.namedParameters(), 0.05, { weightDecay: 2e-4 });
   const noise = new DeviceRandom(device, seed);
   const random = new TestRandom('training data', seed);

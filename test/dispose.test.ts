@@ -16,7 +16,7 @@ import {
 const dataset = syntheticDataset({ train: 32, test: 16, classes: 4 });
 const norms: Record<string, NormSpec> = {
   batch: { type: 'batch', splits: 8 },
-  Kalman: { type: 'kalman', splits: 8, gain: 'learned' },
+  Kalman: { type: 'reference-kalman', splits: 8, gain: 'learned' },
 };
 
 for (const [name, norm] of Object.entries(norms)) {

@@ -13,13 +13,13 @@ import {
   DeviceRandom,
   GroupNorm,
   groupNorm,
-  KalmanNorm2d,
   KalmanNormError,
   kalmanNorm,
   kalmanResidual,
   Linear,
   linear,
   openDevice,
+  ReferenceKalmanNorm2d,
   relu,
   Sgd,
   samplePrior,
@@ -59,9 +59,9 @@ for (const bad of [Number.NaN, -0.1]) {
     ],
     [
       `splits ${bad}`,
-      (d) => new KalmanNorm2d(d, 3, { splits: bad }),
+      (d) => new ReferenceKalmanNorm2d(d, 3, { splits: bad }),
       'INVALID_ARGUMENT',
-      message('KalmanNorm2d: splits'),
+      message('ReferenceKalmanNorm2d: splits'),
     ],
     [
       `op gain ${bad}`,
@@ -75,9 +75,24 @@ for (const bad of [Number.NaN, -0.1]) {
       'INVALID_ARGUMENT',
       message('kalmanNorm: guard'),
     ],
-    [`gain ${bad}`, (d) => new KalmanNorm2d(d, 3, { gain: bad }), 'INVALID_ARGUMENT', message('KalmanNorm2d: gain')],
-    [`guard ${bad}`, (d) => new KalmanNorm2d(d, 3, { guard: bad }), 'INVALID_ARGUMENT', message('KalmanNorm2d: guard')],
-    [`channels ${bad}`, (d) => new KalmanNorm2d(d, bad), 'INVALID_ARGUMENT', message('KalmanNorm2d: channels')],
+    [
+      `gain ${bad}`,
+      (d) => new ReferenceKalmanNorm2d(d, 3, { gain: bad }),
+      'INVALID_ARGUMENT',
+      message('ReferenceKalmanNorm2d: gain'),
+    ],
+    [
+      `guard ${bad}`,
+      (d) => new ReferenceKalmanNorm2d(d, 3, { guard: bad }),
+      'INVALID_ARGUMENT',
+      message('ReferenceKalmanNorm2d: guard'),
+    ],
+    [
+      `channels ${bad}`,
+      (d) => new ReferenceKalmanNorm2d(d, bad),
+      'INVALID_ARGUMENT',
+      message('ReferenceKalmanNorm2d: channels'),
+    ],
     [`kernel ${bad}`, (d) => new Conv2d(d, 3, 3, bad), 'INVALID_ARGUMENT', message('Conv2d: kernel')],
     [`features ${bad}`, (d) => new Linear(d, bad, 3), 'INVALID_ARGUMENT', message('Linear: inFeatures')],
     [
@@ -125,7 +140,12 @@ for (const bad of [Number.NaN, -0.1]) {
 }
 numbers.push(
   ['factor NaN', (d) => scale(d.ones([1]), Number.NaN), 'INVALID_ARGUMENT', /scale: factor .*nan/i],
-  ['gain above 1', (d) => new KalmanNorm2d(d, 3, { gain: 1.1 }), 'INVALID_ARGUMENT', /KalmanNorm2d: gain .*1\.1/],
+  [
+    'gain above 1',
+    (d) => new ReferenceKalmanNorm2d(d, 3, { gain: 1.1 }),
+    'INVALID_ARGUMENT',
+    /ReferenceKalmanNorm2d: gain .*1\.1/,
+  ],
   [
     'stride 0',
     (d) => new Conv2d(d, 3, 3, 3, { stride: 0 }).forward(image(d, 1, 3)),
@@ -152,7 +172,7 @@ numbers.push(
   ],
   [
     'no noise in training',
-    (d) => new CifarResNet(d, { n: 1, norm: { type: 'kalman', gain: 0.1 } }).forward(image(d, 2, 3, 8, 8)),
+    (d) => new CifarResNet(d, { n: 1, norm: { type: 'reference-kalman', gain: 0.1 } }).forward(image(d, 2, 3, 8, 8)),
     'INVALID_ARGUMENT',
     /noise/,
   ],
@@ -217,7 +237,7 @@ test('use after disposal: devices and modules', (t) => {
 
 test('a failed call changes nothing: tensors, memory, tape, running averages', async (t) => {
   using device = openDevice('cpu', { threads: 1 });
-  const norm = new KalmanNorm2d(device, 6, { splits: 3 });
+  const norm = new ReferenceKalmanNorm2d(device, 6, { splits: 3 });
   const x = image(device);
   x.requiresGrad = true;
   const weight = filter(device);

@@ -35,7 +35,7 @@ function trainer(device: Device, norm: NormSpec, batch: number, side: number): (
 }
 
 for (const norm of [
-  { type: 'kalman', splits: 2, gain: 0.1 },
+  { type: 'reference-kalman', splits: 2, gain: 0.1 },
   { type: 'batch', splits: 2 },
 ] as const) {
   test.serial(`2,000 training steps do not grow, ${norm.type} normalization`, async (t) => {
@@ -82,16 +82,16 @@ test('memoryLimit: OUT_OF_MEMORY, and the device still works', async (t) => {
 
 test('memoryLimit: an operation that runs out in the middle of a step leaves nothing behind', async (t) => {
   using probe = openDevice('cpu', { threads: 1 });
-  const small = trainer(probe, { type: 'kalman', splits: 2, gain: 0.1 }, 4, 8);
+  const small = trainer(probe, { type: 'reference-kalman', splits: 2, gain: 0.1 }, 4, 8);
   small();
   await probe.synchronize();
   const needed = probe.memoryStats().peakInUse;
 
   using device = openDevice('cpu', { threads: 1, memoryLimit: 2 * needed + 4 * MIB });
-  const step = trainer(device, { type: 'kalman', splits: 2, gain: 0.1 }, 4, 8);
+  const step = trainer(device, { type: 'reference-kalman', splits: 2, gain: 0.1 }, 4, 8);
   step();
   const { live } = device.memoryStats();
-  const large = trainer(device, { type: 'kalman', splits: 2, gain: 0.1 }, 512, 32);
+  const large = trainer(device, { type: 'reference-kalman', splits: 2, gain: 0.1 }, 512, 32);
   const after = device.memoryStats().live;
   t.throws(large, { code: 'OUT_OF_MEMORY' });
   t.is(device.memoryStats().live, after);

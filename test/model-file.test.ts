@@ -22,6 +22,7 @@ import {
   normalizeImages,
   openDevice,
   openModel,
+  ReferenceKalmanNorm2d,
   ReLU,
   readSafetensors,
   registerModule,
@@ -47,7 +48,8 @@ const network = (device: Device) =>
     new AvgPool2d(2),
     new Sequential(new GroupNorm(device, 2, 8, { affine: false }), new ReLU()),
     new Conv2d(device, 8, 4, 1, { padding: [1, 2, 3, 4] }),
-    new KalmanNorm2d(device, 4, { splits: 2, gain: 'learned', guard: 7, epsilon: 1e-3, runningStats: 'first-split' }),
+    new KalmanNorm2d(device, 4, { splits: 2, gain: 0.2, gate: 7, epsilon: 1e-3, correction: 0.3 }),
+    new ReferenceKalmanNorm2d(device, 4, { splits: 2, gain: 'learned', guard: 7, runningStats: 'first-split' }),
     new GlobalAvgPool2d(),
     new Linear(device, 4, 3, { bias: false }),
   );
@@ -87,7 +89,15 @@ eachDevice(
 const norms: NormSpec[] = [
   { type: 'group' },
   { type: 'batch', splits: 4, epsilon: 1e-4 },
-  { type: 'kalman', splits: 2, gain: 'learned', initialGain: 0.3, transition: 'analytic', beliefPadding: 'reference' },
+  { type: 'kalman', splits: 2, gain: 0.3, observationGradient: 0.25 },
+  {
+    type: 'reference-kalman',
+    splits: 2,
+    gain: 'learned',
+    initialGain: 0.3,
+    transition: 'analytic',
+    beliefPadding: 'reference',
+  },
 ];
 for (const norm of norms) {
   test(`CifarResNet with ${norm.type} normalization comes back`, async (t) => {

@@ -192,7 +192,7 @@ const dataset = syntheticDataset({ train: 32, test: 8, classes: 4 });
 eachShort('training: eager and replayed give identical bits, and learn', async (t, device, precision) => {
   const train = async (eager: boolean) => {
     using own = openDevice(device.name, { precision: precision as Precision });
-    const norm = { type: 'kalman', splits: 8, gain: 0.1 } as const;
+    const norm = { type: 'reference-kalman', splits: 8, gain: 0.1 } as const;
     const model = new CifarResNet(own, { n: 1, norm, classes: 4, seed: 3 });
     const optimizer = new Sgd(own, model.namedParameters(), 0.05, { weightDecay: 2e-4 });
     const trainer = new Trainer({ device: own, model, optimizer, dataset, batchSize: 16, seed: 5, eager });

@@ -11,7 +11,7 @@ export function methods(batch: number) {
   const splits = batch / 2;
   const kalman = (transition: 'sampled' | 'analytic', count: number): Method => ({
     name: `kn ${transition} S=${count}`,
-    norm: { type: 'kalman', splits: count, gain: 0.1, transition },
+    norm: { type: 'reference-kalman', splits: count, gain: 0.1, transition },
   });
   return {
     batchNorm: { name: 'bn S=1', norm: { type: 'batch' } },

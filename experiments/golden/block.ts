@@ -5,14 +5,14 @@ import {
   Belief,
   backward,
   HostRandom,
-  KalmanNorm2d,
   moments,
   noGrad,
+  ReferenceKalmanNorm2d,
   samplePrior,
   samples,
   type Tensor,
 } from '../../lib/index.js';
-import { KalmanBlock } from '../../lib/models/residual-block.js';
+import { ReferenceKalmanBlock } from '../../lib/models/reference-kalman-block.js';
 import { type Case, evaluate, gradient } from './case.js';
 import { runningOptions } from './layers.js';
 import { fromSamples, toHwio, toNchw, toOihw } from './layout.js';
@@ -32,18 +32,18 @@ const renamings: readonly (readonly [RegExp, string])[] = [
 ];
 const referenceName = (name: string) => renamings.reduce((text, [from, to]) => text.replace(from, to), name);
 
-function makeBlock({ device, fields, ...rest }: Case): KalmanBlock {
+function makeBlock({ device, fields, ...rest }: Case): ReferenceKalmanBlock {
   const widens = fields.flag('increase_dim');
   const first = fields.flag('first');
   const inChannels = fields.number('in_channels');
   const norm = (channels: number) =>
-    new KalmanNorm2d(device, channels, {
+    new ReferenceKalmanNorm2d(device, channels, {
       splits: fields.number('split_num'),
       gain: 1 - fields.number('p_rate'),
       relu: true,
       ...runningOptions(fields),
     });
-  const block = new KalmanBlock(device, {
+  const block = new ReferenceKalmanBlock(device, {
     inChannels,
     widens,
     first,
@@ -116,7 +116,7 @@ async function inputOf(c: Case): Promise<Input> {
 }
 
 /** A training step: outputs, guard ratios, and all gradients. */
-async function checkTraining(c: Case, block: KalmanBlock, input: Input): Promise<void> {
+async function checkTraining(c: Case, block: ReferenceKalmanBlock, input: Input): Promise<void> {
   const parameters = [...block.namedParameters()];
   const results = await evaluate(() => {
     const x = input.x();
@@ -149,7 +149,7 @@ async function checkTraining(c: Case, block: KalmanBlock, input: Input): Promise
 }
 
 /** What the block keeps to itself: virtual samples and priors, from the same calls that it makes. */
-async function checkInside(c: Case, block: KalmanBlock, input: Input): Promise<void> {
+async function checkInside(c: Case, block: ReferenceKalmanBlock, input: Input): Promise<void> {
   const { real, splits } = input;
   // Another step of the norms would move their running averages.
   const before = await block.stateValues();

@@ -7,9 +7,9 @@ import {
   Belief,
   backward,
   GroupNorm,
-  KalmanNorm2d,
   type Layer,
   noGrad,
+  ReferenceKalmanNorm2d,
   type Tensor,
 } from '../../lib/index.js';
 import { type Case, evaluate, gradient } from './case.js';
@@ -110,7 +110,7 @@ async function checkKalmanNorm(c: Case): Promise<void> {
   const splits = fields.number('split_num');
   const hasPrior = fields.flag('prior');
   const without = [...(fields.flag('use_scale') ? [] : ['gamma']), ...(fields.flag('use_bias') ? [] : ['beta'])];
-  const norm = new KalmanNorm2d(c.device, channels(c), {
+  const norm = new ReferenceKalmanNorm2d(c.device, channels(c), {
     splits,
     gain: 1 - fields.number('p_rate'),
     affine: without.length < 2,

@@ -6,10 +6,10 @@ import {
   backward,
   CifarResNet,
   crossEntropy,
-  KalmanNorm2d,
   type Module,
   type NormSpec,
   noGrad,
+  ReferenceKalmanNorm2d,
   Sgd,
   type StateValues,
   type Tensor,
@@ -36,7 +36,7 @@ function normSpec(fields: Fields): NormSpec {
   const running = { splits, epsilon, momentum: 1 - fields.number('decay'), runningStats: 'first-split' } as const;
   switch (networkTitle.exec(fields.text('title'))?.[1]) {
     case 'kn':
-      return { type: 'kalman', ...running, gain: 1 - fields.number('p_rate'), beliefPadding: 'reference' };
+      return { type: 'reference-kalman', ...running, gain: 1 - fields.number('p_rate'), beliefPadding: 'reference' };
     case 'bn':
       return { type: 'batch', ...running };
     default:
@@ -113,15 +113,15 @@ function toReference(values: Values): Values {
 }
 
 /** The Kalman layers with a prior (all but the first), in the order of the network. */
-function filteredLayers(module: Module): KalmanNorm2d[] {
-  const all = (parent: Module): KalmanNorm2d[] =>
-    [...parent.children()].flatMap(([, child]) => (child instanceof KalmanNorm2d ? [child] : all(child)));
+function filteredLayers(module: Module): ReferenceKalmanNorm2d[] {
+  const all = (parent: Module): ReferenceKalmanNorm2d[] =>
+    [...parent.children()].flatMap(([, child]) => (child instanceof ReferenceKalmanNorm2d ? [child] : all(child)));
   return all(module).slice(1);
 }
 
 /** A run of a network along its recording. */
 class Run {
-  private readonly layers: readonly KalmanNorm2d[];
+  private readonly layers: readonly ReferenceKalmanNorm2d[];
 
   constructor(
     private readonly c: Case,

@@ -146,6 +146,18 @@ export type KalmanResult = {
   ratio: Handle;
 };
 
+/** What an adaptive Kalman normalization found: belief [C]; observation, posterior and gain [splits·C]. */
+export type AdaptiveResult = {
+  beliefMean: Handle;
+  beliefVar: Handle;
+  observationMean: Handle;
+  observationVar: Handle;
+  posteriorMean: Handle;
+  posteriorVar: Handle;
+  gainMean: Handle;
+  gainVar: Handle;
+};
+
 /** A belief that is pushed through ReLU and a convolution. */
 interface Transition {
   mean: Handle;
@@ -155,6 +167,10 @@ interface Transition {
   height: number;
   width: number;
   shape: ConvShape;
+  /** Variance over the positions of all images, instead of what it is within one on average. */
+  population: boolean;
+  /** Whether the convolution sees max(x, 0) of a Gaussian x. */
+  rectified: boolean;
 }
 
 /**
@@ -191,6 +207,7 @@ export interface Operations {
 
   add(args: { a: Handle; b: Handle }): Handle;
   addInto(args: { target: Handle; other: Handle }): void;
+  multiply(args: { a: Handle; b: Handle }): Handle;
   scale(args: { x: Handle; factor: number }): Handle;
   /** x times a tensor of one value. */
   scaleBy(args: { x: Handle; factor: Handle }): Handle;
@@ -316,6 +333,49 @@ export interface Operations {
       Absorbing,
   ): NormGradients & { dgain: Maybe; dpriorMean: Maybe; dpriorVar: Maybe };
 
+  /** Moves `state` [9, C] and the running averages. Without a prior the belief is what the correction makes of N(0, 1). */
+  adaptiveKalmanNorm(
+    args: {
+      x: Handle;
+      priorMean?: Maybe;
+      priorVar?: Maybe;
+      state: Handle;
+      runningMean: Handle;
+      runningVar: Handle;
+      observationMean?: Maybe;
+      observationVar?: Maybe;
+      splits: number;
+      /** Weight of the observation; negative: estimated. */
+      fixedGain: number;
+      correction: number;
+      adaptation: number;
+      gate: number;
+      momentum: number;
+    } & Affine &
+      Normalization,
+  ): { y: Handle } & AdaptiveResult;
+  adaptiveKalmanNormBackward(
+    args: {
+      x: Handle;
+      priorMean?: Maybe;
+      priorVar?: Maybe;
+      dy: Handle;
+      dbeliefMean?: Maybe;
+      dbeliefVar?: Maybe;
+      splits: number;
+      observationGradient: number;
+    } & AdaptiveResult &
+      Affine &
+      Normalization &
+      Absorbing,
+  ): NormGradients & { dpriorMean: Maybe; dpriorVar: Maybe };
+
+  /** Mean and variance of max(x, 0) for a Gaussian x. */
+  rectifyBelief(args: { mean: Handle; variance: Handle }): { mean: Handle; var: Handle };
+  rectifyBeliefBackward(args: { mean: Handle; variance: Handle; dmean: Handle; dvariance: Handle }): {
+    mean: Handle;
+    var: Handle;
+  };
   samplePrior(args: {
     mean: Handle;
     variance: Handle;

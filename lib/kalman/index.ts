@@ -4,8 +4,12 @@
  *
  * @module kalman
  */
+export * from '../models/reference-kalman-block.js';
 export * from '../models/residual-block.js';
+export * from '../nn/filtered.js';
 export * from '../nn/kalman-norm.js';
+export * from '../nn/reference-kalman-norm.js';
+export * from '../ops/adaptive-kalman.js';
 export * from '../ops/belief.js';
 export * from '../ops/kalman.js';
 export { type BeliefPadding, padBelief } from '../ops/pad.js';

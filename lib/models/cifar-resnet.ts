@@ -1,31 +1,36 @@
 import { check } from '../errors.js';
 import { BatchNorm2d } from '../nn/batch-norm.js';
 import { Conv2d } from '../nn/conv2d.js';
+import { disposeFiltered, type Filtered } from '../nn/filtered.js';
 import { GroupNorm } from '../nn/group-norm.js';
 import { KalmanNorm2d, type KalmanNormLayerOptions } from '../nn/kalman-norm.js';
 import { Linear } from '../nn/linear.js';
 import { type Layer, Module } from '../nn/module.js';
 import type { NormLayerOptions, RunningNormOptions } from '../nn/norm.js';
+import { ReferenceKalmanNorm2d, type ReferenceKalmanNormOptions } from '../nn/reference-kalman-norm.js';
 import { type ModulePlan, type ModuleSpec, registerModule, SpecReader, type SpecValue } from '../nn/spec.js';
 import type { BeliefPadding } from '../ops/pad.js';
 import { globalAvgPool } from '../ops/pool.js';
 import type { Noise, Transition } from '../ops/predict.js';
 import { HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
+import { ReferenceKalmanBlock } from './reference-kalman-block.js';
 import { KalmanBlock, PlainBlock } from './residual-block.js';
 
 /** The normalization of a network: the options of its layers, and of the blocks where they concern beliefs. */
 export type NormSpec =
   | ({ type: 'batch' } & Omit<RunningNormOptions, 'relu' | 'affine'>)
   | ({ type: 'group'; groups?: number } & Pick<NormLayerOptions, 'epsilon'>)
+  | ({ type: 'kalman' } & Omit<KalmanNormLayerOptions, 'relu'>)
+  /** The filter as the paper's authors coded it. */
   | ({
-      type: 'kalman';
+      type: 'reference-kalman';
       gain: number | 'learned';
       /** How the shortcut of a widening block pads beliefs; default `aligned`. */
       beliefPadding?: BeliefPadding;
       /** How beliefs go through convolutions; default `sampled`. */
       transition?: Transition;
-    } & Omit<KalmanNormLayerOptions, 'relu' | 'affine'>);
+    } & Omit<ReferenceKalmanNormOptions, 'relu' | 'affine'>);
 
 /** Options of {@link CifarResNet}. */
 export interface CifarResNetOptions {
@@ -118,7 +123,12 @@ export class CifarResNet extends Module {
   forward(images: Tensor, noise: Noise | readonly Tensor[] | null = null): Tensor {
     const draws = drawer(noise);
     const stem = this.conv0.forward(images);
-    const features = this.norm0 instanceof KalmanNorm2d ? this.kalmanFeatures(stem, draws) : this.plainFeatures(stem);
+    const features =
+      this.norm0 instanceof KalmanNorm2d
+        ? this.filteredFeatures(stem)
+        : this.norm0 instanceof ReferenceKalmanNorm2d
+          ? this.referenceFeatures(stem, draws)
+          : this.plainFeatures(stem);
     const pooled = globalAvgPool(features);
     features.dispose();
     const logits = this.linear.forward(pooled);
@@ -137,9 +147,24 @@ export class CifarResNet extends Module {
     return replace(x, this.normLast.forward(x));
   }
 
-  private kalmanFeatures(stem: Tensor, draws: () => Noise | null): Tensor {
-    const [first, last] = [this.norm0 as KalmanNorm2d, this.normLast as KalmanNorm2d];
-    const blocks = this.blocks() as KalmanBlock[];
+  private filteredFeatures(stem: Tensor): Tensor {
+    let state: Filtered = (this.norm0 as KalmanNorm2d).filter({ x: stem, belief: null });
+    stem.dispose();
+    for (const block of this.blocks() as KalmanBlock[]) {
+      const next = block.forward(state);
+      disposeFiltered(state);
+      state = next;
+    }
+    const last = (this.normLast as KalmanNorm2d).filter(state);
+    disposeFiltered(state);
+    last.belief?.dispose();
+    last.input?.dispose();
+    return last.x;
+  }
+
+  private referenceFeatures(stem: Tensor, draws: () => Noise | null): Tensor {
+    const [first, last] = [this.norm0 as ReferenceKalmanNorm2d, this.normLast as ReferenceKalmanNorm2d];
+    const blocks = this.blocks() as ReferenceKalmanBlock[];
     const start = first.step(stem, null, blocks[0]?.draw(draws) ?? null);
     stem.dispose();
     let state = { x: start.output, prior: start.posterior };
@@ -180,7 +205,7 @@ function isWhole(value: unknown, from: number, to: number): boolean {
 
 /** Reads a normalization from a spec, with the options that {@link NormSpec} has. */
 function planNorm(spec: SpecReader): NormSpec {
-  const type = spec.choice('type', ['batch', 'group', 'kalman']);
+  const type = spec.choice('type', ['batch', 'group', 'kalman', 'reference-kalman']);
   const epsilon = spec.number('epsilon', Number.MIN_VALUE, Number.MAX_VALUE, 1e-5);
   if (type === 'group') {
     const groups = spec.value<number>(
@@ -191,17 +216,17 @@ function planNorm(spec: SpecReader): NormSpec {
     );
     return { type, epsilon, groups };
   }
+  const filtered = { epsilon, splits: spec.size('splits', 1), momentum: spec.number('momentum', 0, 1, 0.1) };
+  if (type === 'kalman') return { type, ...filtered, ...KalmanNorm2d.filterOptions(spec) };
   const running = {
-    epsilon,
-    splits: spec.size('splits', 1),
-    momentum: spec.number('momentum', 0, 1, 0.1),
+    ...filtered,
     runningStats: spec.choice('runningStats', ['all-splits', 'first-split'], 'all-splits'),
   };
   if (type === 'batch') return { type, ...running };
   return {
     type,
     ...running,
-    ...KalmanNorm2d.filterOptions(spec),
+    ...ReferenceKalmanNorm2d.filterOptions(spec),
     initialGain: spec.number('initialGain', Number.MIN_VALUE, 1 - Number.EPSILON, 0.1),
     beliefPadding: spec.choice('beliefPadding', ['aligned', 'reference'], 'aligned'),
     transition: spec.choice('transition', ['sampled', 'analytic'], 'sampled'),
@@ -216,6 +241,8 @@ function makeNorm(device: Device, spec: NormSpec, channels: number): Layer {
       return new GroupNorm(device, spec.groups ?? 4, channels, { ...spec, relu: true });
     case 'kalman':
       return new KalmanNorm2d(device, channels, { ...spec, relu: true });
+    case 'reference-kalman':
+      return new ReferenceKalmanNorm2d(device, channels, { ...spec, relu: true });
   }
 }
 
@@ -233,6 +260,12 @@ function makeBlock(
     return new KalmanBlock(device, {
       ...shape,
       ...(norms() as { norm1: KalmanNorm2d | null; norm2: KalmanNorm2d }),
+    });
+  }
+  if (spec.type === 'reference-kalman') {
+    return new ReferenceKalmanBlock(device, {
+      ...shape,
+      ...(norms() as { norm1: ReferenceKalmanNorm2d | null; norm2: ReferenceKalmanNorm2d }),
       beliefPadding: spec.beliefPadding ?? 'aligned',
       transition: spec.transition ?? 'sampled',
     });

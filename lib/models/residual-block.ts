@@ -1,15 +1,13 @@
-import { check } from '../errors.js';
 import { Conv2d } from '../nn/conv2d.js';
-import type { KalmanNorm2d } from '../nn/kalman-norm.js';
+import type { Filtered } from '../nn/filtered.js';
+import type { KalmanFiltered, KalmanNorm2d } from '../nn/kalman-norm.js';
 import { type Layer, Module } from '../nn/module.js';
 import { RunningNorm } from '../nn/norm.js';
 import { addBeliefs, type Belief } from '../ops/belief.js';
-import { kalmanResidual } from '../ops/kalman.js';
-import { samples } from '../ops/memory.js';
 import { addWithMoments } from '../ops/moments.js';
-import { type BeliefPadding, padBelief, padChannels } from '../ops/pad.js';
+import { padBelief, padChannels } from '../ops/pad.js';
 import { avgPool2d } from '../ops/pool.js';
-import { type Noise, predict, type Transition } from '../ops/predict.js';
+import { rectifyBelief } from '../ops/predict.js';
 import type { HostRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
 
@@ -27,8 +25,8 @@ export interface BlockOptions<Norm> {
   random: HostRandom;
 }
 
-/** Convolutions and shortcut, which all blocks share. */
-abstract class Block extends Module {
+/** Convolutions and shortcut, which all blocks share. @internal */
+export abstract class Block extends Module {
   readonly conv1: Conv2d;
   readonly conv2: Conv2d;
   protected readonly inChannels: number;
@@ -84,8 +82,8 @@ export class PlainBlock extends Block {
   }
 }
 
-/** Frees, at the end of a block's forward, what it made on the way. */
-class Temporaries {
+/** Frees, at the end of a block's forward, what it made on the way. @internal */
+export class Temporaries {
   private readonly values: { dispose(): void }[] = [];
 
   use<T extends { dispose(): void } | null>(value: T): T {
@@ -98,127 +96,51 @@ class Temporaries {
   }
 }
 
-/** What flows between Kalman blocks: samples, and the prior of their statistics (null in inference). */
-export interface KalmanState {
-  x: Tensor;
-  prior: Belief | null;
-}
-
 /**
- * Pre-activation residual block with Kalman normalization.
- *
- * With the sampled transition, the tensors between its layers hold in training the real samples and, behind them, one
- * virtual sample a split, drawn from the rectified posterior of the layer before: so the prediction costs no convolution
- * of its own. With the analytic one the prediction is computed from the filters.
+ * Pre-activation residual block with Kalman normalization: samples and beliefs go through the convolutions and add up
+ * along the shortcut.
  */
 export class KalmanBlock extends Block {
   readonly norm1: KalmanNorm2d | null;
   readonly norm2: KalmanNorm2d;
-  readonly beliefPadding: BeliefPadding;
-  readonly transition: Transition;
 
-  constructor(
-    device: Device,
-    options: BlockOptions<KalmanNorm2d> & { beliefPadding: BeliefPadding; transition?: Transition },
-  ) {
+  constructor(device: Device, options: BlockOptions<KalmanNorm2d>) {
     super(device, options);
     this.norm1 = options.norm1;
     this.norm2 = options.norm2;
-    this.beliefPadding = options.beliefPadding;
-    this.transition = options.transition ?? 'sampled';
-    for (const [name, value, allowed] of [
-      ['transition', this.transition, ['sampled', 'analytic']],
-      ['beliefPadding', this.beliefPadding, ['aligned', 'reference']],
-    ] as const) {
-      check(
-        (allowed as readonly string[]).includes(value),
-        'INVALID_ARGUMENT',
-        `KalmanBlock: ${name} must be "${allowed.join('" or "')}", got "${value}"`,
-      );
-    }
-  }
-
-  /** The noise for one draw of virtual samples, where there are any. @internal */
-  draw(draws: () => Noise | null): Noise | null {
-    if (!this.training || this.transition === 'analytic') return null;
-    const noise = draws();
-    check(
-      noise !== null,
-      'INVALID_ARGUMENT',
-      'KalmanBlock: training with the sampled transition needs noise for its virtual samples: pass a DeviceRandom, or ' +
-        "call the model's eval() for inference",
-    );
-    return noise;
   }
 
   /**
-   * @param x [N, C, H, W]; for the network's first block [N + S, C, H, W] in sampled training, with the virtual samples
-   *   of the layer before
-   * @param prior of x; in the first block the statistics of the layer before; null in inference
-   * @param draws noise for one draw of virtual samples
-   * @returns the block's output without virtual samples, and its prior
+   * @param input [N, C, H, W], and in training its belief
+   * @returns the block's output and its prior
    */
-  forward(x: Tensor, prior: Belief | null, draws: () => Noise | null): KalmanState {
+  forward(input: Filtered): Filtered {
     const temporaries = new Temporaries();
+    const use = <T extends Filtered>(filtered: T): T => {
+      temporaries.use(filtered.x);
+      temporaries.use(filtered.belief);
+      return filtered;
+    };
     try {
-      if (!this.training || !prior) return this.infer(x, temporaries);
-      return this.transition === 'analytic'
-        ? this.trainAnalytic(x, prior, temporaries)
-        : this.trainSampled(x, prior, draws, temporaries);
+      const start = this.norm1 ? use(this.norm1.filter(input)) : input;
+      const corrected = start === input ? input.belief : temporaries.use((start as KalmanFiltered).input);
+      const middle = use(this.norm2.filter(use(this.conv1.filter(start))));
+      temporaries.use(middle.input);
+      const branch = use(this.conv2.filter(middle));
+      const shortcut = this.shortcut(input.x);
+      if (shortcut !== input.x) temporaries.use(shortcut);
+      const splits = this.training ? this.norm2.splits : 0;
+      const x = addWithMoments(shortcut, branch.x, splits, { inPlace: true });
+      return { x, belief: corrected && branch.belief && this.sumOf(corrected, branch.belief, temporaries) };
     } finally {
       temporaries.dispose();
     }
   }
 
-  private infer(x: Tensor, temporaries: Temporaries): KalmanState {
-    const use = temporaries.use.bind(temporaries);
-    const start = this.norm1 ? use(this.norm1.step(x, null).output) : x;
-    const middle = use(this.norm2.step(use(this.conv1.forward(start)), null).output);
-    const branch = use(this.conv2.forward(middle));
-    return { x: addWithMoments(this.usedShortcut(x, temporaries), branch, 0, { inPlace: true }), prior: null };
-  }
-
-  private trainSampled(x: Tensor, prior: Belief, draws: () => Noise | null, temporaries: Temporaries): KalmanState {
-    const use = temporaries.use.bind(temporaries);
-    const start = this.norm1?.step(x, prior, this.draw(draws));
-    use(start?.posterior ?? null);
-    const activated = start ? use(start.output) : x;
-    const real = start ? x : use(samples(x, 0, (x.shape[0] as number) - this.norm2.splits));
-    const middle = this.norm2.step(use(this.conv1.forward(activated)), 'carried', this.draw(draws));
-    use(middle.posterior);
-    const branch = use(this.conv2.forward(use(middle.output)));
-    const sum = kalmanResidual(this.usedShortcut(real, temporaries), this.shortcutBelief(prior, temporaries), branch);
-    return { x: sum.output, prior: sum.prior };
-  }
-
-  private trainAnalytic(x: Tensor, prior: Belief, temporaries: Temporaries): KalmanState {
-    const use = temporaries.use.bind(temporaries);
-    const through = (conv: Conv2d, input: Tensor, belief: Belief) => {
-      const [, , height = 1, width = 1] = input.shape;
-      return {
-        output: use(conv.forward(input)),
-        prior: use(predict(belief, conv.weight, { ...conv.options, height, width, transition: 'analytic' })),
-      };
-    };
-    const start = this.norm1?.step(x, prior);
-    const activated = start ? use(start.output) : x;
-    const inner = through(this.conv1, activated, use(start?.posterior ?? null) ?? prior);
-    const middle = this.norm2.step(inner.output, inner.prior);
-    const branch = through(this.conv2, use(middle.output), use(middle.posterior) as Belief);
-    const shortcut = this.usedShortcut(x, temporaries);
-    return {
-      x: addWithMoments(shortcut, branch.output, this.norm2.splits, { inPlace: true }),
-      prior: addBeliefs(this.shortcutBelief(prior, temporaries), branch.prior),
-    };
-  }
-
-  private usedShortcut(x: Tensor, temporaries: Temporaries): Tensor {
-    const shortcut = this.shortcut(x);
-    return shortcut === x ? x : temporaries.use(shortcut);
-  }
-
-  private shortcutBelief(prior: Belief, temporaries: Temporaries): Belief {
+  private sumOf(shortcut: Belief, branch: Belief, temporaries: Temporaries): Belief {
     const pad = this.inChannels / 2;
-    return this.widens ? temporaries.use(padBelief(prior, pad, pad, this.beliefPadding)) : prior;
+    const moments = rectifyBelief(shortcut);
+    if (moments !== shortcut) temporaries.use(moments);
+    return addBeliefs(this.widens ? temporaries.use(padBelief(moments, pad, pad)) : moments, branch);
   }
 }

@@ -6,10 +6,12 @@
 export * from './activation.js';
 export * from './batch-norm.js';
 export * from './conv2d.js';
+export * from './filtered.js';
 export * from './group-norm.js';
 export * from './init.js';
 export * from './kalman-norm.js';
 export * from './linear.js';
 export * from './module.js';
 export type { NormLayerOptions, RunningNormOptions, RunningStats } from './norm.js';
+export * from './reference-kalman-norm.js';
 export * from './spec.js';

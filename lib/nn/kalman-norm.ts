@@ -1,138 +1,123 @@
 import { check } from '../errors.js';
+import { type AdaptiveKalmanOptions, adaptiveKalmanNorm, filterRows } from '../ops/adaptive-kalman.js';
 import { normalize } from '../ops/batch-norm.js';
-import type { Belief } from '../ops/belief.js';
-import { sigmoid } from '../ops/elementwise.js';
-import { kalmanNorm } from '../ops/kalman.js';
-import { updateRunning } from '../ops/moments.js';
-import type { Noise } from '../ops/predict.js';
+import { Belief } from '../ops/belief.js';
+import { square } from '../ops/elementwise.js';
 import type { Device, Tensor } from '../tensor.js';
+import type { Filtered } from './filtered.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
 import { type ModulePlan, registerModule, type SpecReader, type SpecValue } from './spec.js';
 
 /** Options of {@link KalmanNorm2d}. */
-export interface KalmanNormLayerOptions extends RunningNormOptions {
-  /**
-   * q, the weight of the batch statistics against the prior, in [0, 1]; default 0.1. The reference's p_rate is 1 - q.
-   * `learned`: one a channel, the sigmoid of the parameter `gainLogit`, as in the paper's formulation.
-   */
-  gain?: number | 'learned';
-  /** Where a learned gain starts, in (0, 1); default 0.1. */
-  initialGain?: number;
-  /** The prior is dropped where it exceeds the batch variance this many times on average; default 100. */
-  guard?: number;
-}
+export interface KalmanNormLayerOptions
+  extends Omit<RunningNormOptions, 'affine' | 'runningStats'>,
+    Omit<AdaptiveKalmanOptions, 'epsilon' | 'relu' | 'splits' | 'momentum'> {}
 
-/** What a Kalman layer hands on. */
-export interface KalmanOutput {
-  /** The normalized samples, then the virtual ones where noise was given. */
-  output: Tensor;
-  /** The filtered statistics of the layer's input; null in inference, where nothing depends on them. */
-  posterior: Belief | null;
+/** How the filter works, without what it shares with other normalizations. */
+type FilterOptions = Required<Omit<AdaptiveKalmanOptions, 'epsilon' | 'relu' | 'splits' | 'momentum'>>;
+
+const defaults: FilterOptions = {
+  gain: 'adaptive',
+  correction: 0.1,
+  adaptation: 0.1,
+  gate: 4,
+  observationGradient: 0.5,
+};
+
+/** What a Kalman normalization hands on. */
+export interface KalmanFiltered extends Filtered {
+  /** The normalized samples. */
+  x: Tensor;
+  /** Of the normalized samples: N(beta, gamma²), rectified where the layer has a ReLU; null in inference. */
+  belief: Belief | null;
+  /** Of the layer's input: the prior, corrected; null in inference, and without a prior. */
+  input: Belief | null;
 }
 
 /**
- * Kalman normalization (Wang et al., NeurIPS 2018): normalizes by statistics that fuse those of the batch with a prior
- * predicted from the layer before. With p = 1 - gain:
+ * Kalman normalization with the adaptive filter: what the layers before make of their own normalized outputs predicts
+ * this layer's statistics; a slow average of the prediction's error corrects it, and each split's statistics are fused
+ * with it by a gain that is estimated. See {@link adaptiveKalmanNorm} and docs/filter.md.
  *
- * m = p·pm + (1-p)·mu, v = p·pv + (1-p)·var + p(1-p)(mu - pm)², y = (x - m) / sqrt(v + epsilon)·gamma + beta
+ * Inference uses running averages of what training normalized by, and ignores priors and splits.
  *
- * Running averages follow the filtered statistics; inference uses them and ignores priors and splits.
+ * `gamma`, `beta`, `runningMean`, `runningVariance`: [C]; `filterState`: [9, C], its rows are {@link filterRows}.
  *
  * @example
- * const norm = new KalmanNorm2d(device, 16, { splits: 64, gain: 0.1 });
- * const { output, posterior } = norm.step(x, prior);
+ * const norm = new KalmanNorm2d(device, 16, { splits: 64, relu: true });
+ * const { x, belief } = norm.filter(conv.filter(input));
  */
 export class KalmanNorm2d extends RunningNorm {
   static readonly type = 'KalmanNorm2d';
-  readonly gain: number | 'learned';
-  /** [C]; null where the gain isn't learned. */
-  readonly gainLogit: Tensor | null = null;
-  readonly guard: number;
-  /** Two values of the last training step: the guard's ratio, and 1 where the prior was used. */
-  lastRatio: Tensor | null = null;
+  declare readonly gamma: Tensor;
+  declare readonly beta: Tensor;
+  readonly filterState: Tensor;
+  private readonly options: FilterOptions;
 
   constructor(device: Device, channels: number, options: KalmanNormLayerOptions = {}) {
     super(device, channels, options);
-    const { gain = 0.1, initialGain = 0.1, guard = 100 } = options;
+    const { gain, correction, adaptation, gate, observationGradient } = { ...defaults, ...options };
     check(
-      gain === 'learned' || (typeof gain === 'number' && gain >= 0 && gain <= 1),
+      gain === 'adaptive' || (typeof gain === 'number' && gain >= 0 && gain <= 1),
       'INVALID_ARGUMENT',
-      `KalmanNorm2d: gain must be "learned" or between 0 and 1, got ${gain}`,
+      `KalmanNorm2d: gain must be "adaptive" or between 0 and 1, got ${gain}`,
     );
-    check(
-      initialGain > 0 && initialGain < 1,
-      'INVALID_ARGUMENT',
-      `KalmanNorm2d: initialGain must lie between 0 and 1, got ${initialGain}`,
-    );
-    check(guard > 0, 'INVALID_ARGUMENT', `KalmanNorm2d: guard must be a positive number, got ${guard}`);
-    this.gain = gain;
-    if (gain === 'learned') {
-      const logit = Math.log(initialGain / (1 - initialGain));
-      this.gainLogit = this.parameter(() => device.full([channels], logit));
+    for (const [name, value] of Object.entries({ correction, adaptation, observationGradient })) {
+      check(
+        value >= 0 && value <= 1,
+        'INVALID_ARGUMENT',
+        `KalmanNorm2d: ${name} must be between 0 and 1, got ${value}`,
+      );
     }
-    this.guard = guard;
+    check(gate > 0, 'INVALID_ARGUMENT', `KalmanNorm2d: gate must be a positive number, got ${gate}`);
+    this.options = { gain, correction, adaptation, gate, observationGradient };
+    this.filterState = this.buffer(() => device.zeros([filterRows.length, channels]));
   }
 
   static plan(spec: SpecReader): ModulePlan {
     const channels = spec.size('channels');
-    const options = { ...RunningNorm.runningOptions(spec), ...KalmanNorm2d.filterOptions(spec) };
-    return { values: 2 * channels, build: (device) => new KalmanNorm2d(device, channels, options) };
+    const { affine: _, runningStats: __, ...running } = RunningNorm.runningOptions(spec);
+    const options = { ...running, ...KalmanNorm2d.filterOptions(spec) };
+    const values = (4 + filterRows.length) * channels;
+    return { values, build: (device) => new KalmanNorm2d(device, channels, options) };
   }
 
   /** The filter's options in a spec. @internal */
-  static filterOptions(spec: SpecReader): { gain: number | 'learned'; guard: number } {
-    const isGain = (value: unknown) => value === 'learned' || (typeof value === 'number' && value >= 0 && value <= 1);
+  static filterOptions(spec: SpecReader): FilterOptions {
+    const isGain = (value: unknown) => value === 'adaptive' || (typeof value === 'number' && value >= 0 && value <= 1);
     return {
-      gain: spec.value<number | 'learned'>('gain', isGain, '"learned" or a number from 0 to 1', 0.1),
-      guard: spec.number('guard', Number.MIN_VALUE, Number.MAX_VALUE, 100),
+      gain: spec.value('gain', isGain, '"adaptive" or a number from 0 to 1', defaults.gain),
+      correction: spec.number('correction', 0, 1, defaults.correction),
+      adaptation: spec.number('adaptation', 0, 1, defaults.adaptation),
+      gate: spec.number('gate', Number.MIN_VALUE, Number.MAX_VALUE, defaults.gate),
+      observationGradient: spec.number('observationGradient', 0, 1, defaults.observationGradient),
     };
   }
 
   protected override ownOptions(): Readonly<Record<string, SpecValue>> {
-    return { ...super.ownOptions(), gain: this.gain, guard: this.guard };
+    return { ...super.ownOptions(), ...this.options };
   }
 
-  /** Without a prior, as in the first layer of a network. */
+  /** As {@link KalmanNorm2d.filter} without a prior: a filter over time alone. */
   override forward(x: Tensor): Tensor {
-    const { output, posterior } = this.step(x, null);
-    posterior?.dispose();
+    const { x: output, belief, input } = this.filter({ x, belief: null });
+    belief?.dispose();
+    input?.dispose();
     return output;
   }
 
-  /**
-   * One step of the filter.
-   *
-   * @param x real samples [N, C, H, W] (or [N, C]); with `carried` one virtual sample a split behind them
-   * @param prior the prediction from the layer before; `carried`: the moments of the virtual samples; null: none
-   * @param noise for virtual samples of the rectified posterior behind the output (training only)
-   */
-  step(x: Tensor, prior: Belief | 'carried' | null, noise: Noise | null = null): KalmanOutput {
-    const { epsilon, relu, splits, guard } = this;
+  /** One step of the filter in training, which moves the state; inference otherwise. */
+  filter({ x, belief: prior }: Filtered): KalmanFiltered {
+    const { epsilon, relu, splits, momentum, running } = this;
     if (!this.training) {
-      return { output: normalize(x, this.running, this.affine, { epsilon, relu }), posterior: null };
+      return { x: normalize(x, running, this.affine, { epsilon, relu }), belief: null, input: null };
     }
-    if (prior !== 'carried') this.checkSplits(x.shape[0] as number);
-    const learned = this.gainLogit && sigmoid(this.gainLogit);
-    const gain = learned ?? (this.gain as number);
-    const result = kalmanNorm(x, prior, this.affine, { splits, gain, guard, epsilon, relu, sample: noise });
-    learned?.dispose();
-    // The posterior's variance is the one to average: filtered, or unbiased where there was no prior.
-    updateRunning(this.running, result.posterior, {
-      splits,
-      momentum: this.momentum,
-      correction: 1,
-      allSplits: this.runningStats === 'all-splits',
-    });
-    result.observation.mean.dispose();
-    result.observation.variance.dispose();
-    this.lastRatio?.dispose();
-    this.lastRatio = result.ratio.keep();
-    return { output: result.output, posterior: result.posterior };
-  }
-
-  override dispose(): void {
-    this.lastRatio?.dispose();
-    super.dispose();
+    this.checkSplits(x.shape[0] as number);
+    const state = { filter: this.filterState, running };
+    const options = { ...this.options, epsilon, relu, splits, momentum };
+    const { output, belief } = adaptiveKalmanNorm(x, prior, this.affine, state, options);
+    if (!prior) belief.dispose();
+    return { x: output, belief: new Belief(this.beta, square(this.gamma), 1, relu), input: prior ? belief : null };
   }
 }
 

@@ -14,6 +14,8 @@ export class Belief {
     readonly mean: Tensor,
     readonly variance: Tensor,
     readonly splits: number,
+    /** Whether the variable is max(x, 0) of the Gaussian x that mean and variance describe; default false. */
+    readonly rectified = false,
   ) {
     const [length] = mean.shape;
     check(
@@ -33,9 +35,9 @@ export class Belief {
     return (this.mean.shape[0] as number) / this.splits;
   }
 
+  /** Frees mean and variance, unless they are a module's parameters. */
   dispose(): void {
-    this.mean.dispose();
-    this.variance.dispose();
+    for (const tensor of [this.mean, this.variance]) if (tensor.role === 'value') tensor.dispose();
   }
 
   [Symbol.dispose](): void {

@@ -13,6 +13,20 @@ export function add(a: Tensor, b: Tensor): Tensor {
   }).sum;
 }
 
+/** x². */
+export function square(x: Tensor): Tensor {
+  return unary('square', x, {
+    forward: (x) => native.multiply({ a: x, b: x }),
+    save: (x) => ({ x }),
+    backward({ saved: { x }, dy }) {
+      const product = native.multiply({ a: x, b: dy });
+      const gradient = native.scale({ x: product, factor: 2 });
+      product.dispose();
+      return gradient;
+    },
+  });
+}
+
 /** x·factor. */
 export function scale(x: Tensor, factor: number): Tensor {
   return unary('scale', x, {

@@ -52,6 +52,11 @@ export interface PredictOptions extends Conv2dOptions {
   transition?: Transition;
   /** For the sampled transition. */
   noise?: Noise;
+  /**
+   * Of the analytic transition: the variance over the positions of all images, as a belief of the whole population has
+   * it, instead of what it is within one image on average; default false.
+   */
+  population?: boolean;
 }
 
 /**
@@ -69,7 +74,7 @@ export function predict(belief: Belief, weight: Tensor, options: PredictOptions)
     'INVALID_ARGUMENT',
     `predict: transition must be "sampled" or "analytic", got "${transition}"`,
   );
-  if (transition === 'analytic') return predictAnalytic(belief, weight, options);
+  if (transition === 'analytic') return predictAnalytic(belief, weight, { ...options, rectified: true });
   check(noise !== undefined, 'INVALID_ARGUMENT', 'predict: a sampled transition needs noise');
   const image = samplePrior(belief, options, noise);
   const transformed = conv2d(image, weight, options);
@@ -79,21 +84,56 @@ export function predict(belief: Belief, weight: Tensor, options: PredictOptions)
   return new Belief(mean, variance, belief.splits);
 }
 
-function predictAnalytic(belief: Belief, weight: Tensor, options: PredictOptions): Belief {
+/**
+ * The moments of what a convolution makes of its input, in closed form: of the whole population, and of an input that is
+ * rectified only where its belief says so.
+ *
+ * @param belief of the convolution's input
+ * @param options stride and padding of the convolution, and the size of its input
+ */
+export function propagate(
+  belief: Belief,
+  weight: Tensor,
+  options: Conv2dOptions & { height: number; width: number },
+): Belief {
+  return predictAnalytic(belief, weight, { ...options, population: true, rectified: belief.rectified });
+}
+
+function predictAnalytic(belief: Belief, weight: Tensor, options: PredictOptions & { rectified: boolean }): Belief {
   const { mean, variance, splits } = belief;
-  const { height, width } = options;
+  const { height, width, population = false, rectified } = options;
   const shape = convShape([splits, belief.channels, height, width], weight.shape, options);
+  const transition = { splits, height, width, shape, population, rectified };
   const prior = differentiable({
     name: 'predict',
     inputs: { mean, variance, w: weight },
-    forward: (inputs) => native.predict({ ...inputs, splits, height, width, shape }),
+    forward: (inputs) => native.predict({ ...inputs, ...transition }),
     outputs: ['mean', 'var'],
     save: (inputs, result) => ({ ...inputs, prior: result.mean }),
     backward({ saved: { prior, ...inputs }, grads, orZeros }) {
       const [dmean, dvariance] = [orZeros(grads.mean, prior), orZeros(grads.var, prior)];
-      const given = native.predictBackward({ ...inputs, splits, height, width, shape, dmean, dvariance });
+      const given = native.predictBackward({ ...inputs, ...transition, dmean, dvariance });
       return { mean: given.dmean, variance: given.dvar, w: given.dw };
     },
   });
   return new Belief(prior.mean, prior.var, splits);
+}
+
+/** The mean and variance of a rectified belief's variable itself; another belief is returned as it is. */
+export function rectifyBelief(belief: Belief): Belief {
+  if (!belief.rectified) return belief;
+  const { mean, variance, splits } = belief;
+  const result = differentiable({
+    name: 'rectifyBelief',
+    inputs: { mean, variance },
+    forward: (inputs) => native.rectifyBelief(inputs),
+    outputs: ['mean', 'var'],
+    save: (inputs) => inputs,
+    backward({ saved, grads, orZeros }) {
+      const [dmean, dvariance] = [orZeros(grads.mean, saved.mean), orZeros(grads.var, saved.mean)];
+      const given = native.rectifyBeliefBackward({ ...saved, dmean, dvariance });
+      return { mean: given.mean, variance: given.var };
+    },
+  });
+  return new Belief(result.mean, result.var, splits);
 }

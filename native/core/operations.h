@@ -1,4 +1,5 @@
 #pragma once
+#include "ops/adaptive_kalman.h"
 #include "ops/batch_norm.h"
 #include "ops/conv2d.h"
 #include "ops/counter.h"
@@ -18,50 +19,55 @@
 
 /// The table of operations: X(struct in kn::op, name in profiles, records and messages), one row each. Every device's
 /// interface and dispatch follow from it. A kernel of each device, `run`, belongs to every row.
-#define KN_OPERATIONS(X)                            \
-  X(Fill, "fill")                                   \
-  X(Copy, "copy")                                   \
-  X(Advance, "advance")                             \
-  X(Append, "append")                               \
-  X(Add, "add")                                     \
-  X(Scale, "scale")                                 \
-  X(Relu, "relu")                                   \
-  X(ReluBackward, "reluBackward")                   \
-  X(Sigmoid, "sigmoid")                             \
-  X(SigmoidBackward, "sigmoidBackward")             \
-  X(Conv2d, "conv2d")                               \
-  X(Conv2dBackwardData, "conv2dBackwardData")       \
-  X(Conv2dBackwardWeights, "conv2dBackwardWeights") \
-  X(Linear, "linear")                               \
-  X(LinearBackward, "linearBackward")               \
-  X(AvgPool2d, "avgPool2d")                         \
-  X(AvgPool2dBackward, "avgPool2dBackward")         \
-  X(GlobalAvgPool, "globalAvgPool")                 \
-  X(GlobalAvgPoolBackward, "globalAvgPoolBackward") \
-  X(PadChannels, "padChannels")                     \
-  X(PadChannelsBackward, "padChannelsBackward")     \
-  X(PadBelief, "padBelief")                         \
-  X(PadBeliefBackward, "padBeliefBackward")         \
-  X(Moments, "moments")                             \
-  X(MomentsBackward, "momentsBackward")             \
-  X(AddMoments, "addMoments")                       \
-  X(UpdateRunning, "updateRunning")                 \
-  X(BatchNorm, "batchNorm")                         \
-  X(BatchNormBackward, "batchNormBackward")         \
-  X(DnnBatchNorm, "dnnBatchNorm")                   \
-  X(DnnBatchNormBackward, "dnnBatchNormBackward")   \
-  X(Normalize, "normalize")                         \
-  X(NormalizeBackward, "normalizeBackward")         \
-  X(GroupNorm, "groupNorm")                         \
-  X(GroupNormBackward, "groupNormBackward")         \
-  X(KalmanNorm, "kalmanNorm")                       \
-  X(KalmanNormBackward, "kalmanNormBackward")       \
-  X(SamplePrior, "samplePrior")                     \
-  X(SamplePriorBackward, "samplePriorBackward")     \
-  X(Predict, "predict")                             \
-  X(PredictBackward, "predictBackward")             \
-  X(CrossEntropy, "crossEntropy")                   \
-  X(CheckFinite, "checkFinite")                     \
-  X(UpdateLossScale, "updateLossScale")             \
-  X(Sgd, "sgd")                                     \
+#define KN_OPERATIONS(X)                                      \
+  X(Fill, "fill")                                             \
+  X(Copy, "copy")                                             \
+  X(Advance, "advance")                                       \
+  X(Append, "append")                                         \
+  X(Add, "add")                                               \
+  X(Multiply, "multiply")                                     \
+  X(Scale, "scale")                                           \
+  X(Relu, "relu")                                             \
+  X(ReluBackward, "reluBackward")                             \
+  X(Sigmoid, "sigmoid")                                       \
+  X(SigmoidBackward, "sigmoidBackward")                       \
+  X(Conv2d, "conv2d")                                         \
+  X(Conv2dBackwardData, "conv2dBackwardData")                 \
+  X(Conv2dBackwardWeights, "conv2dBackwardWeights")           \
+  X(Linear, "linear")                                         \
+  X(LinearBackward, "linearBackward")                         \
+  X(AvgPool2d, "avgPool2d")                                   \
+  X(AvgPool2dBackward, "avgPool2dBackward")                   \
+  X(GlobalAvgPool, "globalAvgPool")                           \
+  X(GlobalAvgPoolBackward, "globalAvgPoolBackward")           \
+  X(PadChannels, "padChannels")                               \
+  X(PadChannelsBackward, "padChannelsBackward")               \
+  X(PadBelief, "padBelief")                                   \
+  X(PadBeliefBackward, "padBeliefBackward")                   \
+  X(Moments, "moments")                                       \
+  X(MomentsBackward, "momentsBackward")                       \
+  X(AddMoments, "addMoments")                                 \
+  X(UpdateRunning, "updateRunning")                           \
+  X(BatchNorm, "batchNorm")                                   \
+  X(BatchNormBackward, "batchNormBackward")                   \
+  X(DnnBatchNorm, "dnnBatchNorm")                             \
+  X(DnnBatchNormBackward, "dnnBatchNormBackward")             \
+  X(Normalize, "normalize")                                   \
+  X(NormalizeBackward, "normalizeBackward")                   \
+  X(GroupNorm, "groupNorm")                                   \
+  X(GroupNormBackward, "groupNormBackward")                   \
+  X(KalmanNorm, "kalmanNorm")                                 \
+  X(KalmanNormBackward, "kalmanNormBackward")                 \
+  X(AdaptiveKalmanNorm, "adaptiveKalmanNorm")                 \
+  X(AdaptiveKalmanNormBackward, "adaptiveKalmanNormBackward") \
+  X(RectifyBelief, "rectifyBelief")                           \
+  X(RectifyBeliefBackward, "rectifyBeliefBackward")           \
+  X(SamplePrior, "samplePrior")                               \
+  X(SamplePriorBackward, "samplePriorBackward")               \
+  X(Predict, "predict")                                       \
+  X(PredictBackward, "predictBackward")                       \
+  X(CrossEntropy, "crossEntropy")                             \
+  X(CheckFinite, "checkFinite")                               \
+  X(UpdateLossScale, "updateLossScale")                       \
+  X(Sgd, "sgd")                                               \
   X(Gather, "gather")

@@ -28,6 +28,11 @@ void run(const op::Add& o, Context&) {
       o.out, [](float a, float b) { return a + b; }, o.a, o.b);
 }
 
+void run(const op::Multiply& o, Context&) {
+  map(
+      o.out, [](float a, float b) { return a * b; }, o.a, o.b);
+}
+
 void run(const op::Scale& o, Context&) {
   const float factor = o.by ? o.factor * *o.by : o.factor;
   map(

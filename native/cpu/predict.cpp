@@ -87,13 +87,14 @@ struct Sums {
 
   int64_t size() const { return in * out; }
 
-  Sums(const op::Filter& f, const op::ConvShape& shape, int64_t height, int64_t width)
+  Sums(const op::Filter& f, const op::ConvShape& shape, int64_t height, int64_t width, bool population)
       : in(f.in), out(f.out), taps(f.h * f.w) {
     const AxisKinds rows = axisKinds(height, f.h, shape.strideH, shape.top, shape.bottom);
     const AxisKinds columns = axisKinds(width, f.w, shape.strideW, shape.left, shape.right);
     const double positions = static_cast<double>(rows.outputCount) * columns.outputCount;
     outputs = product(rows.outputs, columns.outputs, f.w, positions);
-    inputs = product(rows.inputs, columns.inputs, f.w, positions * positions);
+    // What a sample's own spatial mean takes from its variance.
+    if (!population) inputs = product(rows.inputs, columns.inputs, f.w, positions * positions);
     shares.resize(taps);
     for (const TapSet& set : outputs) {
       for (int64_t t : set.taps) shares[t] += static_cast<float>(set.weight);
@@ -169,12 +170,12 @@ float dot(const float* a, const float* b, int64_t count) {
 }  // namespace
 
 void run(const op::Predict& o, Context&) {
-  const Sums sums(o.w, o.shape, o.height, o.width);
+  const Sums sums(o.w, o.shape, o.height, o.width, o.population);
   const int64_t in = sums.in, out = sums.out;
   parallelFor(o.splits, [&](int64_t s) {
     std::vector<float> mean(in), var(in), row(out);
     for (int64_t c = 0; c < in; ++c) {
-      const Rectified r = rectify(o.mean[s * in + c], o.var[s * in + c]);
+      const Rectified r = inputMoments(o.mean[s * in + c], o.var[s * in + c], o.rectified);
       mean[c] = static_cast<float>(r.mean);
       var[c] = static_cast<float>(r.var);
     }
@@ -195,7 +196,7 @@ void run(const op::Predict& o, Context&) {
 }
 
 void run(const op::PredictBackward& o, Context&) {
-  const Sums sums(o.w, o.shape, o.height, o.width);
+  const Sums sums(o.w, o.shape, o.height, o.width, o.population);
   const int64_t in = sums.in, out = sums.out, kinds = static_cast<int64_t>(sums.outputs.size());
   std::vector<float> mean(o.splits * in), var(o.splits * in);
   // Gradient of each kind's mean, [splits, kinds, out].
@@ -203,7 +204,7 @@ void run(const op::PredictBackward& o, Context&) {
   parallelFor(o.splits, [&](int64_t s) {
     std::vector<Rectified> r(in);
     for (int64_t c = 0; c < in; ++c) {
-      r[c] = rectify(o.mean[s * in + c], o.var[s * in + c]);
+      r[c] = inputMoments(o.mean[s * in + c], o.var[s * in + c], o.rectified);
       mean[s * in + c] = static_cast<float>(r[c].mean);
       var[s * in + c] = static_cast<float>(r[c].var);
     }
@@ -263,6 +264,23 @@ void run(const op::PredictBackward& o, Context&) {
       }
     }
   });
+}
+
+void run(const op::RectifyBelief& o, Context&) {
+  for (int64_t i = 0; i < o.count; ++i) {
+    const Rectified r = rectify(o.mean[i], o.var[i]);
+    o.outMean[i] = static_cast<float>(r.mean);
+    o.outVar[i] = static_cast<float>(r.var);
+  }
+}
+
+void run(const op::RectifyBeliefBackward& o, Context&) {
+  for (int64_t i = 0; i < o.count; ++i) {
+    const Rectified r = rectify(o.mean[i], o.var[i]);
+    const double dmean = o.doutMean[i], dvar = o.doutVar[i];
+    o.dmean[i] = static_cast<float>(dmean * r.dMeanByMean + dvar * r.dVarByMean);
+    o.dvar[i] = static_cast<float>(dmean * r.dMeanByVar + dvar * r.dVarByVar);
+  }
 }
 
 void run(const op::SamplePrior& o, Context&) {

@@ -6,11 +6,11 @@ import {
   crossEntropy,
   type Device,
   HostRandom,
-  KalmanNorm2d,
   kalmanResidual,
+  ReferenceKalmanNorm2d,
   type Tensor,
 } from '../../lib/index.js';
-import { KalmanBlock } from '../../lib/models/residual-block.js';
+import { ReferenceKalmanBlock } from '../../lib/models/reference-kalman-block.js';
 import { type NdArray, slice } from '../support/array.js';
 import { checkOp } from '../support/check-op.js';
 import { tolerance } from '../support/compare.js';
@@ -87,11 +87,11 @@ function parameters(random: TestRandom, channels: number, outChannels: number) {
 type Parameters<T> = Record<'conv1' | 'conv2' | 'gamma1' | 'beta1' | 'gamma2' | 'beta2', T>;
 
 /** A block of the library whose parameters are the tensors under test. */
-function libraryBlock(device: Device, c: BlockShape, gain: number, own: Parameters<Tensor>): KalmanBlock {
+function libraryBlock(device: Device, c: BlockShape, gain: number, own: Parameters<Tensor>): ReferenceKalmanBlock {
   const { shape, splits, widens = false, padding = 'aligned' } = c;
   const norm = (channels: number, gamma: Tensor, beta: Tensor) =>
-    Object.assign(new KalmanNorm2d(device, channels, { splits, gain, relu: true }), { gamma, beta });
-  const block = new KalmanBlock(device, {
+    Object.assign(new ReferenceKalmanNorm2d(device, channels, { splits, gain, relu: true }), { gamma, beta });
+  const block = new ReferenceKalmanBlock(device, {
     inChannels: shape[1],
     widens,
     first: false,
@@ -112,7 +112,7 @@ function drawerOf<T>(values: readonly T[]): () => T {
 
 for (const c of blocks) {
   const { title, shape, splits, widens = false, padding = 'aligned' } = c;
-  eachDevice(test, `KalmanBlock: ${title}, [${shape}] in ${splits}`, async (t, device, random) => {
+  eachDevice(test, `ReferenceKalmanBlock: ${title}, [${shape}] in ${splits}`, async (t, device, random) => {
     const [, channels, height, width] = shape;
     const outChannels = widens ? 2 * channels : channels;
     const size = (length: number) => (widens ? Math.ceil(length / 2) : length);
@@ -154,58 +154,62 @@ for (const c of blocks) {
   });
 }
 
-eachDevice(test, 'KalmanBlock: behind the first layer, and the last layer behind it', async (t, device, random) => {
-  const [splits, channels, gain] = [2, 8, 0.3];
-  const shape = [4, channels, 4, 3] as const;
-  await checkOp(t, device, random, () => {
-    const { gamma1, beta1, ...own } = parameters(random, channels, channels);
-    const noise = () => ({ ...random.normals([splits, channels, 4, 3]), constant: true });
-    return {
-      inputs: { x: random.normals(shape), gamma0: gamma1, beta0: beta1, ...own, z0: noise(), z1: noise() },
-      run: (tensors) => {
-        const { x, gamma0, beta0, gamma2, beta2 } = tensors;
-        const norm = (gamma: Tensor, beta: Tensor) =>
-          Object.assign(new KalmanNorm2d(device, channels, { splits, gain, relu: true }), { gamma, beta });
-        const start = norm(gamma0, beta0).step(x, null, tensors.z0);
-        const block = new KalmanBlock(device, {
-          inChannels: channels,
-          widens: false,
-          first: true,
-          norm1: null,
-          norm2: norm(gamma2, beta2),
-          random: new HostRandom(0),
-          beliefPadding: 'aligned',
-        });
-        Object.assign(block.conv1, { weight: tensors.conv1 });
-        Object.assign(block.conv2, { weight: tensors.conv2 });
-        const result = block.forward(start.output, start.posterior, drawerOf([tensors.z1]));
-        return [norm(gamma0, beta0).step(result.x, result.prior).output];
-      },
-      reference: (arrays, hold) => {
-        const { x, gamma0, beta0, gamma2, beta2, conv1, conv2: second } = arrays;
-        const outer = { gamma: gamma0, beta: beta0, relu: true, splits, gain };
-        const start = kalman.kalmanNorm(x, { ...outer, prior: null }, hold);
-        const options = { norm1: {}, norm2: { gamma: gamma2, beta: beta2 }, splits, gain, widens: false };
-        const noise: [NdArray, NdArray] = [arrays.z0, arrays.z1];
-        const result = kalman.kalmanBlock(
-          {
-            x: start.output,
-            prior: start.posterior,
+eachDevice(
+  test,
+  'ReferenceKalmanBlock: behind the first layer, and the last layer behind it',
+  async (t, device, random) => {
+    const [splits, channels, gain] = [2, 8, 0.3];
+    const shape = [4, channels, 4, 3] as const;
+    await checkOp(t, device, random, () => {
+      const { gamma1, beta1, ...own } = parameters(random, channels, channels);
+      const noise = () => ({ ...random.normals([splits, channels, 4, 3]), constant: true });
+      return {
+        inputs: { x: random.normals(shape), gamma0: gamma1, beta0: beta1, ...own, z0: noise(), z1: noise() },
+        run: (tensors) => {
+          const { x, gamma0, beta0, gamma2, beta2 } = tensors;
+          const norm = (gamma: Tensor, beta: Tensor) =>
+            Object.assign(new ReferenceKalmanNorm2d(device, channels, { splits, gain, relu: true }), { gamma, beta });
+          const start = norm(gamma0, beta0).step(x, null, tensors.z0);
+          const block = new ReferenceKalmanBlock(device, {
+            inChannels: channels,
+            widens: false,
             first: true,
-            conv1,
-            conv2: second,
-            noise,
-            aligned: true,
-            ...options,
-          },
-          hold,
-        );
-        return [kalman.kalmanNorm(result.x, { ...outer, prior: result.prior }, hold).output];
-      },
-      tolerance: tolerance.block,
-    };
-  });
-});
+            norm1: null,
+            norm2: norm(gamma2, beta2),
+            random: new HostRandom(0),
+            beliefPadding: 'aligned',
+          });
+          Object.assign(block.conv1, { weight: tensors.conv1 });
+          Object.assign(block.conv2, { weight: tensors.conv2 });
+          const result = block.forward(start.output, start.posterior, drawerOf([tensors.z1]));
+          return [norm(gamma0, beta0).step(result.x, result.prior).output];
+        },
+        reference: (arrays, hold) => {
+          const { x, gamma0, beta0, gamma2, beta2, conv1, conv2: second } = arrays;
+          const outer = { gamma: gamma0, beta: beta0, relu: true, splits, gain };
+          const start = kalman.kalmanNorm(x, { ...outer, prior: null }, hold);
+          const options = { norm1: {}, norm2: { gamma: gamma2, beta: beta2 }, splits, gain, widens: false };
+          const noise: [NdArray, NdArray] = [arrays.z0, arrays.z1];
+          const result = kalman.kalmanBlock(
+            {
+              x: start.output,
+              prior: start.posterior,
+              first: true,
+              conv1,
+              conv2: second,
+              noise,
+              aligned: true,
+              ...options,
+            },
+            hold,
+          );
+          return [kalman.kalmanNorm(result.x, { ...outer, prior: result.prior }, hold).output];
+        },
+        tolerance: tolerance.block,
+      };
+    });
+  },
+);
 
 /**
  * Along its own gradient g, the loss of a parameter changes by |g| a unit. The step moves the loss by ±CHANGE. Float32
@@ -221,7 +225,7 @@ eachDevice(
   'KN network: finite differences of its own loss, parameter by parameter',
   async (t, device, random) => {
     const [batch, splits, side] = [4, 2, 8];
-    const model = new CifarResNet(device, { n: 1, norm: { type: 'kalman', splits, gain: 0.1 }, seed: 3 });
+    const model = new CifarResNet(device, { n: 1, norm: { type: 'reference-kalman', splits, gain: 0.1 }, seed: 3 });
     const upload = (x: NdArray) => device.tensor(Float32Array.from(x.data), x.shape);
     const images = upload(random.normals([batch, 3, side, side]));
     const labels = device.tensor(Int32Array.from({ length: batch }, () => random.below(10)));

@@ -6,8 +6,8 @@ import {
   crossEntropy,
   type Device,
   HostRandom,
-  KalmanBlock,
-  KalmanNorm2d,
+  ReferenceKalmanBlock,
+  ReferenceKalmanNorm2d,
   Sgd,
   scope,
   type Tensor,
@@ -27,7 +27,7 @@ for (const { title, shape, splits, widens, first } of [
   { title: 'widening', shape: [4, 6, 6, 4], splits: 4, widens: true, first: false },
   { title: 'the first one', shape: [3, 5, 4, 3], splits: 1, widens: false, first: true },
 ] as const) {
-  eachDevice(test, `KalmanBlock, analytic: ${title}, [${shape}] in ${splits}`, async (t, device, random) => {
+  eachDevice(test, `ReferenceKalmanBlock, analytic: ${title}, [${shape}] in ${splits}`, async (t, device, random) => {
     const [, channels] = shape;
     const [outChannels, gain] = [widens ? 2 * channels : channels, 0.3];
     const filter = (from: number) => ({
@@ -49,8 +49,8 @@ for (const { title, shape, splits, widens, first } of [
       },
       run: (tensors) => {
         const norm = (gamma: Tensor, beta: Tensor) =>
-          Object.assign(new KalmanNorm2d(device, gamma.size, { splits, gain, relu: true }), { gamma, beta });
-        const block = new KalmanBlock(device, {
+          Object.assign(new ReferenceKalmanNorm2d(device, gamma.size, { splits, gain, relu: true }), { gamma, beta });
+        const block = new ReferenceKalmanBlock(device, {
           inChannels: channels,
           widens,
           first,
@@ -91,7 +91,7 @@ const [BATCH, SPLITS, SIDE] = [8, 4, 8];
 
 function network(device: Device, transition: 'analytic' | 'sampled' = 'analytic') {
   const random = new TestRandom('network', 1);
-  const norm = { type: 'kalman', splits: SPLITS, gain: 0.1, transition } as const;
+  const norm = { type: 'reference-kalman', splits: SPLITS, gain: 0.1, transition } as const;
   const model = new CifarResNet(device, { n: 1, norm, seed: 3 });
   const images = upload(device, random.normals([BATCH, 3, SIDE, SIDE]));
   const labels = device.tensor(Int32Array.from({ length: BATCH }, () => random.below(10)));

@@ -6,9 +6,9 @@ import {
   crossEntropy,
   type Device,
   DeviceRandom,
-  KalmanNorm2d,
-  type KalmanNormLayerOptions,
   type Module,
+  ReferenceKalmanNorm2d,
+  type ReferenceKalmanNormOptions,
   Sgd,
   scope,
   type Tensor,
@@ -65,7 +65,7 @@ for (const c of cases) {
         }),
       },
       run: ({ x, priorMean, priorVar, gamma, beta, logit, z }) => {
-        const norm = new KalmanNorm2d(device, channels, { splits, relu, gain: 'learned' });
+        const norm = new ReferenceKalmanNorm2d(device, channels, { splits, relu, gain: 'learned' });
         Object.assign(norm, { gamma, beta, gainLogit: logit });
         const prior = carried ? 'carried' : new Belief(priorMean, priorVar, splits);
         const { output, posterior } = norm.step(x, prior, carried ? z : null);
@@ -88,8 +88,8 @@ for (const c of cases) {
     const x = upload(device, random.normals(shape, 0.3, 1.2));
     const { priorMean, priorVar } = priorOf(random, c);
     for (const value of [0.1, 0.5, 0.93]) {
-      const run = async (options: KalmanNormLayerOptions) => {
-        const norm = new KalmanNorm2d(device, channels, { splits, relu, ...options });
+      const run = async (options: ReferenceKalmanNormOptions) => {
+        const norm = new ReferenceKalmanNorm2d(device, channels, { splits, relu, ...options });
         const prior = new Belief(upload(device, priorMean), upload(device, priorVar), splits);
         const { output, posterior } = norm.step(x, prior);
         return Promise.all(
@@ -105,8 +105,8 @@ for (const c of cases) {
 }
 
 eachDevice(test, 'learned gain: starts at 0.1, or at initialGain', async (t, device) => {
-  const gains = async (options: KalmanNormLayerOptions) => {
-    const { gainLogit } = new KalmanNorm2d(device, 3, { gain: 'learned', ...options });
+  const gains = async (options: ReferenceKalmanNormOptions) => {
+    const { gainLogit } = new ReferenceKalmanNorm2d(device, 3, { gain: 'learned', ...options });
     t.deepEqual(gainLogit!.shape, [3]);
     return Array.from(await gainLogit!.data(), sigmoid);
   };
@@ -122,7 +122,7 @@ eachDevice(test, 'learned gain: no gradient, and no harm, where the prior is not
   const c: Case = { shape: [4, 5, 3, 4], splits: 2 };
   const x = upload(device, random.normals(c.shape));
   const { priorMean, priorVar } = priorOf(random, c);
-  const norm = new KalmanNorm2d(device, 5, { splits: 2, gain: 'learned', guard: 10 });
+  const norm = new ReferenceKalmanNorm2d(device, 5, { splits: 2, gain: 'learned', guard: 10 });
   const gradientWith = async (prior: Belief | null) => {
     norm.zeroGrad();
     const { output, posterior } = norm.step(x, prior);
@@ -149,23 +149,23 @@ eachDevice(test, 'learned gain: no gradient, and no harm, where the prior is not
 });
 
 eachDevice(test, 'learned gain: a parameter of its layer', async (t, device) => {
-  const learned = new KalmanNorm2d(device, 4, { gain: 'learned', initialGain: 0.3 });
+  const learned = new ReferenceKalmanNorm2d(device, 4, { gain: 'learned', initialGain: 0.3 });
   t.is(learned.gain, 'learned');
   t.deepEqual([...learned.namedParameters().keys()].sort(), ['beta', 'gainLogit', 'gamma']);
   t.true(learned.stateDict().has('gainLogit'));
   t.true(learned.gainLogit!.requiresGrad);
 
-  const other = new KalmanNorm2d(device, 4, { gain: 'learned' });
+  const other = new ReferenceKalmanNorm2d(device, 4, { gain: 'learned' });
   t.notDeepEqual(await other.gainLogit!.data(), await learned.gainLogit!.data());
   other.loadStateDict(await learned.stateValues());
   t.deepEqual(await other.gainLogit!.data(), await learned.gainLogit!.data());
-  const fixed = new KalmanNorm2d(device, 4, {});
+  const fixed = new ReferenceKalmanNorm2d(device, 4, {});
   const values = await learned.stateValues();
   t.throws(() => fixed.loadStateDict(values), { code: 'STATE_MISMATCH', message: /gainLogit/ });
 });
 
 eachDevice(test, 'gain: fixed by default', (t, device) => {
-  const norm = new KalmanNorm2d(device, 4);
+  const norm = new ReferenceKalmanNorm2d(device, 4);
   t.is(norm.gain, 0.1);
   t.is(norm.gainLogit, null);
   t.deepEqual([...norm.namedParameters().keys()].sort(), ['beta', 'gamma']);
@@ -173,14 +173,14 @@ eachDevice(test, 'gain: fixed by default', (t, device) => {
 
 eachDevice(test, 'gain: wrong options', (t, device) => {
   const fails = (options: object, message: RegExp) =>
-    t.throws(() => new KalmanNorm2d(device, 4, options), { code: 'INVALID_ARGUMENT', message });
+    t.throws(() => new ReferenceKalmanNorm2d(device, 4, options), { code: 'INVALID_ARGUMENT', message });
   for (const gain of [-0.1, 1.1, Number.NaN, 'learnt']) fails({ gain }, /gain must be/);
   for (const initialGain of [0, 1, -1, 2, Number.NaN]) fails({ gain: 'learned', initialGain }, /initialGain/);
   for (const guard of [0, -1, Number.NaN]) fails({ gain: 'learned', guard }, /guard/);
 });
 
 eachDevice(test, 'learned gain: weight decay leaves it alone', async (t, device, random) => {
-  const norm = new KalmanNorm2d(device, 5, { gain: 'learned', initialGain: 0.3, guard: 1e-3 });
+  const norm = new ReferenceKalmanNorm2d(device, 5, { gain: 'learned', initialGain: 0.3, guard: 1e-3 });
   const optimizer = new Sgd(device, norm.namedParameters(), 0.5, { weightDecay: 0.5 });
   const before = await norm.gainLogit!.data();
   // The guard drops the prior, so the gradient is 0 and only a penalty could move the gain.
@@ -201,7 +201,7 @@ const [BATCH, SPLITS, SIDE] = [8, 4, 8];
 
 function network(device: Device, transition: 'analytic' | 'sampled') {
   const random = new TestRandom('network', 1);
-  const norm = { type: 'kalman', splits: SPLITS, gain: 'learned', initialGain: 0.3, transition } as const;
+  const norm = { type: 'reference-kalman', splits: SPLITS, gain: 'learned', initialGain: 0.3, transition } as const;
   const model = new CifarResNet(device, { n: 1, norm, seed: 3 });
   const images = upload(device, random.normals([BATCH, 3, SIDE, SIDE]));
   const labels = device.tensor(Int32Array.from({ length: BATCH }, () => random.below(10)));

@@ -7,9 +7,9 @@ import {
   GlobalAvgPool2d,
   GroupNorm,
   HostRandom,
-  KalmanNorm2d,
   Linear,
   type NormSpec,
+  ReferenceKalmanNorm2d,
   ReLU,
   Sequential,
   type StateValues,
@@ -21,7 +21,7 @@ const norms: Record<string, NormSpec> = {
   batch: { type: 'batch' },
   'split batch': { type: 'batch', splits: 64 },
   group: { type: 'group' },
-  kalman: { type: 'kalman', splits: 64, gain: 0.1 },
+  kalman: { type: 'reference-kalman', splits: 64, gain: 0.1 },
 };
 
 for (const [name, norm] of Object.entries(norms)) {
@@ -42,7 +42,7 @@ for (const [name, norm] of Object.entries(norms)) {
 }
 
 eachDevice(test, 'CifarResNet: names of parameters and buffers', (t, device) => {
-  const model = new CifarResNet(device, { n: 1, norm: { type: 'kalman', gain: 0.1 } });
+  const model = new CifarResNet(device, { n: 1, norm: { type: 'reference-kalman', gain: 0.1 } });
   const affine = (norm: string) => [`${norm}.gamma`, `${norm}.beta`];
   const block = (name: string, inner: string[]) => [`${name}.conv1.weight`, `${name}.conv2.weight`, ...inner];
   const [parameters, buffers] = [[...model.namedParameters().keys()], [...model.namedBuffers().keys()]];
@@ -109,7 +109,7 @@ eachDevice(test, 'zeroGrad and dispose reach every parameter', (t, device) => {
 });
 
 const makeNet = (device: Parameters<Parameters<typeof eachDevice>[2]>[1], seed: number) =>
-  new Sequential(new Conv2d(device, 3, 8, 3, { random: new HostRandom(seed) }), new KalmanNorm2d(device, 8));
+  new Sequential(new Conv2d(device, 3, 8, 3, { random: new HostRandom(seed) }), new ReferenceKalmanNorm2d(device, 8));
 
 eachDevice(test, 'stateValues and loadStateDict: a second network becomes the first', async (t, device) => {
   const [from, to] = [makeNet(device, 1), makeNet(device, 2)];

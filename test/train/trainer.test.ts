@@ -30,9 +30,9 @@ function setUp(norm: NormSpec, changes: Partial<TrainerOptions> = {}, data: Data
 const norms: Record<string, NormSpec> = {
   'split BN': { type: 'batch', splits: 8 },
   GN: { type: 'group' },
-  'KN, sampled': { type: 'kalman', splits: 8, gain: 0.1 },
-  'KN, analytic': { type: 'kalman', splits: 8, gain: 0.1, transition: 'analytic' },
-  'KN, learned gain': { type: 'kalman', splits: 4, gain: 'learned' },
+  'KN, sampled': { type: 'reference-kalman', splits: 8, gain: 0.1 },
+  'KN, analytic': { type: 'reference-kalman', splits: 8, gain: 0.1, transition: 'analytic' },
+  'KN, learned gain': { type: 'reference-kalman', splits: 4, gain: 'learned' },
 };
 
 const cases = deviceNames.flatMap((device) => Object.entries(norms).map(([name, norm]) => ({ device, name, norm })));
@@ -58,7 +58,7 @@ for (const { device, name, norm } of cases) {
 }
 
 test('training learns a synthetic set', async (t) => {
-  const { trainer, device } = setUp({ type: 'kalman', splits: 8, gain: 0.1, transition: 'analytic' });
+  const { trainer, device } = setUp({ type: 'reference-kalman', splits: 8, gain: 0.1, transition: 'analytic' });
   const first = await trainer.trainEpoch(1);
   let last = first;
   for (let epoch = 2; epoch <= 8; epoch++) last = await trainer.trainEpoch(epoch);

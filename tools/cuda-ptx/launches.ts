@@ -42,13 +42,13 @@ async function train({ precision, model: modelOptions, batchSize, size, evaluate
 
 const parts: Record<string, () => Promise<void>> = {
   async step() {
-    const norm = { type: 'kalman', splits: 4, gain: 0.1, transition: 'sampled' } as const;
+    const norm = { type: 'reference-kalman', splits: 4, gain: 0.1, transition: 'sampled' } as const;
     for (const precision of ['fp32', 'bf16'] as const)
       await train({ precision, model: { norm }, batchSize: 8, size: 32 });
   },
   async sweep() {
     const small = { batchSize: 4, size: 8, evaluate: true };
-    const kalman = { type: 'kalman', splits: 2 } as const;
+    const kalman = { type: 'reference-kalman', splits: 2 } as const;
     await train({ ...small, precision: 'fp16', model: { norm: { ...kalman, gain: 'learned' } } });
     const analytic = { ...kalman, gain: 0.1, transition: 'analytic', beliefPadding: 'reference' } as const;
     await train({ ...small, precision: 'fp32', model: { norm: analytic } });

@@ -8,6 +8,7 @@ namespace {
 const Functions functions{
     bind<&add>("add", "a", "b"),
     bind<&addInto>("addInto", "target", "other"),
+    bind<&multiply>("multiply", "a", "b"),
     bind<&scale>("scale", "x", "factor"),
     bind<&scaleBy>("scaleBy", "x", "factor"),
     bind<&relu>("relu", "x"),

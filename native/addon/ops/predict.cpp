@@ -10,9 +10,11 @@ Napi::Value toJs(Call& call, const PredictGradients& g) {
 namespace {
 
 const Functions functions{
-    bind<&predict>("predict", "mean", "variance", "w", "splits", "height", "width", "shape"),
-    bind<&predictBackward>("predictBackward", "mean", "variance", "w", "splits", "height", "width", "shape", "dmean",
-                           "dvariance"),
+    bind<&predict>("predict", "mean", "variance", "w", "splits", "height", "width", "shape", "population", "rectified"),
+    bind<&predictBackward>("predictBackward", "mean", "variance", "w", "splits", "height", "width", "shape",
+                           "population", "rectified", "dmean", "dvariance"),
+    bind<&rectifyBelief>("rectifyBelief", "mean", "variance"),
+    bind<&rectifyBeliefBackward>("rectifyBeliefBackward", "mean", "variance", "dmean", "dvariance"),
     bind<&samplePrior>("samplePrior", "mean", "variance", "splits", "height", "width", "random?", "noise?"),
     bind<&samplePriorBackward>("samplePriorBackward", "mean", "variance", "y", "dy"),
 };

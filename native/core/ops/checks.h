@@ -114,6 +114,10 @@ inline Tensor emptyLike(Device& device, const Tensor& t, int64_t virtualSamples 
 
 inline Tensor emptyVector(Device& device, int64_t count) { return device.empty({count}, DType::F32, Format::Plain); }
 
+inline MeanVar emptyMeanVar(Device& device, int64_t count) {
+  return {emptyVector(device, count), emptyVector(device, count)};
+}
+
 inline float* dataOrNull(const Tensor& t) { return t ? t.data() : nullptr; }
 
 inline Random randomOf(Device& device, const RandomSource& source, Name name) {

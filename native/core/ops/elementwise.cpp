@@ -40,17 +40,21 @@ Tensor mapBackward(const Tensor& y, const Tensor& dy, const char* function) {
   return dx;
 }
 
-}  // namespace
-
-Tensor add(const Tensor& a, const Tensor& b) {
-  checkFloat(a, {"add", "a"});
+/// A function of two values each.
+template <class Op>
+Tensor combine(const Tensor& a, const Tensor& b, const char* function) {
+  checkFloat(a, {function, "a"});
   Device& device = a.device();
-  const op::Values left = same(device, a, a, {"add", "a"});
-  const op::Values right = same(device, b, a, {"add", "b"});
+  const op::Values left = same(device, a, a, {function, "a"});
+  const op::Values right = same(device, b, a, {function, "b"});
   Tensor out = emptyLike(device, a);
-  device.launch(op::Add{left, right, values(out)});
+  device.launch(Op{left, right, values(out)});
   return out;
 }
+
+}  // namespace
+
+Tensor add(const Tensor& a, const Tensor& b) { return combine<op::Add>(a, b, "add"); }
 
 void addInto(const Tensor& target, const Tensor& other) {
   checkFloat(target, {"addInto", "target"});
@@ -59,6 +63,8 @@ void addInto(const Tensor& target, const Tensor& other) {
   const op::Values right = same(device, other, target, {"addInto", "other"});
   device.launch(op::Add{left, right, left});
 }
+
+Tensor multiply(const Tensor& a, const Tensor& b) { return combine<op::Multiply>(a, b, "multiply"); }
 
 Tensor scale(const Tensor& x, double factor) {
   checkFloat(x, {"scale", "x"});

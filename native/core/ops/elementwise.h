@@ -7,6 +7,10 @@ namespace kn::op {
 struct Add {
   Values a, b, out;
 };
+/// Value by value. `out` may be a or b.
+struct Multiply {
+  Values a, b, out;
+};
 struct Scale {
   Values x, out;
   float factor;
@@ -32,6 +36,7 @@ namespace kn {
 
 Tensor add(const Tensor& a, const Tensor& b);
 void addInto(const Tensor& target, const Tensor& other);
+Tensor multiply(const Tensor& a, const Tensor& b);
 Tensor scale(const Tensor& x, double factor);
 /// x times a tensor of one value.
 Tensor scaleBy(const Tensor& x, const Tensor& factor);

@@ -33,8 +33,6 @@ Checked checkLayer(Device& device, const KalmanLayer& in, const MeanVar& prior, 
   return layer;
 }
 
-MeanVar emptyBelief(Device& device, int64_t count) { return {emptyVector(device, count), emptyVector(device, count)}; }
-
 op::KalmanState stateOf(const KalmanResult& r) {
   return {dataOrNull(r.prior.mean),
           dataOrNull(r.prior.var),
@@ -76,9 +74,9 @@ KalmanResult kalmanNorm(const KalmanLayer& in, const KalmanInput& given, const K
 
   KalmanResult out;
   out.y = device.empty(shape, DType::F32, in.x.format);
-  out.prior = o.hasVirtual ? emptyBelief(device, layer.count) : given.prior;
-  out.observation = have ? given.observation : emptyBelief(device, layer.count);
-  out.posterior = emptyBelief(device, layer.count);
+  out.prior = o.hasVirtual ? emptyMeanVar(device, layer.count) : given.prior;
+  out.observation = have ? given.observation : emptyMeanVar(device, layer.count);
+  out.posterior = emptyMeanVar(device, layer.count);
   out.ratio = emptyVector(device, 2);
   update.x = layer.x;
   update.y = activation(device, out.y, {fn, "y"});
@@ -128,7 +126,7 @@ KalmanGradients kalmanNormBackward(const KalmanLayer& in, const KalmanResult& re
   if (in.gamma) out.dgamma = emptyVector(device, layer.x.c);
   if (in.beta) out.dbeta = emptyVector(device, layer.x.c);
   if (in.gain) out.dgain = emptyVector(device, layer.x.c);
-  if (result.prior.mean && !o.hasVirtual) out.dprior = emptyBelief(device, layer.count);
+  if (result.prior.mean && !o.hasVirtual) out.dprior = emptyMeanVar(device, layer.count);
   back.dx = activation(device, out.dx, {fn, "dx"});
   back.splits = o.splits;
   back.hasVirtual = o.hasVirtual;

@@ -6,7 +6,7 @@ namespace kn {
 namespace {
 
 op::Predict check(Device& device, const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
-                  const op::ConvShape& shape) {
+                  const op::ConvShape& shape, bool population, bool rectified) {
   constexpr const char* fn = "predict";
   checkFloat(w, {fn, "weight"});
   checkDevice(device, w, {fn, "weight"});
@@ -28,16 +28,18 @@ op::Predict check(Device& device, const MeanVar& belief, const Tensor& w, int64_
   out.width = width;
   out.w = {w.data(), w.shape[0], w.shape[1], w.shape[2], w.shape[3]};
   out.shape = shape;
+  out.population = population;
+  out.rectified = rectified;
   return out;
 }
 
 }  // namespace
 
 MeanVar predict(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
-                const op::ConvShape& shape) {
+                const op::ConvShape& shape, bool population, bool rectified) {
   checkFloat(belief.mean, {"predict", "mean"});
   Device& device = belief.mean.device();
-  op::Predict launch = check(device, belief, w, splits, height, width, shape);
+  op::Predict launch = check(device, belief, w, splits, height, width, shape, population, rectified);
   MeanVar out{emptyVector(device, splits * w.shape[0]), emptyVector(device, splits * w.shape[0])};
   launch.outMean = out.mean.data();
   launch.outVar = out.var.data();
@@ -46,21 +48,46 @@ MeanVar predict(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t 
 }
 
 PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
-                                 const op::ConvShape& shape, const MeanVar& dout) {
+                                 const op::ConvShape& shape, bool population, bool rectified, const MeanVar& dout) {
   constexpr const char* fn = "predictBackward";
   checkFloat(belief.mean, {fn, "mean"});
   Device& device = belief.mean.device();
-  const op::Predict forward = check(device, belief, w, splits, height, width, shape);
+  const op::Predict forward = check(device, belief, w, splits, height, width, shape, population, rectified);
   const int64_t outputs = splits * w.shape[0];
   PredictGradients out;
   out.dbelief = {emptyLike(device, belief.mean), emptyLike(device, belief.var)};
   out.dw = emptyLike(device, w);
   op::Filter dw = forward.w;
   dw.data = out.dw.data();
-  device.launch(op::PredictBackward{forward.mean, forward.var, splits, height, width, forward.w, shape,
-                                    vector(device, dout.mean, outputs, {fn, "dmean"}),
+  device.launch(op::PredictBackward{forward.mean, forward.var, splits, height, width, forward.w, shape, population,
+                                    rectified, vector(device, dout.mean, outputs, {fn, "dmean"}),
                                     vector(device, dout.var, outputs, {fn, "dvariance"}), out.dbelief.mean.data(),
                                     out.dbelief.var.data(), dw});
+  return out;
+}
+
+MeanVar rectifyBelief(const MeanVar& belief) {
+  constexpr const char* fn = "rectifyBelief";
+  checkFloat(belief.mean, {fn, "mean"});
+  Device& device = belief.mean.device();
+  const int64_t count = belief.mean.count();
+  const MeanVar out = emptyMeanVar(device, count);
+  device.launch(op::RectifyBelief{vector(device, belief.mean, count, {fn, "mean"}),
+                                  vector(device, belief.var, count, {fn, "variance"}), out.mean.data(), out.var.data(),
+                                  count});
+  return out;
+}
+
+MeanVar rectifyBeliefBackward(const MeanVar& belief, const MeanVar& dout) {
+  constexpr const char* fn = "rectifyBeliefBackward";
+  checkFloat(belief.mean, {fn, "mean"});
+  Device& device = belief.mean.device();
+  const int64_t count = belief.mean.count();
+  const MeanVar out = emptyMeanVar(device, count);
+  device.launch(op::RectifyBeliefBackward{
+      vector(device, belief.mean, count, {fn, "mean"}), vector(device, belief.var, count, {fn, "variance"}),
+      vector(device, dout.mean, count, {fn, "dmean"}), vector(device, dout.var, count, {fn, "dvariance"}),
+      out.mean.data(), out.var.data(), count});
   return out;
 }
 

@@ -18,13 +18,15 @@ struct SamplePriorBackward {
   Act y, dy;
   float *dmean, *dvar;
 };
-/// The moments of a convolution of independent rectified Gaussians, in closed form: what the moments over the positions
-/// of a sampled image are on average (biased variance over the positions).
+/// The moments of a convolution of independent Gaussians, `rectified` or not, in closed form: what the moments over the
+/// positions of a sampled image are on average (biased variance over the positions); of a `population`, over the
+/// positions of all images that there are.
 struct Predict {
-  const float *mean, *var;  ///< [splits·w.in], before the ReLU
+  const float *mean, *var;  ///< [splits·w.in], before the ReLU where `rectified`
   int64_t splits, height, width;
   Filter w;
   ConvShape shape;
+  bool population, rectified;
   float *outMean, *outVar;  ///< [splits·w.out]
 };
 struct PredictBackward {
@@ -32,9 +34,21 @@ struct PredictBackward {
   int64_t splits, height, width;
   Filter w;
   ConvShape shape;
+  bool population, rectified;
   const float *doutMean, *doutVar;
   float *dmean, *dvar;
   Filter dw;
+};
+/// Mean and variance of max(x, 0) for a Gaussian x.
+struct RectifyBelief {
+  const float *mean, *var;
+  float *outMean, *outVar;
+  int64_t count;
+};
+struct RectifyBeliefBackward {
+  const float *mean, *var, *doutMean, *doutVar;
+  float *dmean, *dvar;
+  int64_t count;
 };
 
 }  // namespace kn::op
@@ -45,12 +59,14 @@ Tensor samplePrior(const MeanVar& prior, int64_t splits, int64_t height, int64_t
                    const Tensor& noise);
 MeanVar samplePriorBackward(const MeanVar& prior, const Tensor& y, const Tensor& dy);
 MeanVar predict(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
-                const op::ConvShape& shape);
+                const op::ConvShape& shape, bool population, bool rectified);
 struct PredictGradients {
   MeanVar dbelief;
   Tensor dw;
 };
 PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
-                                 const op::ConvShape& shape, const MeanVar& dout);
+                                 const op::ConvShape& shape, bool population, bool rectified, const MeanVar& dout);
+MeanVar rectifyBelief(const MeanVar& belief);
+MeanVar rectifyBeliefBackward(const MeanVar& belief, const MeanVar& dout);
 
 }  // namespace kn

@@ -60,4 +60,14 @@ KN_HOST_DEVICE inline Rectified rectify(double mean, double variance) {
   return r;
 }
 
+/// The moments of max(x, 0), or those of x itself: what a belief says of a layer's input.
+KN_HOST_DEVICE inline Rectified inputMoments(double mean, double variance, bool rectified) {
+  if (rectified) return rectify(mean, variance);
+  Rectified same;
+  same.mean = mean;
+  same.var = variance;
+  same.dMeanByMean = same.dVarByVar = 1;
+  return same;
+}
+
 }  // namespace kn

@@ -32,6 +32,11 @@ __global__ void addValues(const T* a, const T* b, T* out, int64_t count) {
 }
 
 template <class T, int V>
+__global__ void multiplyValues(const T* a, const T* b, T* out, int64_t count) {
+  mapValues<V>([](float left, float right) { return left * right; }, count, out, a, b);
+}
+
+template <class T, int V>
 __global__ void scaleValues(const T* x, T* out, int64_t count, float constant, const float* by) {
   const float factor = by ? constant * *by : constant;
   mapValues<V>([factor](float value) { return factor * value; }, count, out, x);
@@ -73,6 +78,16 @@ void run(const op::Add& o, Context& context) {
       o.out.stored,
       [&]<class T, int V>() {
         launchItems(context, ceilDivide(o.out.count, V), addValues<T, V>, o.a.values<T>(), o.b.values<T>(),
+                    o.out.values<T>(), o.out.count);
+      },
+      o.a.data, o.b.data, o.out.data);
+}
+
+void run(const op::Multiply& o, Context& context) {
+  forValues(
+      o.out.stored,
+      [&]<class T, int V>() {
+        launchItems(context, ceilDivide(o.out.count, V), multiplyValues<T, V>, o.a.values<T>(), o.b.values<T>(),
                     o.out.values<T>(), o.out.count);
       },
       o.a.data, o.b.data, o.out.data);

@@ -41,11 +41,17 @@ struct Axis {
 struct PredictShape {
   int64_t splits, in, out;
   Axis rows, columns;
+  bool population, rectified;
 
   template <class Op>
   static PredictShape of(const Op& o) {
-    return {o.splits, o.w.in, o.w.out, Axis::of(o.height, o.w.h, o.shape.strideH, o.shape.top, o.shape.bottom),
-            Axis::of(o.width, o.w.w, o.shape.strideW, o.shape.left, o.shape.right)};
+    return {o.splits,
+            o.w.in,
+            o.w.out,
+            Axis::of(o.height, o.w.h, o.shape.strideH, o.shape.top, o.shape.bottom),
+            Axis::of(o.width, o.w.w, o.shape.strideW, o.shape.left, o.shape.right),
+            o.population,
+            o.rectified};
   }
   __host__ __device__ int64_t taps() const { return rows.taps * columns.taps; }
   /// Filters and P have a tap of an output in each of their rows or columns.
@@ -73,8 +79,9 @@ __device__ __forceinline__ void filterTerms(const PredictShape& shape, int64_t p
   KN_SHARED(float, columnShares, [kMostTaps]);
   const int rows = static_cast<int>(shape.rows.taps), columns = static_cast<int>(shape.columns.taps);
   const int thread = static_cast<int>(threadIdx.x);
-  fillFactors(shape.rows, rowFactors, [&](int a, int b) { return shape.rows.seen(a, b); });
-  fillFactors(shape.columns, columnFactors, [&](int a, int b) { return shape.columns.seen(a, b); });
+  fillFactors(shape.rows, rowFactors, [&](int a, int b) { return shape.population ? 0 : shape.rows.seen(a, b); });
+  fillFactors(shape.columns, columnFactors,
+              [&](int a, int b) { return shape.population ? 0 : shape.columns.seen(a, b); });
   if (thread < rows) rowShares[thread] = static_cast<float>(shape.rows.seeing(thread, thread));
   if (thread < columns) columnShares[thread] = static_cast<float>(shape.columns.seeing(thread, thread));
   __syncthreads();
@@ -108,7 +115,7 @@ __global__ void predictTerms(PredictShape shape, unsigned beliefBlocks, const fl
   if (blockIdx.x >= beliefBlocks) {
     filterTerms(shape, item - static_cast<int64_t>(beliefBlocks) * kItemThreads, w, variance, derivative);
   } else if (item < shape.splits * shape.in) {
-    const Rectified r = rectify(mean[item], var[item]);
+    const Rectified r = inputMoments(mean[item], var[item], shape.rectified);
     alpha[item] = static_cast<float>(r.mean);
     beta[item] = static_cast<float>(r.var);
   }
@@ -207,7 +214,7 @@ __global__ void predictBeliefGradient(PredictShape shape, const float* mean, con
                                    {variance, shape.in, 1, shape.in}, place.firstColumn, shape.out);
   if (place.row >= shape.splits || place.column >= shape.in) return;
   const int64_t cell = place.row * shape.in + place.column;
-  const Rectified r = rectify(mean[cell], var[cell]);
+  const Rectified r = inputMoments(mean[cell], var[cell], shape.rectified);
   const double a = dalpha, b = dbeta;
   dmean[cell] = static_cast<float>(a * r.dMeanByMean + b * r.dVarByMean);
   dvar[cell] = static_cast<float>(a * r.dMeanByVar + b * r.dVarByVar);
@@ -290,6 +297,33 @@ void run(const op::PredictBackward& o, Context& context) {
          memory.dp, o.w.data, o.doutVar, memory.variance, o.dmean, o.dvar);
   launch(predictFilterGradient, tilesOf(shape.outputTaps(), shape.in), kItemThreads, 0, context.stream, shape,
          memory.dp, memory.alpha, o.doutVar, memory.beta, memory.derivative, o.dw.data);
+}
+
+__global__ void rectifyBelief(op::RectifyBelief o) {
+  const int64_t i = firstItem();
+  if (i >= o.count) return;
+  const Rectified r = rectify(o.mean[i], o.var[i]);
+  o.outMean[i] = static_cast<float>(r.mean);
+  o.outVar[i] = static_cast<float>(r.var);
+}
+
+__global__ void rectifyBeliefBackward(op::RectifyBeliefBackward o) {
+  const int64_t i = firstItem();
+  if (i >= o.count) return;
+  const Rectified r = rectify(o.mean[i], o.var[i]);
+  const double dmean = o.doutMean[i], dvar = o.doutVar[i];
+  o.dmean[i] = static_cast<float>(dmean * r.dMeanByMean + dvar * r.dVarByMean);
+  o.dvar[i] = static_cast<float>(dmean * r.dMeanByVar + dvar * r.dVarByVar);
+}
+
+/// Needs and moves: 1 read of the belief, 1 write of the result. 1 launch.
+void run(const op::RectifyBelief& o, Context& context) {
+  launch(rectifyBelief, itemBlocks(o.count), kItemThreads, 0, context.stream, o);
+}
+
+/// Needs and moves: 1 read of the belief and the gradients, 1 write of the result. 1 launch.
+void run(const op::RectifyBeliefBackward& o, Context& context) {
+  launch(rectifyBeliefBackward, itemBlocks(o.count), kItemThreads, 0, context.stream, o);
 }
 
 template <class T, int V>

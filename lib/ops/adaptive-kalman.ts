@@ -1,0 +1,131 @@
+import { native } from '../addon/load.js';
+import { check } from '../errors.js';
+import type { Tensor } from '../tensor.js';
+import type { Affine, NormOptions } from './batch-norm.js';
+import { Belief } from './belief.js';
+import { differentiable } from './differentiable.js';
+import type { Moments } from './moments.js';
+
+/** Rows of an adaptive filter's state, in their order. */
+export const filterRows = [
+  'offset',
+  'logRatio',
+  'meanError',
+  'meanNoise',
+  'varianceError',
+  'varianceNoise',
+  'lastMean',
+  'lastVariance',
+  'steps',
+] as const;
+
+/** What an adaptive Kalman normalization keeps from step to step, and moves. */
+export interface AdaptiveState {
+  /** [9, C], from zeros: see {@link filterRows}. */
+  filter: Tensor;
+  /** Averages of what was normalized by, [C] each, for inference. */
+  running: Moments;
+}
+
+/** Options of {@link adaptiveKalmanNorm}. */
+export interface AdaptiveKalmanOptions extends NormOptions {
+  /** S, how many groups of consecutive samples are normalized apart; default 1. */
+  splits?: number;
+  /** Weight of the observation in [0, 1], or `adaptive`, the default: estimated per channel and split. */
+  gain?: number | 'adaptive';
+  /** Weight of a step's innovation in the belief's correction; default 0.1. 0: the belief is never corrected. */
+  correction?: number;
+  /** Weight of a step in the estimates of the belief's error and of the observation's noise; default 0.1. */
+  adaptation?: number;
+  /** An innovation whose square exceeds its noise this many times widens the gain; default 4. */
+  gate?: number;
+  /** What the observation gets of the gradient beyond its gain, in [0, 1]; default 0.5. The belief gets the rest. */
+  observationGradient?: number;
+  /** Weight of a step in the running averages; default 0.1. */
+  momentum?: number;
+}
+
+/** Result of {@link adaptiveKalmanNorm}. */
+export interface AdaptiveKalmanResult {
+  /** The normalized samples. */
+  output: Tensor;
+  /** The prior, corrected: what is believed of x. One for all splits. */
+  belief: Belief;
+}
+
+/**
+ * Kalman normalization with an adaptive filter. The prior, one for all splits, is corrected by a slow average of its own
+ * innovation, and fused with each split's statistics by a gain that is estimated from the belief's error and the
+ * observation's noise; means are fused in standard deviations of the belief, variances by their logarithm. The gradient
+ * is fused likewise: `observationGradient` of it, and the gain, flow through the split's statistics, the rest through the
+ * belief. See docs/filter.md.
+ *
+ * @param x [N, C, H, W] or [N, C]
+ * @param prior of one split; null where nothing is known: then the correction alone makes the belief (a filter over time),
+ *   and all of the gradient flows through the observation
+ */
+export function adaptiveKalmanNorm(
+  x: Tensor,
+  prior: Belief | null,
+  affine: Affine,
+  state: AdaptiveState,
+  options: AdaptiveKalmanOptions = {},
+): AdaptiveKalmanResult {
+  const { splits = 1, gain = 'adaptive', correction = 0.1, adaptation = 0.1, gate = 4, momentum = 0.1 } = options;
+  const { observationGradient = 0.5, epsilon = 1e-5, relu = false } = options;
+  check(
+    !prior || (prior.splits === 1 && !prior.rectified),
+    'INVALID_ARGUMENT',
+    () => `adaptiveKalmanNorm: prior must be one Gaussian belief for all splits, got ${prior?.splits}`,
+  );
+  check(
+    gain === 'adaptive' || (gain >= 0 && gain <= 1),
+    'INVALID_ARGUMENT',
+    `adaptiveKalmanNorm: gain must be "adaptive" or between 0 and 1, got ${gain}`,
+  );
+  const known = x.moments?.splits === splits ? x.moments : null;
+  const filter = { splits, epsilon, relu };
+  const result = differentiable({
+    name: 'adaptiveKalmanNorm',
+    inputs: {
+      x,
+      gamma: affine.gamma,
+      beta: affine.beta,
+      priorMean: prior?.mean ?? null,
+      priorVar: prior?.variance ?? null,
+    },
+    forward: (inputs) =>
+      native.adaptiveKalmanNorm({
+        ...inputs,
+        state: state.filter.handle,
+        runningMean: state.running.mean.handle,
+        runningVar: state.running.variance.handle,
+        observationMean: known?.mean.handle ?? null,
+        observationVar: known?.variance.handle ?? null,
+        fixedGain: gain === 'adaptive' ? -1 : gain,
+        correction,
+        adaptation,
+        gate,
+        momentum,
+        ...filter,
+      }),
+    outputs: prior ? ['y', 'beliefMean', 'beliefVar'] : ['y'],
+    internal: ['observationMean', 'observationVar', 'posteriorMean', 'posteriorVar', 'gainMean', 'gainVar'],
+    save: (inputs, { y: _, ...statistics }) => ({ ...inputs, ...statistics }),
+    absorbs: true,
+    backward({ saved, grads, existing, virtualSamples, orZeros }) {
+      const { dx, dgamma, dbeta, dpriorMean, dpriorVar } = native.adaptiveKalmanNormBackward({
+        ...saved,
+        dy: orZeros(grads.y, saved.x),
+        dbeliefMean: grads.beliefMean ?? null,
+        dbeliefVar: grads.beliefVar ?? null,
+        observationGradient,
+        ...filter,
+        add: existing,
+        virtualSamples,
+      });
+      return { x: dx, gamma: dgamma, beta: dbeta, priorMean: dpriorMean, priorVar: dpriorVar };
+    },
+  });
+  return { output: result.y, belief: new Belief(result.beliefMean, result.beliefVar, 1) };
+}

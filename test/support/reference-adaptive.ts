@@ -1,0 +1,127 @@
+import { map, type NdArray, ndarray } from './array.js';
+import type { Scaling, Statistics } from './reference.js';
+import * as plain from './reference.js';
+import type { Hold } from './reference-kalman.js';
+
+export interface AdaptiveCase extends Scaling {
+  splits: number;
+  prior: Statistics | null;
+  /** [9, C]: offset, log ratio, mean's error and noise, variance's, the last innovations, steps. */
+  state: NdArray;
+  running: Statistics;
+  gain: number | 'adaptive';
+  correction: number;
+  adaptation: number;
+  gate: number;
+  momentum: number;
+  observationGradient: number;
+}
+
+export interface AdaptiveReference {
+  output: NdArray;
+  belief: Statistics;
+  state: NdArray;
+  running: Statistics;
+}
+
+const EPSILON = 1e-5;
+const mean = (values: number[]) => values.reduce((total, value) => total + value, 0) / values.length;
+const variance = (values: number[]) => mean(values.map((value) => (value - mean(values)) ** 2));
+
+/** Weight of the newest of `steps + 1` values. */
+const weight = (momentum: number, steps: number) => (momentum === 0 ? 0 : Math.max(momentum, 1 / (steps + 1)));
+
+/** One quantity of one channel: its innovations, their gains, and error and noise after the step. */
+function gains(c: AdaptiveCase, innovations: number[], error: number, noise: number): number[] {
+  return innovations.map((i) => {
+    if (c.gain !== 'adaptive') return c.gain;
+    const own = Math.max(0, error, i * i - c.gate * noise);
+    return own / (own + noise + 1e-6);
+  });
+}
+
+function quality(innovations: number[], last: number | null): [error: number, noise: number] {
+  if (innovations.length > 1) {
+    const spread = variance(innovations);
+    return [mean(innovations) ** 2 - spread / innovations.length, spread];
+  }
+  const [only] = innovations as [number];
+  return last === null ? [0, 0] : [only * last, (only - last) ** 2 / 2];
+}
+
+/** Kalman normalization by the adaptive filter, channel by channel, as docs/filter.md has it. */
+export function adaptiveKalmanNorm(x: NdArray, c: AdaptiveCase, hold: Hold): AdaptiveReference {
+  const { splits } = c;
+  const channels = x.shape[1]!;
+  const observation = plain.moments(x, splits);
+  const state = map(c.state, (value) => value);
+  const running = { mean: map(c.running.mean, (v) => v), variance: map(c.running.variance, (v) => v) };
+  const belief = { mean: ndarray([channels]), variance: ndarray([channels]) };
+  const posterior = { mean: ndarray([splits * channels]), variance: ndarray([splits * channels]) };
+  for (let channel = 0; channel < channels; channel++) {
+    const row = (index: number) => state.data[index * channels + channel]!;
+    const set = (index: number, value: number) => {
+      state.data[index * channels + channel] = value;
+    };
+    const steps = row(8);
+    const cells = Array.from({ length: splits }, (_, s) => s * channels + channel);
+    const means = cells.map((cell) => observation.mean.data[cell]!);
+    const variances = cells.map((cell) => observation.variance.data[cell]!);
+    const [priorMean, priorVar] = c.prior
+      ? [c.prior.mean.data[channel]!, c.prior.variance.data[channel]! + EPSILON]
+      : [0, 1 + EPSILON];
+    const pooledMean = mean(means);
+    const pooledVar = mean(variances) + variance(means) + EPSILON;
+    const priming = steps === 0 && c.correction > 0;
+    const [offset, logRatio] = hold(
+      priming ? [(pooledMean - priorMean) / Math.sqrt(priorVar), Math.log(pooledVar / priorVar)] : [row(0), row(1)],
+    ) as [number, number];
+    const center = priorMean + offset * Math.sqrt(priorVar);
+    const logVar = Math.log(priorVar) + logRatio;
+    const sigma = Math.exp(logVar / 2);
+    belief.mean.data[channel] = center;
+    belief.variance.data[channel] = Math.exp(logVar) - EPSILON;
+    const ofMean = means.map((value) => (value - center) / sigma);
+    const ofVar = variances.map((value) => Math.log(value + EPSILON) - logVar);
+    const gainMean = hold(gains(c, ofMean, row(2), row(3)));
+    const gainVar = hold(gains(c, ofVar, row(4), row(5)));
+    const values = hold({ means, center, logs: variances.map((v) => Math.log(v + EPSILON)), logVar });
+    const posts = cells.map((cell, s) => {
+      const share = (gain: number) => (c.prior ? gain + c.observationGradient * (1 - gain) : 1);
+      const [gm, gv] = [gainMean[s]!, gainVar[s]!];
+      // What a gradient sees move: the observation by its share, the belief by the rest, around the fused value.
+      const m =
+        values.center +
+        gm * (values.means[s]! - values.center) +
+        share(gm) * (means[s]! - values.means[s]!) +
+        (1 - share(gm)) * (center - values.center);
+      const log =
+        values.logVar +
+        gv * (values.logs[s]! - values.logVar) +
+        share(gv) * (Math.log(variances[s]! + EPSILON) - values.logs[s]!) +
+        (1 - share(gv)) * (logVar - values.logVar);
+      posterior.mean.data[cell] = m;
+      posterior.variance.data[cell] = Math.exp(log) - EPSILON;
+      return [m, Math.exp(log) - EPSILON] as const;
+    });
+    const average = weight(c.momentum, steps);
+    const toward = (from: number, to: number, by: number) => from + by * (to - from);
+    const postMeans = posts.map(([m]) => m);
+    running.mean.data[channel] = toward(running.mean.data[channel]!, mean(postMeans), average);
+    const pooledPosterior = mean(posts.map(([, v]) => v)) + variance(postMeans);
+    running.variance.data[channel] = toward(running.variance.data[channel]!, pooledPosterior, average);
+    const correct = weight(c.correction, steps);
+    set(0, toward(offset, (pooledMean - priorMean) / Math.sqrt(priorVar), correct));
+    set(1, toward(logRatio, Math.log(pooledVar / priorVar), correct));
+    const adapt = weight(c.adaptation, steps);
+    const [meanError, meanNoise] = quality(ofMean, steps > 0 ? row(6) : null);
+    const [varError, varNoise] = quality(ofVar, steps > 0 ? row(7) : null);
+    for (const [index, value] of [meanError, meanNoise, varError, varNoise].entries()) {
+      set(2 + index, toward(row(2 + index), value, adapt));
+    }
+    set(6, mean(ofMean));
+    set(7, mean(ofVar));
+    set(8, steps + 1);
+  }
+  return { output: plain.normalize(x, posterior, c), belief, state, running };
+}
