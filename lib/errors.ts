@@ -10,6 +10,7 @@
  * - `DEVICE_FAILED`: an operation failed after it was enqueued; the device refuses further work
  * - `FILE_NOT_FOUND`, `FILE_CORRUPT`: a data or model file is missing, or isn't what it should be
  * - `UNKNOWN_VERSION`: a file was written by a later version of the library
+ * - `PACKAGE_MISSING`: an optional npm package is needed and isn't installed
  * - `STATE_MISMATCH`: a state dict has missing, extra or misshapen entries; nothing was loaded
  * - `DIVERGED`: the loss became NaN or infinite
  * - `DOWNLOAD_FAILED`: a data set couldn't be fetched
@@ -27,6 +28,7 @@ export type ErrorCode =
   | 'FILE_NOT_FOUND'
   | 'FILE_CORRUPT'
   | 'UNKNOWN_VERSION'
+  | 'PACKAGE_MISSING'
   | 'STATE_MISMATCH'
   | 'DIVERGED'
   | 'DOWNLOAD_FAILED';

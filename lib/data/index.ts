@@ -25,6 +25,13 @@ export { type Dataset, type ImageSet, type Limits, limit, perPixelMean } from '.
 export { type DownloadOptions, type DownloadProgress, downloadCifar10, downloadCifar100 } from './download.js';
 export { fashionMnistFolder, loadFashionMnist } from './fashion-mnist.js';
 export {
+  type ConversionProgress,
+  type ImageFolder,
+  type ImageFolderOptions,
+  openImageFolder,
+  type SkippedFile,
+} from './image-folder.js';
+export {
   type ArraySourceOptions,
   arraySource,
   type BatchSource,
