@@ -85,7 +85,7 @@ const normFlags = {
   gain: {
     type: 'string',
     help: 'weight of the batch statistics against the prior (1 - p_rate), or adaptive; with --preset reference, or learned',
-    absent: ({ reference }: Experiment) => `adaptive; reference: ${reference?.gain}`,
+    absent: ({ reference }: Experiment) => (reference ? `adaptive; reference: ${reference.gain}` : 'adaptive'),
   },
   correction: {
     type: 'string',
@@ -166,13 +166,17 @@ const flags = {
 export function usage(experiment: Experiment): string {
   const { name, label, norm } = experiment;
   const known = (flag: string) => !(flag in normFlags) || meaningful[norm.type].some((wanted) => wanted === flag);
-  const lines = Object.entries<Flag>(flags)
+  const entries = Object.entries<Flag>(flags)
     .filter(([flag]) => known(flag))
-    .map(([flag, { type, help, absent }]) => {
-      const value = type === 'string' ? ' VALUE' : '';
+    .map(([flag, { type, help, absent }]): [string, string] => {
       const used = typeof absent === 'function' ? absent(experiment) : absent;
-      return `  ${dashed(flag) + value}`.padEnd(26) + help + (used === undefined ? '' : `; default: ${used}`);
+      return [
+        dashed(flag) + (type === 'string' ? ' VALUE' : ''),
+        help + (used === undefined ? '' : `; default: ${used}`),
+      ];
     });
+  const width = Math.max(...entries.map(([flag]) => flag.length));
+  const lines = entries.map(([flag, help]) => `  ${flag.padEnd(width)}  ${help}`);
   return [`${name}: ${label}`, '', `usage: npm run ${name} -- [flags]`, '', ...lines].join('\n');
 }
 

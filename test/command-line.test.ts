@@ -14,7 +14,8 @@ const kalman: Experiment = {
   name: 'kn',
   label: 'KN, micro-batch 2',
   n: 5,
-  norm: { type: 'kalman', splits: 64, gain: 0.1 },
+  norm: { type: 'kalman', splits: 64 },
+  reference: { type: 'reference-kalman', splits: 64, gain: 0.1 },
 };
 const group: Experiment = { name: 'gn', label: 'GN', n: 3, norm: { type: 'group' } };
 
@@ -24,7 +25,11 @@ test('help says which experiment it is, and every default', (t) => {
   const defaults = text.split('\n').filter((line) => line.includes(' VALUE '));
   t.true(defaults.length > 15);
   for (const line of defaults) t.regex(line, /; default: \S/, line);
-  for (const shown of [/-n VALUE.*default: 5$/m, /--splits.*default: 64$/m, /--gain.*default: 0\.1$/m])
+  for (const shown of [
+    /-n VALUE.*default: 5$/m,
+    /--splits.*default: 64$/m,
+    /--gain.*default: adaptive; reference: 0\.1$/m,
+  ])
     t.regex(text, shown);
   t.notRegex(usage(group), /--splits|--gain/);
 });

@@ -14,4 +14,5 @@ export * from './linear.js';
 export * from './module.js';
 export type { NormLayerOptions, RunningNormOptions, RunningStats } from './norm.js';
 export * from './reference-kalman-norm.js';
+export * from './sequential.js';
 export * from './spec.js';

@@ -1,15 +1,8 @@
 import { check } from '../errors.js';
 import type { Device } from '../tensor.js';
-import type { Module } from './module.js';
+import type { Module, ModuleSpec, SpecValue } from './module.js';
 
-/** Plain JSON. */
-export type SpecValue = string | number | boolean | null | readonly SpecValue[] | { readonly [key: string]: SpecValue };
-
-/** A module's architecture as plain JSON: its registered type, and what its constructor needs to know. */
-export interface ModuleSpec {
-  readonly type: string;
-  readonly [option: string]: SpecValue;
-}
+export type { ModuleSpec, SpecValue };
 
 /** A module that can be built, as its spec has been found to be good. */
 export interface ModulePlan {

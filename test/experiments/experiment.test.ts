@@ -47,7 +47,7 @@ for (const [script, splits] of [
   ['cifar-bn-microbatch', ['--splits', '16']],
   ['cifar-kn-microbatch', ['--splits', '16']],
   ['cifar-bn-largebatch', []],
-  ['cifar-kn-largebatch', ['--transition', 'analytic']],
+  ['cifar-kn-largebatch', ['--preset', 'reference', '--transition', 'analytic']],
 ] as const) {
   test.serial(`${script} writes a log and models`, async (t) => {
     await inFolder(async (folder) => {

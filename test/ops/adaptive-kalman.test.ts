@@ -30,7 +30,7 @@ const cases: Case[] = [
   { shape: [6, 8, 2, 3], splits: 3, first: true, prior: false },
   { shape: [2, 16, 9, 11], splits: 1, gain: 0, observationGradient: 0 },
   // More rows than a task of the CPU, or a chunk of a GPU, takes.
-  { shape: [6, 9, 80, 60], splits: 2, relu: true },
+  { shape: [6, 9, 80, 60], splits: 2 },
   { shape: [3, 1, 5, 5], splits: 3, gain: 0, observationGradient: 1 },
   { shape: [4, 8, 3, 3], splits: 2, gain: 1, correction: 0 },
   { shape: [4, 8, 3, 3], splits: 4, gain: 0.3, correction: 0, first: true },

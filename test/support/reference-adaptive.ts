@@ -83,8 +83,10 @@ export function adaptiveKalmanNorm(x: NdArray, c: AdaptiveCase, hold: Hold): Ada
     belief.variance.data[channel] = Math.exp(logVar) - EPSILON;
     const ofMean = means.map((value) => (value - center) / sigma);
     const ofVar = variances.map((value) => Math.log(value + EPSILON) - logVar);
-    const gainMean = hold(gains(c, ofMean, row(2), row(3)));
-    const gainVar = hold(gains(c, ofVar, row(4), row(5)));
+    // The first step's belief is the mean of these very observations.
+    const unknown = priming ? Number.POSITIVE_INFINITY : 0;
+    const gainMean = hold(gains(c, ofMean, row(2), row(3) + unknown));
+    const gainVar = hold(gains(c, ofVar, row(4), row(5) + unknown));
     const values = hold({ means, center, logs: variances.map((v) => Math.log(v + EPSILON)), logVar });
     const posts = cells.map((cell, s) => {
       const share = (gain: number) => (c.prior ? gain + c.observationGradient * (1 - gain) : 1);

@@ -85,16 +85,21 @@ struct Prior {
   double mean, var;
 };
 
+/// Whether the step is the first, whose own statistics correct the belief; see prime().
+KN_HOST_DEVICE inline bool primes(const Channel& c, const Options& o) { return c[kSteps] == 0 && o.correction > 0; }
+
 KN_HOST_DEVICE inline Belief beliefOf(const Prior& prior, const Channel& c, const Options& o) {
   const double spread = prior.var + o.epsilon;
   Belief b;
   b.mean = prior.mean + c[kOffset] * sqrt(spread);
   b.logVar = log(spread) + c[kLogRatio];
   b.sigma = exp(0.5 * b.logVar);
+  // A primed belief is the mean of what it is fused with: no split knows better.
+  const double noise = primes(c, o) ? INFINITY : 0;
   b.meanError = c[kMeanError];
-  b.meanNoise = c[kMeanNoise];
+  b.meanNoise = c[kMeanNoise] + noise;
   b.varError = c[kVarError];
-  b.varNoise = c[kVarNoise];
+  b.varNoise = c[kVarNoise] + noise;
   return b;
 }
 
@@ -107,8 +112,6 @@ KN_HOST_DEVICE inline void prime(const Prior& prior, double pooledMean, double p
   c[kOffset] = static_cast<float>(offset);
   c[kLogRatio] = static_cast<float>(ratio);
 }
-
-KN_HOST_DEVICE inline bool primes(const Channel& c, const Options& o) { return c[kSteps] == 0 && o.correction > 0; }
 
 KN_HOST_DEVICE inline Fused fuse(const Belief& b, double obsMean, double obsVar, const Options& o) {
   Fused f;
