@@ -13,4 +13,12 @@ export * from '../ops/adaptive-kalman.js';
 export * from '../ops/belief.js';
 export * from '../ops/kalman.js';
 export { type BeliefPadding, padBelief } from '../ops/pad.js';
-export { type Noise, type PredictOptions, predict, samplePrior, type Transition } from '../ops/predict.js';
+export {
+  type Noise,
+  type PredictOptions,
+  predict,
+  propagate,
+  rectifyBelief,
+  samplePrior,
+  type Transition,
+} from '../ops/predict.js';

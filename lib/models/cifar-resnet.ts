@@ -15,7 +15,7 @@ import type { Noise, Transition } from '../ops/predict.js';
 import { HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
 import { ReferenceKalmanBlock } from './reference-kalman-block.js';
-import { KalmanBlock, PlainBlock } from './residual-block.js';
+import { ResidualBlock } from './residual-block.js';
 
 /** The normalization of a network: the options of its layers, and of the blocks where they concern beliefs. */
 export type NormSpec =
@@ -124,11 +124,7 @@ export class CifarResNet extends Module {
     const draws = drawer(noise);
     const stem = this.conv0.forward(images);
     const features =
-      this.norm0 instanceof KalmanNorm2d
-        ? this.filteredFeatures(stem)
-        : this.norm0 instanceof ReferenceKalmanNorm2d
-          ? this.referenceFeatures(stem, draws)
-          : this.plainFeatures(stem);
+      this.norm0 instanceof ReferenceKalmanNorm2d ? this.referenceFeatures(stem, draws) : this.features(stem);
     const pooled = globalAvgPool(features);
     features.dispose();
     const logits = this.linear.forward(pooled);
@@ -140,26 +136,16 @@ export class CifarResNet extends Module {
     return [...this.stage1, ...this.stage2, ...this.stage3];
   }
 
-  private plainFeatures(stem: Tensor): Tensor {
-    let x = this.norm0.forward(stem);
-    stem.dispose();
-    for (const block of this.blocks()) x = replace(x, (block as PlainBlock).forward(x));
-    return replace(x, this.normLast.forward(x));
-  }
-
-  private filteredFeatures(stem: Tensor): Tensor {
-    let state: Filtered = (this.norm0 as KalmanNorm2d).filter({ x: stem, belief: null });
-    stem.dispose();
-    for (const block of this.blocks() as KalmanBlock[]) {
-      const next = block.forward(state);
-      disposeFiltered(state);
+  private features(stem: Tensor): Tensor {
+    let state: Filtered = { x: stem, belief: null };
+    for (const part of [this.norm0, ...(this.blocks() as ResidualBlock[]), this.normLast]) {
+      const next = part.filter(state);
+      disposeFiltered(state, next);
       state = next;
     }
-    const last = (this.normLast as KalmanNorm2d).filter(state);
-    disposeFiltered(state);
-    last.belief?.dispose();
-    last.input?.dispose();
-    return last.x;
+    state.belief?.dispose();
+    state.input?.dispose();
+    return state.x;
   }
 
   private referenceFeatures(stem: Tensor, draws: () => Noise | null): Tensor {
@@ -178,11 +164,6 @@ export class CifarResNet extends Module {
     for (const unused of [state.x, state.prior, posterior]) unused?.dispose();
     return output;
   }
-}
-
-function replace(old: Tensor, next: Tensor): Tensor {
-  old.dispose();
-  return next;
 }
 
 /** Hands out noise, one draw at a time. */
@@ -256,12 +237,6 @@ function makeBlock(
     norm1: shape.first ? null : makeNorm(device, spec, shape.inChannels),
     norm2: makeNorm(device, spec, outChannels),
   });
-  if (spec.type === 'kalman') {
-    return new KalmanBlock(device, {
-      ...shape,
-      ...(norms() as { norm1: KalmanNorm2d | null; norm2: KalmanNorm2d }),
-    });
-  }
   if (spec.type === 'reference-kalman') {
     return new ReferenceKalmanBlock(device, {
       ...shape,
@@ -270,7 +245,7 @@ function makeBlock(
       transition: spec.transition ?? 'sampled',
     });
   }
-  return new PlainBlock(device, { ...shape, ...norms() });
+  return new ResidualBlock(device, { ...shape, ...norms() });
 }
 
 registerModule(CifarResNet);

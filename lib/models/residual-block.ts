@@ -1,6 +1,5 @@
 import { Conv2d } from '../nn/conv2d.js';
 import type { Filtered } from '../nn/filtered.js';
-import type { KalmanFiltered, KalmanNorm2d } from '../nn/kalman-norm.js';
 import { type Layer, Module } from '../nn/module.js';
 import { RunningNorm } from '../nn/norm.js';
 import { addBeliefs, type Belief } from '../ops/belief.js';
@@ -52,36 +51,6 @@ export abstract class Block extends Module {
   }
 }
 
-/** Pre-activation residual block with a normalization that needs nothing but its input. */
-export class PlainBlock extends Block {
-  readonly norm1: Layer | null;
-  readonly norm2: Layer;
-
-  constructor(device: Device, options: BlockOptions<Layer>) {
-    super(device, options);
-    this.norm1 = options.norm1;
-    this.norm2 = options.norm2;
-  }
-
-  /** shortcut(x) + conv2(norm2(conv1(norm1(x)))) */
-  forward(x: Tensor): Tensor {
-    const activated = this.norm1 ? this.norm1.forward(x) : x;
-    const inner = this.conv1.forward(activated);
-    if (activated !== x) activated.dispose();
-    const normalized = this.norm2.forward(inner);
-    inner.dispose();
-    const branch = this.conv2.forward(normalized);
-    normalized.dispose();
-    const shortcut = this.shortcut(x);
-    // The normalization behind the block has the splits of this one's.
-    const splits = this.training && this.norm2 instanceof RunningNorm ? this.norm2.splits : 0;
-    const sum = addWithMoments(shortcut, branch, splits, { inPlace: true });
-    if (shortcut !== x) shortcut.dispose();
-    branch.dispose();
-    return sum;
-  }
-}
-
 /** Frees, at the end of a block's forward, what it made on the way. @internal */
 export class Temporaries {
   private readonly values: { dispose(): void }[] = [];
@@ -97,41 +66,40 @@ export class Temporaries {
 }
 
 /**
- * Pre-activation residual block with Kalman normalization: samples and beliefs go through the convolutions and add up
- * along the shortcut.
+ * Pre-activation residual block: shortcut(x) + conv2(norm2(conv1(norm1(x)))). What is believed of the samples goes through
+ * the convolutions, and adds up along the shortcut as the samples do.
  */
-export class KalmanBlock extends Block {
-  readonly norm1: KalmanNorm2d | null;
-  readonly norm2: KalmanNorm2d;
+export class ResidualBlock extends Block {
+  readonly norm1: Layer | null;
+  readonly norm2: Layer;
 
-  constructor(device: Device, options: BlockOptions<KalmanNorm2d>) {
+  constructor(device: Device, options: BlockOptions<Layer>) {
     super(device, options);
     this.norm1 = options.norm1;
     this.norm2 = options.norm2;
   }
 
   /**
-   * @param input [N, C, H, W], and in training its belief
+   * @param given [N, C, H, W], and in the training of a Kalman network its belief
    * @returns the block's output and its prior
    */
-  forward(input: Filtered): Filtered {
+  filter(given: Filtered): Filtered {
     const temporaries = new Temporaries();
-    const use = <T extends Filtered>(filtered: T): T => {
-      temporaries.use(filtered.x);
-      temporaries.use(filtered.belief);
+    const use = (filtered: Filtered): Filtered => {
+      for (const part of [filtered.x, filtered.belief, filtered.input ?? null]) temporaries.use(part);
       return filtered;
     };
     try {
-      const start = this.norm1 ? use(this.norm1.filter(input)) : input;
-      const corrected = start === input ? input.belief : temporaries.use((start as KalmanFiltered).input);
+      const start = this.norm1 ? use(this.norm1.filter(given)) : given;
       const middle = use(this.norm2.filter(use(this.conv1.filter(start))));
-      temporaries.use(middle.input);
       const branch = use(this.conv2.filter(middle));
-      const shortcut = this.shortcut(input.x);
-      if (shortcut !== input.x) temporaries.use(shortcut);
-      const splits = this.training ? this.norm2.splits : 0;
+      const shortcut = this.shortcut(given.x);
+      if (shortcut !== given.x) temporaries.use(shortcut);
+      // The normalization behind the block has the splits of this one's.
+      const splits = this.training && this.norm2 instanceof RunningNorm ? this.norm2.splits : 0;
       const x = addWithMoments(shortcut, branch.x, splits, { inPlace: true });
-      return { x, belief: corrected && branch.belief && this.sumOf(corrected, branch.belief, temporaries) };
+      const known = this.norm1 ? (start.input ?? null) : given.belief;
+      return { x, belief: known && branch.belief && this.sumOf(known, branch.belief, temporaries) };
     } finally {
       temporaries.dispose();
     }

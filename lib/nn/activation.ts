@@ -1,9 +1,11 @@
 import { check } from '../errors.js';
+import { Belief } from '../ops/belief.js';
 import { relu } from '../ops/elementwise.js';
 import { avgPool2d, globalAvgPool } from '../ops/pool.js';
 import type { Tensor } from '../tensor.js';
 import { Layer } from './module.js';
 import { type ModulePlan, type ModuleSpec, registerModule, type SpecReader } from './spec.js';
+import { averaged } from './transition.js';
 
 /** max(x, 0). */
 export class ReLU extends Layer {
@@ -19,6 +21,11 @@ export class ReLU extends Layer {
 
   override forward(x: Tensor): Tensor {
     return relu(x);
+  }
+
+  /** The belief of the Gaussian stays, with a note: what is behind it computes with the rectified moments. */
+  protected override transition({ mean, variance, splits }: Belief): Belief {
+    return new Belief(mean, variance, splits, true);
   }
 }
 
@@ -47,6 +54,10 @@ export class AvgPool2d extends Layer {
   override forward(x: Tensor): Tensor {
     return avgPool2d(x, this.size);
   }
+
+  protected override transition(belief: Belief): Belief {
+    return averaged(belief, this.size ** 2);
+  }
 }
 
 /** Mean over all pixels: [N, C, H, W] to [N, C]. */
@@ -63,6 +74,10 @@ export class GlobalAvgPool2d extends Layer {
 
   override forward(x: Tensor): Tensor {
     return globalAvgPool(x);
+  }
+
+  protected override transition(belief: Belief, [, , height = 1, width = 1]: readonly number[]): Belief {
+    return averaged(belief, height * width);
   }
 }
 

@@ -1,9 +1,9 @@
 import { check } from '../errors.js';
+import type { Belief } from '../ops/belief.js';
 import { type Conv2dOptions, conv2d, type Padding } from '../ops/conv2d.js';
 import { propagate } from '../ops/predict.js';
 import { type HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
-import type { Filtered } from './filtered.js';
 import { type VarianceScaling, varianceScaling } from './init.js';
 import { Layer } from './module.js';
 import { isSize, type ModulePlan, type ModuleSpec, registerModule, type SpecReader } from './spec.js';
@@ -87,13 +87,9 @@ export class Conv2d extends Layer {
     return conv2d(x, this.weight, this.options);
   }
 
-  /** Pushes samples and belief through the convolution. */
-  filter({ x, belief }: Filtered): Filtered {
-    const [, , height = 1, width = 1] = x.shape;
-    return {
-      x: this.forward(x),
-      belief: belief && propagate(belief, this.weight, { ...this.options, height, width }),
-    };
+  protected override transition(belief: Belief, shape: readonly number[]): Belief {
+    const [, , height = 1, width = 1] = shape;
+    return propagate(belief, this.weight, { ...this.options, height, width });
   }
 }
 

@@ -6,10 +6,21 @@ export interface Filtered {
   x: Tensor;
   /** One belief for all samples; null where nothing is known, as of a network's input, and in inference. */
   belief: Belief | null;
+  /**
+   * Of a layer's result: what is believed of the layer's input now, where the layer has learnt something of it, as a
+   * Kalman normalization does; a residual sum goes on with that.
+   */
+  input?: Belief | null;
 }
 
-/** Frees samples and belief. */
-export function disposeFiltered({ x, belief }: Filtered): void {
-  x.dispose();
-  belief?.dispose();
+/** Frees samples and beliefs, but for what lives on in others, or is a module's parameter. */
+export function disposeFiltered(filtered: Filtered, ...kept: readonly Filtered[]): void {
+  const living = new Set(kept.flatMap(tensorsOf));
+  for (const tensor of new Set(tensorsOf(filtered))) {
+    if (tensor.role === 'value' && !living.has(tensor)) tensor.dispose();
+  }
+}
+
+function tensorsOf({ x, belief, input }: Filtered): Tensor[] {
+  return [x, ...[belief, input].flatMap((known) => (known ? [known.mean, known.variance] : []))];
 }

@@ -14,5 +14,7 @@ export * from './linear.js';
 export * from './module.js';
 export type { NormLayerOptions, RunningNormOptions, RunningStats } from './norm.js';
 export * from './reference-kalman-norm.js';
+export * from './residual.js';
 export * from './sequential.js';
 export * from './spec.js';
+export * from './unknown.js';

@@ -1,8 +1,6 @@
 import { check } from '../errors.js';
 import { type AdaptiveKalmanOptions, adaptiveKalmanNorm, filterRows } from '../ops/adaptive-kalman.js';
 import { normalize } from '../ops/batch-norm.js';
-import { Belief } from '../ops/belief.js';
-import { square } from '../ops/elementwise.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { Filtered } from './filtered.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
@@ -23,16 +21,6 @@ const defaults: FilterOptions = {
   gate: 4,
   observationGradient: 0.5,
 };
-
-/** What a Kalman normalization hands on. */
-export interface KalmanFiltered extends Filtered {
-  /** The normalized samples. */
-  x: Tensor;
-  /** Of the normalized samples: N(beta, gamma²), rectified where the layer has a ReLU; null in inference. */
-  belief: Belief | null;
-  /** Of the layer's input: the prior, corrected; null in inference, and without a prior. */
-  input: Belief | null;
-}
 
 /**
  * Kalman normalization with the adaptive filter: what the layers before make of their own normalized outputs predicts
@@ -98,7 +86,11 @@ export class KalmanNorm2d extends RunningNorm {
     return { ...super.ownOptions(), ...this.options };
   }
 
-  /** As {@link KalmanNorm2d.filter} without a prior: a filter over time alone. */
+  override get usesBelief(): boolean {
+    return true;
+  }
+
+  /** As {@link KalmanNorm2d.filter} without a prior: a filter over time alone, as a network's first layer wants it. */
   override forward(x: Tensor): Tensor {
     const { x: output, belief, input } = this.filter({ x, belief: null });
     belief?.dispose();
@@ -106,18 +98,22 @@ export class KalmanNorm2d extends RunningNorm {
     return output;
   }
 
-  /** One step of the filter in training, which moves the state; inference otherwise. */
-  filter({ x, belief: prior }: Filtered): KalmanFiltered {
+  /**
+   * One step of the filter in training, which moves the state; inference otherwise.
+   *
+   * @returns the normalized samples; in training their belief, N(beta, gamma²), rectified where the layer has a ReLU, and
+   *   as `input` the prior, corrected; without one what earlier steps have taught
+   */
+  override filter({ x, belief: prior }: Filtered): Filtered {
     const { epsilon, relu, splits, momentum, running } = this;
     if (!this.training) {
-      return { x: normalize(x, running, this.affine, { epsilon, relu }), belief: null, input: null };
+      return { x: normalize(x, running, this.affine, { epsilon, relu }), belief: null };
     }
     this.checkSplits(x.shape[0] as number);
     const state = { filter: this.filterState, running };
     const options = { ...this.options, epsilon, relu, splits, momentum };
     const { output, belief } = adaptiveKalmanNorm(x, prior, this.affine, state, options);
-    if (!prior) belief.dispose();
-    return { x: output, belief: new Belief(this.beta, square(this.gamma), 1, relu), input: prior ? belief : null };
+    return { x: output, belief: this.normalized(), input: belief };
   }
 }
 

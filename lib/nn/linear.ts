@@ -1,10 +1,12 @@
 import { check } from '../errors.js';
+import type { Belief } from '../ops/belief.js';
 import { linear } from '../ops/linear.js';
 import { type HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
 import { truncatedNormal } from './init.js';
 import { Layer } from './module.js';
 import { type ModulePlan, type ModuleSpec, registerModule, type SpecReader } from './spec.js';
+import { throughLinear } from './transition.js';
 
 /** Options of {@link Linear}. */
 export interface LinearOptions {
@@ -57,6 +59,10 @@ export class Linear extends Layer {
 
   override forward(x: Tensor): Tensor {
     return linear(x, this.weight, this.bias);
+  }
+
+  protected override transition(belief: Belief): Belief {
+    return throughLinear(belief, this.weight, this.bias);
   }
 }
 

@@ -1,7 +1,9 @@
 import type { TensorData } from '../addon/contract.js';
 import { check, KalmanNormError } from '../errors.js';
+import type { Belief } from '../ops/belief.js';
 import { noScope } from '../scope.js';
 import type { Tensor } from '../tensor.js';
+import type { Filtered } from './filtered.js';
 
 /** Arrays of the tensors' types. */
 const arrayTypes = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array };
@@ -244,4 +246,35 @@ function isTensor(value: unknown): value is Tensor {
 /** A module that maps one tensor to one. */
 export abstract class Layer extends Module {
   abstract forward(x: Tensor): Tensor;
+
+  /** Whether this layer, or one within, is a Kalman normalization, which uses what is believed of its input. */
+  get usesBelief(): boolean {
+    return this.modules().some((module) => module !== this && module instanceof Layer && module.usesBelief);
+  }
+
+  /**
+   * Maps samples, and with them what is believed of their distribution: see {@link Layer.transition}. Without a belief it
+   * is {@link Layer.forward}.
+   *
+   * @throws KalmanNormError `INVALID_ARGUMENT` where there is a belief, and the layer has no transition or another number
+   *   of channels; nothing has been changed then
+   */
+  filter({ x, belief }: Filtered): Filtered {
+    const next = belief && this.transition(belief, x.shape);
+    return { x: this.forward(x), belief: next };
+  }
+
+  /**
+   * The Kalman filter's transition: what is believed of the layer's output, given that of its input. A layer that can't
+   * say throws, and {@link Unknown} lets a network do without.
+   *
+   * @param shape of the samples that go in
+   */
+  protected transition(_belief: Belief, _shape: readonly number[]): Belief {
+    throw new KalmanNormError(
+      'INVALID_ARGUMENT',
+      `${this.constructor.name} doesn't know what it makes of a belief, and a Kalman normalization behind it may want to ` +
+        `know: give it a transition, or wrap it, as in new Unknown(new ${this.constructor.name}(...))`,
+    );
+  }
 }

@@ -1,5 +1,7 @@
 import { check } from '../errors.js';
 import type { Affine } from '../ops/batch-norm.js';
+import { Belief } from '../ops/belief.js';
+import { square } from '../ops/elementwise.js';
 import type { Moments } from '../ops/moments.js';
 import type { Device, Tensor } from '../tensor.js';
 import { Layer } from './module.js';
@@ -69,6 +71,18 @@ export abstract class Norm extends Layer {
 
   /** What a normalization's spec says besides. */
   protected abstract ownOptions(): Readonly<Record<string, SpecValue>>;
+
+  /** Of normalized samples: N(beta, gamma²), rectified where the layer has a ReLU. */
+  protected normalized(): Belief {
+    const { gamma, beta, relu } = this;
+    check(gamma !== null && beta !== null, 'INVALID_ARGUMENT', `${this.constructor.name}: beliefs need affine: true`);
+    return new Belief(beta, square(gamma), 1, relu);
+  }
+
+  /** Whatever went in, normalized samples come out. */
+  protected override transition(): Belief {
+    return this.normalized();
+  }
 
   protected get affine(): Affine {
     return { gamma: this.gamma, beta: this.beta };

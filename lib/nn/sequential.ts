@@ -1,10 +1,13 @@
 import { check } from '../errors.js';
+import type { Belief } from '../ops/belief.js';
 import type { Tensor } from '../tensor.js';
+import { disposeFiltered, type Filtered } from './filtered.js';
 import { Layer, Module, type ModuleSpec } from './module.js';
 import { type ModulePlan, registerModule, type SpecReader, specOf } from './spec.js';
 
 /**
- * Layers one after the other.
+ * Layers one after the other. What is believed of the samples goes along with them, so that every Kalman normalization
+ * but the first has its prior.
  *
  * @example
  * const net = new Sequential(new Conv2d(device, 3, 8, 3, { padding: 'same' }), new BatchNorm2d(device, 8), new ReLU());
@@ -12,6 +15,7 @@ import { type ModulePlan, registerModule, type SpecReader, specOf } from './spec
 export class Sequential extends Layer {
   static readonly type = 'Sequential';
   readonly layers: readonly Layer[];
+  private warned = false;
 
   constructor(...layers: Layer[]) {
     super();
@@ -38,13 +42,43 @@ export class Sequential extends Layer {
   }
 
   override forward(x: Tensor): Tensor {
-    let current = x;
-    for (const layer of this.layers) {
-      const next = layer.forward(current);
-      if (current !== x && next !== current) current.dispose();
+    // Behind the last filter nobody asks what is believed.
+    const last = this.layers.findLastIndex((layer) => layer.usesBelief);
+    const { x: output, belief, input } = this.run({ x, belief: null }, last);
+    belief?.dispose();
+    input?.dispose();
+    return output;
+  }
+
+  override filter(input: Filtered): Filtered {
+    return this.run(input, this.layers.length);
+  }
+
+  /** @param last the last layer that is told what is believed of its input */
+  private run(start: Filtered, last: number): Filtered {
+    let current = start;
+    let learnt: Belief | null = null;
+    let filters = 0;
+    for (const [i, layer] of this.layers.entries()) {
+      if (layer.usesBelief && filters++ > 0 && this.training && !current.belief) this.warn(i);
+      const { input = null, ...next } = layer.filter(i <= last ? current : { x: current.x, belief: null });
+      if (i === 0) learnt = input;
+      else input?.dispose();
+      if (current !== start) disposeFiltered(current, start, next);
       current = next;
     }
-    return current;
+    return { ...current, input: learnt };
+  }
+
+  /** Says once that a Kalman normalization is none. */
+  private warn(index: number): void {
+    if (this.warned) return;
+    this.warned = true;
+    process.emitWarning(
+      `Sequential: layer ${index} (${this.layers[index]?.constructor.name}) is trained without a prior, that is, as a ` +
+        'filter over time alone: a layer before it has an unknown belief',
+      { type: 'KalmanNormWarning', code: 'NO_PRIOR' },
+    );
   }
 }
 

@@ -153,6 +153,12 @@ export class SpecReader {
     return this.value(name, (value) => allowed.includes(value as T), `one of ${allowed.join(', ')}`, fallback);
   }
 
+  /** Whether an option is there, and isn't null. */
+  has(name: string): boolean {
+    this.known.add(name);
+    return Object.hasOwn(this.spec, name) && this.spec[name] !== null;
+  }
+
   /** A module within. */
   child(name: string): ModulePlan {
     return planModule(this.value(name, isObject, 'a module'), `${this.path}.${name}`, this.progress, this.depth + 1);

@@ -1,12 +1,13 @@
 import test from 'ava';
 import { Belief, backward, type Device, DeviceRandom, openDevice, type Padding, type Tensor } from '../../lib/index.js';
-import { predict } from '../../lib/kalman/index.js';
-import type { NdArray } from '../support/array.js';
+import { predict, propagate, rectifyBelief } from '../../lib/kalman/index.js';
+import { type NdArray, vector } from '../support/array.js';
 import { checkOp } from '../support/check-op.js';
 import { bits, closeTo, ROUNDOFF, tolerance } from '../support/compare.js';
 import { eachDevice, seeded } from '../support/devices.js';
 import { TestRandom } from '../support/random.js';
 import { type Sides, samePadding } from '../support/reference.js';
+import * as reference from '../support/reference-transition.js';
 import { type Geometry, predictAnalytic, rectified, transitionTerms } from '../support/reference-transition.js';
 
 const upload = (device: Device, x: NdArray) => device.tensor(Float32Array.from(x.data), x.shape);
@@ -204,6 +205,54 @@ for (const c of cases) {
     }));
   });
 }
+
+for (const c of cases.filter((_, i) => i % 3 === 2)) {
+  const { kernel, size, splits, stride = [1, 1], padding = 0 } = c;
+  for (const rectify of [true, false]) {
+    const title = `${c.in} to ${c.out}, kernel ${kernel}, [${size}], stride ${stride}, padding ${padding}`;
+    eachDevice(test, `propagate: ${title}${rectify ? ', rectified' : ''}`, async (t, device, random) => {
+      const cells = [splits * c.in];
+      const taps = c.in * kernel[0] * kernel[1];
+      await checkOp(t, device, random, () => ({
+        inputs: {
+          mean: random.normals(cells),
+          variance: random.uniforms(cells, 0.2, 2),
+          weight: { ...random.normals([c.out, c.in, ...kernel], 0, 0.3), format: 'filter' as const },
+        },
+        run: ({ mean, variance, weight }) => {
+          const [height, width] = size;
+          const belief = new Belief(mean, variance, splits, rectify);
+          const prior = propagate(belief, weight, { height, width, stride, padding });
+          return [prior.mean, prior.variance];
+        },
+        reference: ({ mean, variance, weight }) => {
+          const prior = reference.propagate({ mean, variance }, weight, { ...geometryOf(c), rectify });
+          return [prior.mean, prior.variance];
+        },
+        tolerance: tolerance.sum(taps),
+        scale: 0.2 * Math.sqrt(taps),
+        gradientTolerance: tolerance.sum(taps) + tolerance.sum(splits + c.out),
+      }));
+    });
+  }
+}
+
+eachDevice(test, 'rectifyBelief: moments of max(x, 0), and their gradients', async (t, device, random) => {
+  await checkOp(t, device, random, () => ({
+    inputs: { mean: random.normals([24]), variance: random.uniforms([24], 0.05, 3) },
+    run: ({ mean, variance }) => {
+      const moments = rectifyBelief(new Belief(mean, variance, 1, true));
+      return [moments.mean, moments.variance];
+    },
+    reference: ({ mean, variance }) => {
+      const each = [...mean.data].map((m, i) => rectified(m, variance.data[i]!));
+      return [vector(each.map((r) => r.mean)), vector(each.map((r) => r.variance))];
+    },
+    tolerance: ONCE,
+  }));
+  const plain = new Belief(device.zeros([2]), device.ones([2]), 1);
+  t.is(rectifyBelief(plain), plain);
+});
 
 eachDevice(test, 'predict, analytic: gradients of one output alone', async (t, device, random) => {
   const c: Case = { in: 3, out: 8, kernel: [3, 3], size: [5, 4], splits: 2, stride: [2, 2], padding: 'same' };

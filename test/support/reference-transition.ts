@@ -80,6 +80,8 @@ export interface Geometry {
   width: number;
   stride: readonly [number, number];
   sides: plain.Sides;
+  /** Whether the input is rectified before; default true. */
+  rectify?: boolean;
 }
 
 /** What the expected moments over the positions of an image consist of, vectors [splits·out]. */
@@ -95,7 +97,7 @@ export interface Terms {
 
 /** With y_p = Σ W[p, q]·a_q over all inputs q (channel and position), a_q independent. */
 export function transitionTerms(belief: plain.Statistics, weight: NdArray, geometry: Geometry): Terms {
-  const { splits, height, width, stride, sides } = geometry;
+  const { splits, height, width, stride, sides, rectify = true } = geometry;
   const [outer, inner, kernelHeight, kernelWidth] = weight.shape as [number, number, number, number];
   const [top, left, bottom, right] = sides;
   const rows = Math.floor((height + top + bottom - kernelHeight) / stride[0]) + 1;
@@ -112,7 +114,8 @@ export function transitionTerms(belief: plain.Statistics, weight: NdArray, geome
     const [split, o] = [Math.floor(cell / outer), cell % outer];
     const inputs = Array.from({ length: inner }, (_, i) => {
       const at = split * inner + i;
-      return rectified(belief.mean.data[at]!, belief.variance.data[at]!);
+      const [mean, variance] = [belief.mean.data[at]!, belief.variance.data[at]!];
+      return rectify ? rectified(mean, variance) : { mean, variance };
     });
     const means = new Float64Array(positions);
     const variances = new Float64Array(positions);
@@ -146,6 +149,12 @@ export function predictAnalytic(belief: plain.Statistics, weight: NdArray, geome
   const { mean, ofValues, ofMeans, ofSpatialMean } = transitionTerms(belief, weight, geometry);
   const data = ofValues.data.map((value, i) => value + ofMeans.data[i]! - ofSpatialMean.data[i]!);
   return { mean, variance: { shape: mean.shape, data } };
+}
+
+/** As {@link predictAnalytic}, of the whole population: over the positions of all images. */
+export function propagate(belief: plain.Statistics, weight: NdArray, geometry: Geometry): plain.Statistics {
+  const { mean, ofValues, ofMeans } = transitionTerms(belief, weight, geometry);
+  return { mean, variance: { shape: mean.shape, data: ofValues.data.map((value, i) => value + ofMeans.data[i]!) } };
 }
 
 /** A residual block of the Kalman network with the analytic transition. */

@@ -1,0 +1,343 @@
+import test from 'ava';
+import {
+  AvgPool2d,
+  BatchNorm2d,
+  Belief,
+  buildModel,
+  CifarResNet,
+  Conv2d,
+  type Device,
+  GlobalAvgPool2d,
+  KalmanNorm2d,
+  Layer,
+  Linear,
+  openDevice,
+  ReLU,
+  Residual,
+  Sequential,
+  scale,
+  type Tensor,
+  Unknown,
+} from '../../lib/index.js';
+import { map, type NdArray, ndarray, vector } from '../support/array.js';
+import { checkOp } from '../support/check-op.js';
+import { bits, tolerance } from '../support/compare.js';
+import { eachDevice } from '../support/devices.js';
+import * as plain from '../support/reference.js';
+import { adaptiveKalmanNorm } from '../support/reference-adaptive.js';
+import type { Hold } from '../support/reference-kalman.js';
+import { addBeliefs, padBelief } from '../support/reference-kalman.js';
+import { propagate, rectified } from '../support/reference-transition.js';
+
+type Statistics = plain.Statistics;
+
+function rectify({ mean, variance }: Statistics): Statistics {
+  const each = [...mean.data].map((m, i) => rectified(m, variance.data[i]!));
+  return { mean: vector(each.map((r) => r.mean)), variance: vector(each.map((r) => r.variance)) };
+}
+
+const averaged = (belief: Statistics, count: number) => ({
+  mean: belief.mean,
+  variance: map(belief.variance, (value) => value / count),
+});
+
+/** Layers that know what they make of a belief of 6 channels, with the float64 oracle. */
+const transitions: Record<
+  string,
+  { make: (device: Device) => Layer; expected: (belief: Statistics) => Statistics; flat?: boolean }
+> = {
+  ReLU: { make: () => new ReLU(), expected: rectify },
+  'average pooling': { make: () => new AvgPool2d(2), expected: (belief) => averaged(belief, 4) },
+  'average pooling behind ReLU': {
+    make: () => new Sequential(new ReLU(), new AvgPool2d(2)),
+    expected: (belief) => averaged(rectify(belief), 4),
+  },
+  'global average pooling': { make: () => new GlobalAvgPool2d(), expected: (belief) => averaged(belief, 24) },
+  'residual sum behind ReLU': {
+    make: () => new Residual(new ReLU(), new ReLU()),
+    expected: (belief) => addBeliefs(rectify(belief), rectify(belief)),
+  },
+  'residual sum with the samples themselves': {
+    make: () => new Residual(new ReLU()),
+    expected: (belief) => addBeliefs(belief, rectify(belief)),
+  },
+};
+
+for (const [name, { make, expected }] of Object.entries(transitions)) {
+  eachDevice(test, `transition: ${name}`, async (t, device, random) => {
+    const layer = make(device);
+    await checkOp(t, device, random, () => ({
+      inputs: { mean: random.normals([6]), variance: random.uniforms([6], 0.2, 2) },
+      run: ({ mean, variance }) => {
+        const { belief } = layer.filter({ x: device.zeros([2, 6, 4, 6]), belief: new Belief(mean, variance, 1) });
+        // What is rectified is told by its note: a pool of one value reads it.
+        const seen = belief!.rectified
+          ? new AvgPool2d(1).filter({ x: device.zeros([2, 6, 4, 6]), belief }).belief!
+          : belief!;
+        // A mean that is handed on would be the leaf itself.
+        return [scale(seen.mean, 1), seen.variance];
+      },
+      reference: (belief) => {
+        const { mean, variance } = expected(belief);
+        return [mean, variance];
+      },
+      tolerance: tolerance.sum(4),
+    }));
+  });
+}
+
+eachDevice(test, 'transition: linear', async (t, device, random) => {
+  await checkOp(t, device, random, () => ({
+    inputs: {
+      mean: random.normals([5]),
+      variance: random.uniforms([5], 0.2, 2),
+      weight: random.normals([5, 7]),
+      bias: random.normals([7]),
+    },
+    run: ({ mean, variance, weight, bias }) => {
+      const layer = Object.assign(new Linear(device, 5, 7), { weight, bias });
+      const { belief } = layer.filter({ x: device.zeros([3, 5]), belief: new Belief(mean, variance, 1, true) });
+      return [belief!.mean, belief!.variance];
+    },
+    reference: ({ mean, variance, weight, bias }) => {
+      const moments = rectify({ mean, variance });
+      const row = ({ data }: NdArray) => ndarray([1, 5], data);
+      const through = plain.linear(row(moments.mean), weight, bias);
+      const squares = plain.linear(
+        row(moments.variance),
+        map(weight, (w) => w * w),
+        null,
+      );
+      return [vector(through.data), vector(squares.data)];
+    },
+    tolerance: tolerance.sum(5),
+  }));
+});
+
+interface Weights<T> {
+  conv1: T;
+  conv2: T;
+  gamma1: T;
+  beta1: T;
+  gamma2: T;
+  beta2: T;
+}
+
+const OPTIONS = { splits: 4, relu: true } as const;
+
+/** norm, conv, norm, conv with a residual sum around them. */
+function kalmanNetwork(device: Device, own: Weights<Tensor>): Sequential {
+  const conv = (weight: Tensor) => Object.assign(new Conv2d(device, 4, 4, 3, { padding: 'same' }), { weight });
+  const norm = (gamma: Tensor, beta: Tensor) => Object.assign(new KalmanNorm2d(device, 4, OPTIONS), { gamma, beta });
+  return new Sequential(
+    conv(own.conv1),
+    norm(own.gamma1, own.beta1),
+    new Residual(new Sequential(conv(own.conv2), norm(own.gamma2, own.beta2))),
+    new AvgPool2d(2),
+  );
+}
+
+function referenceNetwork(x: NdArray, own: Weights<NdArray>, hold: Hold) {
+  const sides = plain.samePadding(5, 5, 3, 1);
+  const norm = (input: NdArray, prior: Statistics | null, gamma: NdArray, beta: NdArray) =>
+    adaptiveKalmanNorm(
+      input,
+      {
+        ...OPTIONS,
+        gamma,
+        beta,
+        prior,
+        state: ndarray([9, 4]),
+        running: { mean: ndarray([4]), variance: ndarray([4], [1, 1, 1, 1]) },
+        gain: 'adaptive',
+        correction: 0.1,
+        adaptation: 0.1,
+        gate: 4,
+        momentum: 0.1,
+        observationGradient: 0.5,
+      },
+      hold,
+    );
+  const normalized = (gamma: NdArray, beta: NdArray) => ({ mean: beta, variance: map(gamma, (g) => g * g) });
+  const start = norm(plain.conv2d(x, own.conv1, [1, 1], sides), null, own.gamma1, own.beta1);
+  const geometry = { splits: 1, height: 5, width: 5, stride: [1, 1], sides } as const;
+  const prior = propagate(normalized(own.gamma1, own.beta1), own.conv2, geometry);
+  const inner = norm(plain.conv2d(start.output, own.conv2, [1, 1], sides), prior, own.gamma2, own.beta2);
+  const belief = addBeliefs(rectify(normalized(own.gamma1, own.beta1)), rectify(normalized(own.gamma2, own.beta2)));
+  return { x: plain.avgPool2d(plain.add(start.output, inner.output), 2), belief: averaged(belief, 4) };
+}
+
+eachDevice(test, 'Sequential: beliefs reach the norms within', async (t, device, random) => {
+  await checkOp(t, device, random, () => ({
+    inputs: {
+      x: random.normals([8, 4, 5, 5]),
+      conv1: { ...random.normals([4, 4, 3, 3], 0, 0.2), format: 'filter' as const },
+      conv2: { ...random.normals([4, 4, 3, 3], 0, 0.2), format: 'filter' as const },
+      gamma1: random.normals([4], 1, 0.3),
+      beta1: random.normals([4], 0, 0.5),
+      gamma2: random.normals([4], 1, 0.3),
+      beta2: random.normals([4], 0, 0.5),
+    },
+    run: ({ x, ...own }) => {
+      const result = kalmanNetwork(device, own).filter({ x, belief: null });
+      return [result.x, result.belief!.mean, result.belief!.variance];
+    },
+    reference: ({ x, ...own }, hold) => {
+      const result = referenceNetwork(x, own, hold);
+      return [result.x, result.belief.mean, result.belief.variance];
+    },
+    tolerance: tolerance.block,
+  }));
+});
+
+/** A layer of a user, of which nothing is known. */
+class Half extends Layer {
+  override forward(x: Tensor): Tensor {
+    return new AvgPool2d(1).forward(x);
+  }
+}
+
+eachDevice(
+  test,
+  'Sequential: a layer without a transition is named, and can be declared unknown',
+  async (t, device) => {
+    const norm = () => new KalmanNorm2d(device, 3, { splits: 2 });
+    const x = device.zeros([4, 3, 4, 4]);
+    const net = new Sequential(norm(), new Half(), norm());
+    const before = bits(await (net.layers[0] as KalmanNorm2d).filterState.data());
+    t.throws(
+      () =>
+        new Sequential(new Half(), new Half()).filter({
+          x,
+          belief: new Belief(device.zeros([3]), device.ones([3]), 1),
+        }),
+      {
+        message: /^Half doesn't know what it makes of a belief.*new Unknown\(new Half\(/,
+      },
+    );
+    t.throws(() => net.forward(x), { code: 'INVALID_ARGUMENT' } as object);
+    t.is(before, bits(await (net.layers[2] as KalmanNorm2d).filterState.data()));
+    net.eval();
+    t.notThrows(() => net.forward(x), 'inference believes nothing');
+  },
+);
+
+test('Sequential: a Kalman normalization without a prior says so once', async (t) => {
+  using device = openDevice('cpu');
+  const norm = () => new KalmanNorm2d(device, 3, { splits: 2 });
+  const x = device.zeros([4, 3, 4, 4]);
+
+  const warnings: Error[] = [];
+  const listen = (warning: Error) => {
+    if (warning.name === 'KalmanNormWarning') warnings.push(warning);
+  };
+  process.on('warning', listen);
+  const open = new Sequential(norm(), new Unknown(new Half()), norm(), new Half(), new GlobalAvgPool2d());
+  for (let i = 0; i < 3; i++) open.forward(x);
+  await new Promise((resolve) => setImmediate(resolve));
+  process.off('warning', listen);
+  const own = warnings.filter(({ message }) => message.includes('layer 2 (KalmanNorm2d)'));
+  t.is(own.length, 1, 'said once, in three steps');
+});
+
+eachDevice(test, 'Layer.filter: a belief of other channels is refused', (t, device) => {
+  const belief = () => new Belief(device.zeros([5]), device.ones([5]), 1);
+  const x = device.zeros([2, 3, 4, 4]);
+  t.throws(() => new Conv2d(device, 3, 4, 3).filter({ x, belief: belief() }), { code: 'SHAPE_MISMATCH' } as object);
+  t.throws(() => new Linear(device, 3, 4).filter({ x: device.zeros([2, 3]), belief: belief() }), {
+    message: /the belief must have the layer's 3 features, got 5 channels/,
+  });
+  t.throws(() => new KalmanNorm2d(device, 3).filter({ x, belief: belief() }), { code: 'SHAPE_MISMATCH' } as object);
+  t.throws(() => new BatchNorm2d(device, 3, { affine: false }).filter({ x, belief: belief() }), {
+    message: /beliefs need affine: true/,
+  });
+  t.throws(() => new Residual(3 as never), { message: /Residual: body must be a layer, got 3/ });
+});
+
+eachDevice(test, 'a network of public blocks survives its spec', async (t, device, random) => {
+  const block = () =>
+    new Sequential(new KalmanNorm2d(device, 4, OPTIONS), new Conv2d(device, 4, 4, 3, { padding: 'same' }));
+  const net = new Sequential(
+    new Conv2d(device, 3, 4, 3, { padding: 'same' }),
+    new Residual(block()),
+    new Residual(block(), new Unknown(new ReLU())),
+    new KalmanNorm2d(device, 4, OPTIONS),
+    new GlobalAvgPool2d(),
+    new Linear(device, 4, 2),
+  );
+  const copy = buildModel(device, net.spec()!) as Sequential;
+  copy.loadStateDict(await net.stateValues());
+  t.deepEqual(copy.spec(), net.spec());
+  const x = random.normals([8, 3, 6, 6]);
+  const images = device.tensor(Float32Array.from(x.data), x.shape);
+  t.is(bits(await copy.forward(images).data()), bits(await net.forward(images).data()));
+});
+
+eachDevice(
+  test,
+  'CifarResNet, corrected filter: its first blocks against the oracle of the parts',
+  async (t, device, random) => {
+    // One widening block behind a stem, by hand in float64.
+    const net = new CifarResNet(device, { n: 1, norm: { type: 'kalman', splits: 4 }, seed: 5 });
+    const block = net.stage2[0]!;
+    const x = random.normals([8, 16, 6, 6]);
+    const prior = { mean: random.normals([16], 0, 0.3), variance: random.uniforms([16], 0.5, 1.5) };
+    const state = (await Promise.all(
+      [...block.stateDict()].map(async ([name, tensor]) => [name, ndarray(tensor.shape, await tensor.data())] as const),
+    )) as [string, NdArray][];
+    const at = Object.fromEntries(state);
+    const upload = (a: NdArray) => device.tensor(Float32Array.from(a.data), a.shape);
+    const belief = new Belief(upload(prior.mean), upload(prior.variance), 1);
+    const result = (block as unknown as Layer).filter({ x: upload(x), belief });
+
+    const norm = (input: NdArray, name: string, given: Statistics, channels: number) =>
+      adaptiveKalmanNorm(
+        input,
+        {
+          splits: 4,
+          relu: true,
+          gamma: at[`${name}.gamma`]!,
+          beta: at[`${name}.beta`]!,
+          prior: given,
+          state: ndarray([9, channels]),
+          running: { mean: ndarray([channels]), variance: ndarray([channels], new Float64Array(channels).fill(1)) },
+          gain: 'adaptive',
+          correction: 0.1,
+          adaptation: 0.1,
+          gate: 4,
+          momentum: 0.1,
+          observationGradient: 0.5,
+        },
+        (value) => value,
+      );
+    const standard = (channels: number) => ({
+      mean: ndarray([channels]),
+      variance: ndarray([channels], new Float64Array(channels).fill(1)),
+    });
+    const [first, second] = [plain.samePadding(6, 6, 3, 2), plain.samePadding(3, 3, 3, 1)];
+    const start = norm(x, 'norm1', prior, 16);
+    const inner = plain.conv2d(start.output, at['conv1.weight']!, [2, 2], first);
+    const between = propagate(standard(16), at['conv1.weight']!, {
+      splits: 1,
+      height: 6,
+      width: 6,
+      stride: [2, 2],
+      sides: first,
+    });
+    const middle = norm(inner, 'norm2', between, 32);
+    const branch = plain.conv2d(middle.output, at['conv2.weight']!, [1, 1], second);
+    const expected = plain.add(plain.padChannels(plain.avgPool2d(x, 2), 8, 8), branch);
+    const behind = addBeliefs(
+      padBelief(start.belief, 1, 8, 8, true),
+      propagate(standard(32), at['conv2.weight']!, { splits: 1, height: 3, width: 3, stride: [1, 1], sides: second }),
+    );
+    const near = (actual: ArrayLike<number>, wanted: NdArray, what: string) => {
+      const largest = Math.max(...wanted.data.map(Math.abs));
+      const off = Math.max(...Array.from(actual, (value, i) => Math.abs(value - wanted.data[i]!)));
+      t.true(off <= tolerance.block * largest, `${what}: off by ${off / largest} of the largest`);
+    };
+    near(await result.x.data(), expected, 'samples');
+    near(await result.belief!.mean.data(), behind.mean, 'mean');
+    near(await result.belief!.variance.data(), behind.variance, 'variance');
+  },
+);
