@@ -30,7 +30,7 @@ export * from './ops/adaptive-kalman.js';
 export * from './ops/batch-norm.js';
 export * from './ops/belief.js';
 export { type Conv2dOptions, conv2d, type Padding } from './ops/conv2d.js';
-export { add, relu, scale, sigmoid } from './ops/elementwise.js';
+export { add, relu, scale, sigmoid, square } from './ops/elementwise.js';
 export * from './ops/gather.js';
 export * from './ops/group-norm.js';
 export { type KalmanNormOptions, type KalmanNormResult, kalmanNorm, kalmanResidual } from './ops/kalman.js';

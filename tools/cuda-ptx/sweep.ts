@@ -1,4 +1,5 @@
 import {
+  adaptiveKalmanNorm,
   add,
   addWithMoments,
   avgPool2d,
@@ -10,6 +11,7 @@ import {
   type Device,
   DeviceRandom,
   type Format,
+  filterRows,
   gather,
   globalAvgPool,
   groupNorm,
@@ -31,10 +33,11 @@ import {
   scale,
   scope,
   sigmoid,
+  square,
   type Tensor,
   updateRunning,
 } from '../../lib/index.js';
-import { predict } from '../../lib/kalman/index.js';
+import { predict, propagate, rectifyBelief } from '../../lib/kalman/index.js';
 
 /** Images with so many rows that several blocks share a statistic. */
 const HEIGHT = 17;
@@ -87,7 +90,7 @@ export async function sweep(device: Device): Promise<void> {
   const inputs = new Inputs(device);
   // Channels that fill accesses of 16 bytes, and an odd number that goes value by value.
   for (const channels of [40, 13]) {
-    for (const part of [elementwise, pools, normalizations, kalman, transitions, convolutions]) {
+    for (const part of [elementwise, pools, normalizations, kalman, adaptiveKalman, transitions, convolutions]) {
       scope(() => part(inputs, channels));
       await device.synchronize();
     }
@@ -101,7 +104,7 @@ export async function sweep(device: Device): Promise<void> {
 
 function elementwise(inputs: Inputs, channels: number): void {
   const x = inputs.tensor([3, channels, 5, 3]);
-  inputs.differentiate(relu(add(x, scale(x, 0.5))), sigmoid(x));
+  inputs.differentiate(relu(add(x, scale(x, 0.5))), sigmoid(x), square(x));
   inputs.differentiate(reshape(x, [3, channels * 15]));
 }
 
@@ -178,6 +181,27 @@ function kalman(inputs: Inputs, channels: number): void {
   inputs.differentiate(sum.output, sum.prior.mean, sum.prior.variance);
 }
 
+/** Steps of the adaptive filter: the first and a later one, with and without a prior, with a fixed gain. */
+function adaptiveKalman(inputs: Inputs, channels: number): void {
+  const { device } = inputs;
+  const x = scale(inputs.tensor([4, channels, HEIGHT, WIDTH]), 2);
+  const sums = addWithMoments(x, inputs.tensor([4, channels, HEIGHT, WIDTH]), SPLITS);
+  const affine = inputs.affine(channels);
+  const filter = device.zeros([filterRows.length, channels]);
+  const state = { filter, running: { mean: inputs.tensor([channels]), variance: inputs.positive(channels) } };
+  const believed = () => new Belief(inputs.tensor([channels]), inputs.positive(channels), 1);
+  for (const [images, prior, options] of [
+    [x, believed(), { splits: SPLITS, relu: true }],
+    [x, believed(), { splits: SPLITS }],
+    [sums, believed(), { splits: SPLITS, relu: true }],
+    [x, null, { splits: 1 }],
+    [x, believed(), { splits: 1, gain: 0.2, relu: true }],
+  ] as const) {
+    const { output, belief } = adaptiveKalmanNorm(images, prior, affine, state, options);
+    inputs.differentiate(output, ...(prior ? [belief.mean, belief.variance] : []), relu(x));
+  }
+}
+
 function transitions(inputs: Inputs, channels: number): void {
   const size = { height: LARGE, width: LARGE };
   const noise = inputs.tensor([SPLITS, channels, LARGE, LARGE]);
@@ -190,8 +214,15 @@ function transitions(inputs: Inputs, channels: number): void {
     [5, { padding: 2 }],
   ] as const) {
     const weight = inputs.tensor([5, channels, taps, taps], 'filter');
-    const { mean, variance } = predict(inputs.belief(channels), weight, { height: 6, width: 5, ...options });
+    const size = { height: 6, width: 5, ...options };
+    const { mean, variance } = predict(inputs.belief(channels), weight, size);
     inputs.differentiate(mean, variance);
+    for (const rectified of [true, false]) {
+      const belief = new Belief(inputs.tensor([channels]), inputs.positive(channels), 1, rectified);
+      const whole = propagate(belief, weight, size);
+      const moments = rectifyBelief(belief);
+      inputs.differentiate(whole.mean, whole.variance, ...(rectified ? [moments.mean, moments.variance] : []));
+    }
   }
 }
 
