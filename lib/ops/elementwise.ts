@@ -13,6 +13,11 @@ export function add(a: Tensor, b: Tensor): Tensor {
   }).sum;
 }
 
+/** target += x, in place, without a gradient. @internal */
+export function addInto(target: Tensor, x: Tensor): void {
+  native.addInto({ target: target.handle, other: x.handle });
+}
+
 /** x². */
 export function square(x: Tensor): Tensor {
   return unary('square', x, {
