@@ -99,7 +99,7 @@ test('KN: a batch in parts trains as one in splits does', async (t) => {
 
 test('a batch in parts needs the memory of a part', async (t) => {
   const peak = async (accumulate: number) => {
-    const { device, trainer } = setUp({ type: 'group' }, { accumulate, batchSize: 32 });
+    const { device, trainer } = setUp({ type: 'group' }, { accumulate, batchSize: 32, eager: true });
     await trainer.trainEpoch(1);
     const { peakInUse: peak } = device.memoryStats();
     trainer.dispose();
