@@ -46,6 +46,7 @@ export * as optim from './optim/index.js';
 export { Program } from './program.js';
 export { HostRandom, manualSeed } from './random.js';
 export { scope } from './scope.js';
+export type { StateValues } from './state.js';
 export { Device, type ProfileEntry, Tensor, type TensorOptions } from './tensor.js';
 export * from './train/index.js';
 export * as train from './train/index.js';
