@@ -29,11 +29,31 @@ export * as nn from './nn/index.js';
 export * from './ops/adaptive-kalman.js';
 export * from './ops/batch-norm.js';
 export * from './ops/belief.js';
+export * from './ops/broadcast.js';
 export { type Conv2dOptions, conv2d, type Padding } from './ops/conv2d.js';
-export { add, relu, scale, sigmoid, square } from './ops/elementwise.js';
+export {
+  abs,
+  clamp,
+  exp,
+  gelu,
+  leakyRelu,
+  log,
+  neg,
+  pow,
+  reciprocal,
+  relu,
+  scale,
+  sigmoid,
+  silu,
+  softplus,
+  sqrt,
+  square,
+  tanh,
+} from './ops/elementwise.js';
 export * from './ops/gather.js';
 export * from './ops/group-norm.js';
 export { type KalmanNormOptions, type KalmanNormResult, kalmanNorm, kalmanResidual } from './ops/kalman.js';
+export { broadcastTo, concat, permute, slice, transpose } from './ops/layout.js';
 export * from './ops/linear.js';
 export * from './ops/loss.js';
 export { reshape, samples } from './ops/memory.js';
@@ -41,6 +61,8 @@ export { addWithMoments, type Moments, moments, updateRunning } from './ops/mome
 export * from './ops/pad.js';
 export * from './ops/pool.js';
 export { type Noise, samplePrior, type Transition } from './ops/predict.js';
+export { argmax, max, mean, type ReduceOptions, sum } from './ops/reduce.js';
+export { logSoftmax, softmax } from './ops/softmax.js';
 export * from './optim/index.js';
 export * as optim from './optim/index.js';
 export { Program } from './program.js';

@@ -173,6 +173,38 @@ interface Transition {
   rectified: boolean;
 }
 
+/** Functions of one value; the last three have parameters: a slope, an exponent, two bounds. */
+export type MapKind =
+  | 'exp'
+  | 'log'
+  | 'sqrt'
+  | 'reciprocal'
+  | 'abs'
+  | 'tanh'
+  | 'sigmoid'
+  | 'gelu'
+  | 'silu'
+  | 'softplus'
+  | 'leakyRelu'
+  | 'pow'
+  | 'clamp';
+
+/** Functions of two values; `where` and `whereNot` give b where a is (not) nonzero, else 0. */
+export type BinaryKind =
+  | 'add'
+  | 'subtract'
+  | 'multiply'
+  | 'divide'
+  | 'maximum'
+  | 'minimum'
+  | 'equal'
+  | 'greater'
+  | 'where'
+  | 'whereNot';
+
+/** What becomes of the values along reduced axes. */
+export type ReduceKind = 'sum' | 'mean' | 'max' | 'argMax';
+
 /**
  * The operations: checked launches of the functions in native/core, under the same names. Each takes one object. All but
  * `download` return at once; wrong arguments throw a {@link KalmanNormError} before anything is enqueued.
@@ -207,14 +239,26 @@ export interface Operations {
 
   add(args: { a: Handle; b: Handle }): Handle;
   addInto(args: { target: Handle; other: Handle }): void;
-  multiply(args: { a: Handle; b: Handle }): Handle;
   scale(args: { x: Handle; factor: number }): Handle;
   /** x times a tensor of one value. */
   scaleBy(args: { x: Handle; factor: Handle }): Handle;
   relu(args: { x: Handle }): Handle;
   reluBackward(args: { y: Handle; dy: Handle }): Handle;
-  sigmoid(args: { x: Handle }): Handle;
-  sigmoidBackward(args: { y: Handle; dy: Handle }): Handle;
+  map(args: { x: Handle; kind: MapKind; a: number; b: number }): Handle;
+  /** `at`: the result for exp, sqrt, reciprocal, tanh and sigmoid, else x. */
+  mapBackward(args: { at: Handle; dy: Handle; kind: MapKind; a: number; b: number }): Handle;
+
+  /** Shapes are broadcast by NumPy's rules; the result has the format of an operand that has its shape. */
+  binary(args: { a: Handle; b: Handle; kind: BinaryKind }): Handle;
+  /** Along all axes where `shape`, aligned to the last ones, has size 1 or isn't there. `argMax` gives int32, without the axis. */
+  reduce(args: { x: Handle; shape: readonly number[]; format: Format; kind: ReduceKind }): Handle;
+  /** Axis i of the result is axis axes[i] of x. */
+  permute(args: { x: Handle; axes: readonly number[]; format: Format }): Handle;
+  /** Values [starts, starts + shape). */
+  slice(args: { x: Handle; starts: readonly number[]; shape: readonly number[]; format: Format }): Handle;
+  /** Writes `part` over the values of `into` that begin at `starts`. */
+  place(args: { part: Handle; into: Handle; starts: readonly number[] }): void;
+  broadcastTo(args: { x: Handle; shape: readonly number[]; format: Format }): Handle;
 
   conv2d(args: { x: Handle; w: Handle; shape: ConvShape }): Handle;
   conv2dBackwardData(args: { dy: Handle; w: Handle; x: Handle; shape: ConvShape }): Handle;

@@ -153,6 +153,17 @@ DType convert(const Argument& argument) {
   argument.fail("'float32', 'int32' or 'uint8'");
 }
 
+size_t Argument::choice(std::initializer_list<const char*> names) const {
+  const std::string text = value.IsString() ? std::string(value.As<Napi::String>()) : std::string();
+  std::string expected = "one of ";
+  size_t place = 0;
+  for (const char* name : names) {
+    if (text == name) return place;
+    expected += (place++ ? ", '" : "'") + std::string(name) + "'";
+  }
+  fail(expected.c_str());
+}
+
 template <>
 Format convert(const Argument& argument) {
   if (argument.value.IsString()) {
