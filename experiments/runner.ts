@@ -40,7 +40,7 @@ export async function main(experiment: Experiment, script: string): Promise<void
   if (!process.argv[1] || pathToFileURL(process.argv[1]).href !== script) return;
   try {
     const configuration = parseOptions(experiment, process.argv.slice(2));
-    if (!configuration) console.log(usage(experiment));
+    if (!configuration) console.log(usage(experiment, process.argv.slice(2)));
     else process.exitCode = await run(configuration);
   } catch (error) {
     if (!(error instanceof KalmanNormError)) throw error;
@@ -84,9 +84,21 @@ async function train(
   console: Console,
   signal: AbortSignal,
 ): Promise<number> {
-  const { epochs, batchSize, learningRate, momentum, weightDecay, seed, eager, logDir, n, norm } = configuration;
+  const {
+    epochs,
+    batchSize,
+    learningRate,
+    momentum,
+    weightDecay,
+    seed,
+    eager,
+    logDir,
+    n,
+    norm,
+    weightStandardization,
+  } = configuration;
   const classes = dataset.classNames.length;
-  const model = new CifarResNet(device, { n, norm, classes, seed });
+  const model = new CifarResNet(device, { n, norm, weightStandardization, classes, seed });
   if (configuration.load) await loadModel(configuration.load, model);
   const schedule = (configuration.schedule === 'short' ? shortSchedule : referenceSchedule)(epochs, learningRate);
   const reached = Array.from({ length: epochs }, (_, i) => schedule(i + 1)).includes(learningRate);

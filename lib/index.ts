@@ -41,6 +41,7 @@ export { addWithMoments, type Moments, moments, updateRunning } from './ops/mome
 export * from './ops/pad.js';
 export * from './ops/pool.js';
 export { type Noise, samplePrior, type Transition } from './ops/predict.js';
+export * from './ops/weight-standardize.js';
 export * from './optim/index.js';
 export * as optim from './optim/index.js';
 export { Program } from './program.js';

@@ -298,6 +298,9 @@ export interface Operations {
       Absorbing,
   ): NormGradients;
 
+  weightStandardize(args: { w: Handle; epsilon: number }): { y: Handle; mean: Handle; var: Handle };
+  weightStandardizeBackward(args: { w: Handle; dy: Handle; mean: Handle; variance: Handle; epsilon: number }): Handle;
+
   kalmanNorm(
     args: {
       x: Handle;

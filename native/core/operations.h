@@ -16,6 +16,7 @@
 #include "ops/pool.h"
 #include "ops/predict.h"
 #include "ops/sgd.h"
+#include "ops/weight_standardize.h"
 
 /// The table of operations: X(struct in kn::op, name in profiles, records and messages), one row each. Every device's
 /// interface and dispatch follow from it. A kernel of each device, `run`, belongs to every row.
@@ -56,6 +57,8 @@
   X(NormalizeBackward, "normalizeBackward")                   \
   X(GroupNorm, "groupNorm")                                   \
   X(GroupNormBackward, "groupNormBackward")                   \
+  X(WeightStandardize, "weightStandardize")                   \
+  X(WeightStandardizeBackward, "weightStandardizeBackward")   \
   X(KalmanNorm, "kalmanNorm")                                 \
   X(KalmanNormBackward, "kalmanNormBackward")                 \
   X(AdaptiveKalmanNorm, "adaptiveKalmanNorm")                 \
