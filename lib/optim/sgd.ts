@@ -6,6 +6,17 @@ import type { Device, Tensor } from '../tensor.js';
 import type { LossScaler } from './loss-scaler.js';
 import { distinctParameters, type NamedParameter, type Parameters } from './parameter-list.js';
 
+declare module '../addon/contract.js' {
+  interface Operations {
+    sgd(args: {
+      parameters: readonly { weight: Handle; gradient: Handle; momentum: Handle; weightDecay: number }[];
+      learningRate: Handle;
+      momentum: number;
+      lossScale?: Maybe;
+    }): void;
+  }
+}
+
 /** Options of {@link Sgd}. */
 export interface SgdOptions {
   /** Default 0.9. */
