@@ -11,6 +11,7 @@ export * as data from './data/index.js';
 export { cudaProblem, type DeviceInfo, type DeviceOptions, devices, openDevice } from './device.js';
 export { DeviceRandom } from './device-random.js';
 export { type ErrorCode, KalmanNormError } from './errors.js';
+export { CheckpointFolder, type LoadedCheckpoint, type Stateful } from './io/checkpoint.js';
 export {
   type InputNormalization,
   type InputSize,
@@ -32,6 +33,7 @@ export * as optim from './optim/index.js';
 export { Program } from './program.js';
 export { HostRandom, manualSeed } from './random.js';
 export { scope } from './scope.js';
+export type { StateValues } from './state.js';
 export { Device, type ProfileEntry, Tensor, type TensorOptions } from './tensor.js';
 export * from './train/index.js';
 export * as train from './train/index.js';

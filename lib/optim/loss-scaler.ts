@@ -57,6 +57,11 @@ export class LossScaler {
     return this.state.handle;
   }
 
+  /** What it goes on from, by name. */
+  stateDict(): Map<string, Tensor> {
+    return new Map([['state', this.state]]);
+  }
+
   /** The factor that the next step uses. */
   async value(): Promise<number> {
     return (await this.state.data())[0] as number;

@@ -1,6 +1,7 @@
 import { native } from '../addon/load.js';
 import { check } from '../errors.js';
 import { noScope } from '../scope.js';
+import { checkState, readState, type StateValues, writeState } from '../state.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { LossScaler } from './loss-scaler.js';
 import { distinctParameters, type NamedParameter, type Parameters } from './parameter-list.js';
@@ -76,9 +77,34 @@ export class Sgd {
     this.rateValue = value;
   }
 
-  /** Momentum buffers by the names of their parameters, for checkpoints. */
+  /** Momentum buffers by the names of their parameters. */
   namedBuffers(): Map<string, Tensor> {
     return new Map(this.slots.flatMap(({ names, buffer }) => names.map((name) => [name, buffer])));
+  }
+
+  /** What training goes on from, by name: `learningRate` [1], and `momentum.NAME` of each parameter's shape. */
+  stateDict(): Map<string, Tensor> {
+    const buffers = [...this.namedBuffers()].map(([name, buffer]) => [`momentum.${name}`, buffer] as const);
+    return new Map([['learningRate', this.rate], ...buffers]);
+  }
+
+  /** The values of {@link Sgd.stateDict}, read from the device. */
+  stateValues(): Promise<StateValues> {
+    return readState(this.stateDict());
+  }
+
+  /**
+   * Overwrites the learning rate and all buffers. Everything is checked first.
+   *
+   * @throws KalmanNormError `STATE_MISMATCH` for missing, extra, misshapen or mistyped entries; `INVALID_ARGUMENT` for a
+   *   learning rate below 0; nothing is loaded then
+   */
+  loadStateDict(state: StateValues): void {
+    checkState(this.stateDict(), state, 'optimizer');
+    const [rate = 0] = state.get('learningRate')?.data ?? [];
+    checkNotNegative('learningRate', rate);
+    writeState(this.stateDict(), state, 'optimizer');
+    this.rateValue = rate;
   }
 
   /**
