@@ -11,6 +11,7 @@ export * from './group-norm.js';
 export { type KalmanNormOptions, type KalmanNormResult, kalmanNorm, kalmanResidual } from './kalman.js';
 export * from './linear.js';
 export * from './loss.js';
+export * from './max-pool.js';
 export { reshape, samples } from './memory.js';
 export { addWithMoments, type Moments, moments, updateRunning } from './moments.js';
 export * from './pad.js';

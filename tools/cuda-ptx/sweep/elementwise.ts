@@ -11,7 +11,7 @@ export default {
   once(inputs) {
     const part = () => samples(inputs.tensor([3, 5, 3, 3]), 1, 2);
     const whole = inputs.tensor([2, 5, 3, 3]);
-    for (const output of [add(part(), part()), scale(part(), 3), relu(part()), sigmoid(part())]) {
+    for (const output of [add(part(), part()), square(part()), scale(part(), 3), relu(part()), sigmoid(part())]) {
       inputs.differentiate(output);
     }
     for (const output of [scale(whole, 3), relu(whole), sigmoid(whole)]) backward(output, part().detach());
