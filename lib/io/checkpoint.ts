@@ -41,8 +41,7 @@ export class CheckpointFolder {
   private readonly keep: number;
 
   /**
-   * @param parts whose states are saved and loaded, by name
-   * @param options.keep how many of the newest checkpoints stay; default 2
+   * @param parts whose states are saved and loaded, by name; `keep` (default 2) of the newest checkpoints stay
    */
   constructor(
     readonly path: string,
