@@ -40,6 +40,16 @@ export interface Configuration {
   limitTest: number | null;
   eager: boolean;
   profile: boolean;
+  /** When to write a checkpoint, at ends of epochs; null for never. */
+  checkpointEvery: { epochs: number } | { minutes: number } | null;
+  /** How many of the newest checkpoints stay. */
+  keep: number;
+  /** The folder of the run to go on with. */
+  resume: string | null;
+  force: boolean;
+  overwrite: boolean;
+  /** The flags that were given, but for those that say which run it is. */
+  flags: Readonly<Record<string, string | boolean>>;
 }
 
 const flags = {
@@ -89,6 +99,15 @@ const flags = {
   threads: { type: 'string', help: 'of the CPU device', absent: 'one a core' },
   'limit-train': { type: 'string', help: 'use only so many training images', absent: 'all' },
   'limit-test': { type: 'string', help: 'use only so many test images', absent: 'all' },
+  'checkpoint-every': {
+    type: 'string',
+    help: 'epochs between two checkpoints, or minutes as in 10m; 0 for none',
+    absent: 1,
+  },
+  keep: { type: 'string', help: 'how many of the newest checkpoints stay', absent: 2 },
+  resume: { type: 'string', help: 'folder of a run to go on with, from its last checkpoint', absent: 'none' },
+  force: { type: 'boolean', help: 'with --resume: go on though flags have changed' },
+  overwrite: { type: 'boolean', help: 'delete an earlier run in the folder instead of moving it aside' },
   eager: { type: 'boolean', help: 'enqueue every operation instead of replaying a recorded step' },
   profile: { type: 'boolean', help: 'print the time by operation at the end' },
   help: { type: 'boolean', short: 'h', help: 'this text' },
@@ -136,6 +155,11 @@ export function parseOptions(given: Experiment, args: readonly string[]): Config
       `a whole number of at least ${least}`,
     );
   const limit = (flag: keyof typeof flags) => (text(flag) === undefined ? null : whole(flag, 0, 1));
+  check(
+    text('resume') === undefined || (text('log_dir') === undefined && values.overwrite !== true),
+    'INVALID_ARGUMENT',
+    '--resume names the folder: give neither --log_dir nor --overwrite with it',
+  );
   if (text('gpu') !== undefined && text('device') !== undefined) {
     throw new KalmanNormError('INVALID_ARGUMENT', 'give either --gpu or --device, not both');
   }
@@ -180,6 +204,14 @@ export function parseOptions(given: Experiment, args: readonly string[]): Config
     limitTest: limit('limit-test'),
     eager: values.eager === true,
     profile: values.profile === true,
+    checkpointEvery: checkpointEvery(text('checkpoint-every') ?? '1'),
+    keep: whole('keep', 2, 1),
+    resume: text('resume') ?? null,
+    force: values.force === true,
+    overwrite: values.overwrite === true,
+    flags: Object.fromEntries(
+      Object.entries(values as Record<string, string | boolean>).filter(([flag]) => !ofThisRun.has(flag)),
+    ),
   };
 }
 
@@ -199,6 +231,21 @@ function standardization(wanted: boolean, gain: string | undefined): WeightStand
   );
   if (gain === undefined) return wanted;
   return number('filter-gain', gain, 1, (value) => value > 0 && Number.isFinite(value), 'a positive number');
+}
+
+/** Flags that a resumed run doesn't take over. */
+const ofThisRun = new Set(['log_dir', 'resume', 'force', 'overwrite']);
+
+function checkpointEvery(text: string): Configuration['checkpointEvery'] {
+  const [, digits, unit] = /^(\d+(?:\.\d+)?)(m?)$/.exec(text) ?? [];
+  const value = Number(digits);
+  check(
+    digits !== undefined && (unit === 'm' ? value > 0 : Number.isInteger(value)),
+    'INVALID_ARGUMENT',
+    `--checkpoint-every: expected a whole number of epochs, or minutes as in 10m, got "${text}"`,
+  );
+  if (unit === 'm') return { minutes: value };
+  return value === 0 ? null : { epochs: value };
 }
 
 /** As the reference: a bare name lies in train_log. */

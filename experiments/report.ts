@@ -1,5 +1,5 @@
 /**
- * Draws the curves of several runs: `npm run report -- RUN_DIR... [--out DIR] [--title TEXT]`.
+ * Draws the curves of several runs: `npm run report -- RUN_DIR... [--out DIR] [--title TEXT] [--dashed RUN_DIR]`.
  */
 import { mkdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
@@ -9,13 +9,16 @@ import { KalmanNormError } from '../lib/errors.js';
 import { writeFileAtomic } from '../lib/io/atomic-file.js';
 import { parseError } from './flags.js';
 import { drawSvg, renderPng } from './report/chart.js';
-import { type Run, readRuns } from './report/log.js';
+import { groupRuns, spreadOf } from './report/groups.js';
+import { distinguish, type Run, readRuns } from './report/log.js';
 import { buildPage, percent, summarize } from './report/page.js';
 
-const usage = `usage: npm run report -- RUN_DIR... [--out DIR] [--title TEXT]
+const usage = `usage: npm run report -- RUN_DIR... [--out DIR] [--title TEXT] [--dashed RUN_DIR]
 
-Reads log.jsonl in every RUN_DIR, and writes report.svg, report.png and report.html.
+Reads log.jsonl in every RUN_DIR, and writes report.svg, report.png and report.html. Runs that differ in nothing but their
+seed become one curve, their mean, in a band from the lowest to the highest.
 
+  --dashed RUN_DIR  a run to compare with: dashed, and its training error is left out; may be repeated
   --out DIR     where to write. Default: the folder that holds the first RUN_DIR
   --title TEXT  heading of the chart and the page. Default: names the data set`;
 
@@ -25,6 +28,8 @@ export interface ReportOptions {
   readonly out?: string | undefined;
   /** Heading of the chart and the page. Default: names the data set where all the runs have the same */
   readonly title?: string | undefined;
+  /** Folders of runs to compare with, which are drawn dashed; among `dirs` or beside them. */
+  readonly dashed?: readonly string[] | undefined;
 }
 
 /** What {@link writeReport} did. */
@@ -44,7 +49,10 @@ export interface Report {
  * @throws KalmanNormError as `readRuns`
  */
 export async function writeReport(dirs: readonly string[], options: ReportOptions = {}): Promise<Report> {
-  const runs = await readRuns(dirs);
+  const { dashed = [] } = options;
+  const read = await readRuns([...dirs, ...dashed.filter((dir) => !dirs.includes(dir))]);
+  const marked = read.map((run) => (dashed.includes(run.dir) ? { ...run, isReference: true } : run));
+  const runs = distinguish(groupRuns(marked));
   const { out = dirname(resolve(dirs[0]!)), title = defaultTitle(runs) } = options;
   const svg = drawSvg(runs, title);
   const { png, hasFont } = renderPng(svg);
@@ -72,7 +80,12 @@ async function main(args: readonly string[]): Promise<number> {
     const { positionals, values } = parseArgs({
       args: [...args],
       allowPositionals: true,
-      options: { out: { type: 'string' }, title: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
+      options: {
+        out: { type: 'string' },
+        title: { type: 'string' },
+        dashed: { type: 'string', multiple: true },
+        help: { type: 'boolean', short: 'h' },
+      },
     });
     if (values.help === true) {
       console.log(usage);
@@ -82,14 +95,18 @@ async function main(args: readonly string[]): Promise<number> {
     for (const run of runs) {
       const { finalValidationError, best, epochs } = summarize(run);
       const bestText = best === null ? 'no validation error' : `best ${percent(best.validationError)}`;
-      console.log(`${run.label}: ${percent(finalValidationError)} after ${epochs} epochs, ${bestText} (${run.status})`);
+      const spread = spreadOf((run.members ?? []).map((member) => summarize(member).finalValidationError));
+      const deviation = spread ? ` ± ${percent(spread.deviation)}` : '';
+      console.log(
+        `${run.label}: ${percent(finalValidationError)}${deviation} after ${epochs} epochs, ${bestText} (${run.status})`,
+      );
     }
     for (const warning of warnings) console.warn(`warning: ${warning}`);
     for (const file of files) console.log(file);
     return 0;
   } catch (error) {
     const isParsers = (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS') === true;
-    const shown = isParsers ? parseError(error, ['out', 'title', 'help']) : error;
+    const shown = isParsers ? parseError(error, ['out', 'title', 'dashed', 'help']) : error;
     if (!(shown instanceof KalmanNormError)) throw error;
     console.error(`${shown.message}\n\n${usage}`);
     return 1;

@@ -11,6 +11,7 @@ export * as data from './data/index.js';
 export { cudaProblem, type DeviceInfo, type DeviceOptions, devices, openDevice } from './device.js';
 export { DeviceRandom } from './device-random.js';
 export { type ErrorCode, KalmanNormError } from './errors.js';
+export { CheckpointFolder, type LoadedCheckpoint, type Stateful } from './io/checkpoint.js';
 export {
   type InputNormalization,
   type InputSize,
@@ -26,27 +27,13 @@ export * from './models/residual-block.js';
 export type { NestedNumbers } from './nested.js';
 export * from './nn/index.js';
 export * as nn from './nn/index.js';
-export * from './ops/adaptive-kalman.js';
-export * from './ops/batch-norm.js';
-export * from './ops/belief.js';
-export { type Conv2dOptions, conv2d, type Padding } from './ops/conv2d.js';
-export { add, relu, scale, sigmoid } from './ops/elementwise.js';
-export * from './ops/gather.js';
-export * from './ops/group-norm.js';
-export { type KalmanNormOptions, type KalmanNormResult, kalmanNorm, kalmanResidual } from './ops/kalman.js';
-export * from './ops/linear.js';
-export * from './ops/loss.js';
-export { reshape, samples } from './ops/memory.js';
-export { addWithMoments, type Moments, moments, updateRunning } from './ops/moments.js';
-export * from './ops/pad.js';
-export * from './ops/pool.js';
-export { type Noise, samplePrior, type Transition } from './ops/predict.js';
-export * from './ops/weight-standardize.js';
+export * from './ops/index.js';
 export * from './optim/index.js';
 export * as optim from './optim/index.js';
 export { Program } from './program.js';
 export { HostRandom, manualSeed } from './random.js';
 export { scope } from './scope.js';
+export type { StateValues } from './state.js';
 export { Device, type ProfileEntry, Tensor, type TensorOptions } from './tensor.js';
 export * from './train/index.js';
 export * as train from './train/index.js';

@@ -1,5 +1,6 @@
 import { Resvg } from '@resvg/resvg-js';
 import * as echarts from 'echarts';
+import { spreadOf } from './groups.js';
 import type { Run } from './log.js';
 
 const width = 900;
@@ -78,7 +79,7 @@ function chartOption(runs: readonly Run[], title: string): echarts.EChartsCoreOp
       text: title,
       left: 'center',
       top: 14,
-      subtext: 'solid: validation error, dashed: training error',
+      subtext: subtitle(runs),
       subtextStyle: { ...text, color: '#666', fontSize: 13 },
       textStyle: { ...text, fontSize: 18, width: width - 60, overflow: 'truncate' },
     },
@@ -109,14 +110,20 @@ function chartOption(runs: readonly Run[], title: string): echarts.EChartsCoreOp
     series: runs.flatMap((run, i) => {
       const validation = place(runs, i, 'validationError');
       const training = place(runs, i, 'trainError');
-      return [
-        {
-          ...line(run, i, 'validationError'),
-          name: run.label,
-          lineStyle: { width: 2.2, type: validation.lines === 1 ? 'solid' : slice(validation) },
-          symbolSize: 5 + 3 * (validation.lines - 1 - validation.number),
-          z: 3,
+      const bold = {
+        ...line(run, i, 'validationError'),
+        name: run.label,
+        lineStyle: {
+          width: 2.2,
+          type: run.isReference ? [9, 7] : validation.lines === 1 ? 'solid' : slice(validation),
         },
+        symbolSize: 5 + 3 * (validation.lines - 1 - validation.number),
+        z: 3,
+      };
+      if (run.isReference) return [...band(run, i), bold];
+      return [
+        ...band(run, i),
+        bold,
         {
           ...line(run, i, 'trainError'),
           name: `${run.label}, training`,
@@ -159,6 +166,35 @@ function turn({ lines, number }: Place): { type: number[]; dashOffset: number } 
   return { type: [5, 10 * lines - 5], dashOffset: -10 * number };
 }
 
+/** What the chart's lines mean. */
+function subtitle(runs: readonly Run[]): string {
+  const parts = ['solid: validation error, thin dashes: training error'];
+  if (runs.some(({ isReference }) => isReference)) parts.push('bold dashes: to compare with');
+  if (runs.some(({ members }) => members)) parts.push('bands: from the lowest to the highest of the seeds');
+  return parts.join('; ');
+}
+
+/** The range of the validation errors over the seeds. */
+function band(run: Run, i: number) {
+  const { members } = run;
+  if (!members) return [];
+  const ranges = run.epochs.map(({ epoch, step }) => {
+    const errors = members.map(({ epochs }) => epochs.find((other) => other.epoch === epoch)?.validationError ?? null);
+    return { step, range: spreadOf(errors) };
+  });
+  const part = (value: (range: NonNullable<(typeof ranges)[number]['range']>) => number, opacity: number) => ({
+    type: 'line',
+    silent: true,
+    stack: `band ${i}`,
+    data: ranges.map(({ step, range }) => [step, range && value(range) * 100]),
+    showSymbol: false,
+    lineStyle: { opacity: 0 },
+    areaStyle: { color: colourOf(i), opacity },
+    z: 1,
+  });
+  return [part(({ lowest }) => lowest, 0), part(({ lowest, highest }) => highest - lowest, 0.18)];
+}
+
 function line(run: Run, i: number, figure: 'validationError' | 'trainError') {
   const data = run.epochs.map((epoch) => [epoch.step, percent(epoch[figure])]);
   const shapes = ['circle', 'rect', 'triangle', 'diamond'];
@@ -183,7 +219,12 @@ function hasMarks({ epochs }: Run): boolean {
 /** A round range around all errors, and the distance of the ticks. */
 export function errorAxis(runs: readonly Run[]): { min: number; max: number; interval: number } {
   const values = runs
-    .flatMap(({ epochs }) => epochs.flatMap(({ validationError, trainError }) => [validationError, trainError]))
+    .flatMap((run) => [run, ...(run.members ?? [])])
+    .flatMap(({ epochs, isReference }) =>
+      epochs.flatMap(({ validationError, trainError }) =>
+        isReference ? [validationError] : [validationError, trainError],
+      ),
+    )
     .map(percent)
     .filter((value) => value !== null);
   if (values.length === 0) return { min: 0, max: 100, interval: 20 };

@@ -29,7 +29,7 @@ export type RunStatus = 'finished' | 'interrupted' | 'diverged' | 'running';
 export interface Run {
   /** The folder of the run. */
   readonly dir: string;
-  /** What to call the run in a legend; unique among the runs of a report. */
+  /** What to call the run in a legend. */
   readonly label: string;
   /** The full configuration, as the run wrote it. */
   readonly config: Readonly<Record<string, unknown>>;
@@ -38,6 +38,10 @@ export interface Run {
   readonly status: RunStatus;
   /** Remarks for the reader of a report, such as a torn last line. */
   readonly remarks: readonly string[];
+  /** The runs whose mean this is, where there are several seeds. */
+  readonly members?: readonly Run[];
+  /** Whether it is there for comparison: the chart draws it dashed, without its training error. */
+  readonly isReference?: boolean;
 }
 
 /**
@@ -57,7 +61,11 @@ export async function readRuns(dirs: readonly string[]): Promise<Run[]> {
     const bytes = await readWholeFile(path, 'the log of a run', 2 ** 28);
     runs.push(parseLog(new TextDecoder().decode(bytes), dir));
   }
-  // Two runs of one experiment have the same label; their folders tell them apart.
+  return runs;
+}
+
+/** Runs of one label get their folders into it, that a reader can tell them apart. */
+export function distinguish(runs: readonly Run[]): Run[] {
   const isUnique = ({ label }: Run) => runs.filter((run) => run.label === label).length === 1;
   return runs.map((run) => (isUnique(run) ? run : { ...run, label: `${run.label} (${run.dir})` }));
 }

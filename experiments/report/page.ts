@@ -1,4 +1,5 @@
 import { colourOf } from './chart.js';
+import { spreadOf } from './groups.js';
 import type { EpochRecord, Run } from './log.js';
 
 /**
@@ -65,10 +66,17 @@ function errorTable(runs: readonly Run[]): string {
   const rows = runs.map((run, i) => {
     const summary = summarize(run);
     const best = summary.best === null ? '–' : `${percent(summary.best.validationError)} (epoch ${summary.best.epoch})`;
+    const ends = run.members?.map(summarize) ?? [];
     const cells = [
-      percent(summary.finalValidationError),
+      withSpread(
+        summary.finalValidationError,
+        ends.map((end) => end.finalValidationError),
+      ),
       best,
-      percent(summary.finalTrainError),
+      withSpread(
+        summary.finalTrainError,
+        ends.map((end) => end.finalTrainError),
+      ),
       String(summary.epochs),
       summary.steps.toLocaleString('en-US'),
       summary.imagesPerSecond === null ? '–' : Math.round(summary.imagesPerSecond).toLocaleString('en-US'),
@@ -110,6 +118,14 @@ function table(heads: readonly string[], rows: readonly string[]): string {
 
 function list(items: readonly string[]): string {
   return items.length === 0 ? '' : `<ul>\n${items.map((item) => `<li>${escapeHtml(item)}</li>`).join('\n')}\n</ul>`;
+}
+
+/** A mean with the standard deviation over the seeds, where there are several. */
+function withSpread(mean: number | null, figures: readonly (number | null)[]): string {
+  const spread = spreadOf(figures);
+  return mean !== null && spread && spread.count > 1
+    ? `${(mean * 100).toFixed(2)} ± ${percent(spread.deviation)}`
+    : percent(mean);
 }
 
 /** A share from 0 to 1 for people. */

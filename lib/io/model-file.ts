@@ -11,8 +11,9 @@
 
 import type { TensorData } from '../addon/contract.js';
 import { check, KalmanNormError } from '../errors.js';
-import type { Module, StateValues } from '../nn/module.js';
+import type { Module } from '../nn/module.js';
 import { buildModel, type ModuleSpec, specOf } from '../nn/spec.js';
+import type { StateValues } from '../state.js';
 import type { Device } from '../tensor.js';
 import { checkDescription, type InputNormalization, type ModelDescription } from './model-description.js';
 import { readSafetensors, type SafetensorsFile, type SafetensorsTensor, writeSafetensors } from './safetensors.js';

@@ -1,15 +1,9 @@
-import type { TensorData } from '../addon/contract.js';
 import { check, KalmanNormError } from '../errors.js';
 import type { Belief } from '../ops/belief.js';
 import { noScope } from '../scope.js';
+import { readState, type StateValues, writeState } from '../state.js';
 import type { Tensor } from '../tensor.js';
 import type { Filtered } from './filtered.js';
-
-/** Arrays of the tensors' types. */
-const arrayTypes = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array };
-
-/** Faults that a message lists. */
-const MOST_FAULTS = 20;
 
 /** Plain JSON. */
 export type SpecValue = string | number | boolean | null | readonly SpecValue[] | { readonly [key: string]: SpecValue };
@@ -19,9 +13,6 @@ export interface ModuleSpec {
   readonly type: string;
   readonly [option: string]: SpecValue;
 }
-
-/** Values of a module's parameters and buffers by name; row-major. */
-export type StateValues = Map<string, { shape: readonly number[]; data: TensorData }>;
 
 /**
  * Base of all layers: finds parameters, buffers and sub-modules in its fields, so that a layer is an ordinary class.
@@ -142,11 +133,8 @@ export abstract class Module {
   }
 
   /** The values of {@link Module.stateDict}, read from the device. */
-  async stateValues(): Promise<StateValues> {
-    const entries = [...this.stateDict()].map(
-      async ([name, tensor]) => [name, { shape: [...tensor.shape], data: await tensor.data() }] as const,
-    );
-    return new Map(await Promise.all(entries));
+  stateValues(): Promise<StateValues> {
+    return readState(this.stateDict());
   }
 
   /**
@@ -155,33 +143,7 @@ export abstract class Module {
    * @throws KalmanNormError `STATE_MISMATCH` for missing, extra, misshapen or mistyped entries; nothing is loaded then
    */
   loadStateDict(state: StateValues): void {
-    check(state instanceof Map, 'INVALID_ARGUMENT', () => `loadStateDict: expected a map of values, got ${state}`);
-    const own = this.stateDict();
-    const missing: string[] = [];
-    const misfits: string[] = [];
-    for (const [name, tensor] of own) {
-      const entry = state.get(name);
-      const shape = tensor.shape.join(', ');
-      const type = arrayTypes[tensor.dtype];
-      if (!entry) missing.push(`${name} [${shape}] is missing`);
-      else if (entry.shape.join(', ') !== shape)
-        misfits.push(`${name}: expected [${shape}], got [${entry.shape.join(', ')}]`);
-      else if (!(entry.data instanceof type))
-        misfits.push(`${name}: expected ${tensor.dtype}, got ${entry.data?.constructor?.name}`);
-      else if (entry.data.length !== tensor.size)
-        misfits.push(`${name}: expected ${tensor.size} values, got ${entry.data.length}`);
-    }
-    const unexpected = [...state.keys()]
-      .filter((name) => !own.has(name))
-      .map((name) => `${name} is not part of this module`);
-    const faults = [...missing, ...unexpected, ...misfits];
-    if (faults.length > 0) {
-      const counts = `${missing.length} missing, ${unexpected.length} unexpected, ${misfits.length} that don't fit`;
-      const shown = faults.slice(0, MOST_FAULTS).join('; ');
-      const more = faults.length > MOST_FAULTS ? `; and ${faults.length - MOST_FAULTS} more` : '';
-      throw new KalmanNormError('STATE_MISMATCH', `loadStateDict: ${counts}: ${shown}${more}`);
-    }
-    for (const [name, tensor] of own) tensor.write((state.get(name) as { data: TensorData }).data);
+    writeState(this.stateDict(), state, 'module');
   }
 
   /** Frees parameters, buffers and gradients, its own and those of its sub-modules. A second call does nothing. */
@@ -268,7 +230,7 @@ export abstract class Layer extends Module {
    * The Kalman filter's transition: what is believed of the layer's output, given that of its input. A layer that can't
    * say throws, and {@link Unknown} lets a network do without.
    *
-   * @param shape of the samples that go in
+   * @param _shape of the samples that go in
    */
   protected transition(_belief: Belief, _shape: readonly number[]): Belief {
     throw new KalmanNormError(

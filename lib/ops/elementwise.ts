@@ -2,6 +2,21 @@ import { native } from '../addon/load.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable, unary } from './differentiable.js';
 
+declare module '../addon/contract.js' {
+  interface Operations {
+    add(args: { a: Handle; b: Handle }): Handle;
+    addInto(args: { target: Handle; other: Handle }): void;
+    multiply(args: { a: Handle; b: Handle }): Handle;
+    scale(args: { x: Handle; factor: number }): Handle;
+    /** x times a tensor of one value. */
+    scaleBy(args: { x: Handle; factor: Handle }): Handle;
+    relu(args: { x: Handle }): Handle;
+    reluBackward(args: { y: Handle; dy: Handle }): Handle;
+    sigmoid(args: { x: Handle }): Handle;
+    sigmoidBackward(args: { y: Handle; dy: Handle }): Handle;
+  }
+}
+
 /** a + b, for tensors of one shape. */
 export function add(a: Tensor, b: Tensor): Tensor {
   return differentiable({
@@ -11,6 +26,11 @@ export function add(a: Tensor, b: Tensor): Tensor {
     outputs: ['sum'],
     backward: ({ grads }) => ({ a: grads.sum, b: grads.sum }),
   }).sum;
+}
+
+/** target += x, in place, without a gradient. @internal */
+export function addInto(target: Tensor, x: Tensor): void {
+  native.addInto({ target: target.handle, other: x.handle });
 }
 
 /** x². */

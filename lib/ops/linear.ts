@@ -2,6 +2,17 @@ import { native } from '../addon/load.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
 
+declare module '../addon/contract.js' {
+  interface Operations {
+    linear(args: { x: Handle; w: Handle; b?: Maybe }): Handle;
+    linearBackward(args: { x: Handle; w: Handle; dy: Handle; needDx: boolean; bias: boolean }): {
+      dx: Maybe;
+      dw: Handle;
+      db: Maybe;
+    };
+  }
+}
+
 /**
  * x·W + b.
  *

@@ -4,6 +4,13 @@ import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
 import { scale } from './elementwise.js';
 
+declare module '../addon/contract.js' {
+  interface Operations {
+    weightStandardize(args: { w: Handle; epsilon: number }): { y: Handle; mean: Handle; var: Handle };
+    weightStandardizeBackward(args: { w: Handle; dy: Handle; mean: Handle; variance: Handle; epsilon: number }): Handle;
+  }
+}
+
 /** Options of {@link weightStandardize}. */
 export interface WeightStandardizeOptions {
   /** Added to the variance; default 1e-5. */

@@ -1,9 +1,21 @@
 import { native } from '../addon/load.js';
 import { check } from '../errors.js';
 import { noScope } from '../scope.js';
+import { checkState, readState, type StateValues, writeState } from '../state.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { LossScaler } from './loss-scaler.js';
-import { distinctParameters, type NamedParameter, type Parameters } from './parameter-list.js';
+import { distinctParameters, type NamedParameter, type ParameterList } from './parameter-list.js';
+
+declare module '../addon/contract.js' {
+  interface Operations {
+    sgd(args: {
+      parameters: readonly { weight: Handle; gradient: Handle; momentum: Handle; weightDecay: number }[];
+      learningRate: Handle;
+      momentum: number;
+      lossScale?: Maybe;
+    }): void;
+  }
+}
 
 /** Options of {@link Sgd}. */
 export interface SgdOptions {
@@ -37,7 +49,7 @@ export class Sgd {
    *   trained once.
    * @throws KalmanNormError `INVALID_ARGUMENT` for what isn't parameters, or hyper-parameters outside their domain
    */
-  constructor(device: Device, parameters: Parameters, learningRate: number, options: SgdOptions = {}) {
+  constructor(device: Device, parameters: ParameterList, learningRate: number, options: SgdOptions = {}) {
     const { momentum = 0.9, weightDecay = 0, decays = (_, parameter) => parameter.shape.length > 1 } = options;
     check(momentum >= 0 && momentum <= 1, 'INVALID_ARGUMENT', `Sgd: momentum must be between 0 and 1, got ${momentum}`);
     checkNotNegative('weightDecay', weightDecay);
@@ -65,9 +77,34 @@ export class Sgd {
     this.rateValue = value;
   }
 
-  /** Momentum buffers by the names of their parameters, for checkpoints. */
+  /** Momentum buffers by the names of their parameters. */
   namedBuffers(): Map<string, Tensor> {
     return new Map(this.slots.flatMap(({ names, buffer }) => names.map((name) => [name, buffer])));
+  }
+
+  /** What training goes on from, by name: `learningRate` [1], and `momentum.NAME` of each parameter's shape. */
+  stateDict(): Map<string, Tensor> {
+    const buffers = [...this.namedBuffers()].map(([name, buffer]) => [`momentum.${name}`, buffer] as const);
+    return new Map([['learningRate', this.rate], ...buffers]);
+  }
+
+  /** The values of {@link Sgd.stateDict}, read from the device. */
+  stateValues(): Promise<StateValues> {
+    return readState(this.stateDict());
+  }
+
+  /**
+   * Overwrites the learning rate and all buffers. Everything is checked first.
+   *
+   * @throws KalmanNormError `STATE_MISMATCH` for missing, extra, misshapen or mistyped entries; `INVALID_ARGUMENT` for a
+   *   learning rate below 0; nothing is loaded then
+   */
+  loadStateDict(state: StateValues): void {
+    checkState(this.stateDict(), state, 'optimizer');
+    const [rate = 0] = state.get('learningRate')?.data ?? [];
+    checkNotNegative('learningRate', rate);
+    writeState(this.stateDict(), state, 'optimizer');
+    this.rateValue = rate;
   }
 
   /**

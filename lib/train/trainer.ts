@@ -6,12 +6,15 @@ import { check, type KalmanNormError } from '../errors.js';
 import type { ModelDescription } from '../io/model-description.js';
 import { Module } from '../nn/module.js';
 import { advance, append } from '../ops/counter.js';
-import { crossEntropy } from '../ops/loss.js';
+import { addInto, scale } from '../ops/elementwise.js';
+import { crossEntropy, type Loss } from '../ops/loss.js';
+import { samples } from '../ops/memory.js';
 import { LossScaler } from '../optim/loss-scaler.js';
 import type { Sgd } from '../optim/sgd.js';
 import type { Program } from '../program.js';
 import { HostRandom } from '../random.js';
 import { noScope, scope } from '../scope.js';
+import { readState, type StateValues, writeState } from '../state.js';
 import type { Device, Tensor } from '../tensor.js';
 import { DeviceImages } from './device-images.js';
 
@@ -33,6 +36,12 @@ export interface TrainerOptions {
   dataset: Dataset | SplitSource;
   /** Default 128. The rest of an epoch that doesn't fill a batch is left out. */
   batchSize?: number;
+  /**
+   * In how many equal parts a batch goes through the network, one after the other, before the optimizer makes its step:
+   * memory holds the activations of one part. Normalizations see a part as their batch, so that they need no splits; what
+   * moves between steps, such as running averages, moves with every part. Default 1.
+   */
+  accumulate?: number;
   /** Of the order of samples, crops, flips and noise; default 0. */
   seed?: number;
   /**
@@ -91,6 +100,7 @@ export class Trainer {
   /** Steps of an epoch. */
   readonly stepsPerEpoch: number;
   private readonly batchSize: number;
+  private readonly accumulate: number;
   private readonly scale: number;
   private readonly sources: SplitSource;
   private readonly random: DeviceRandom;
@@ -112,7 +122,7 @@ export class Trainer {
    */
   constructor(private readonly options: TrainerOptions) {
     const { device, model, optimizer, dataset, batchSize = 128, seed = 0, scale = 1 / 128 } = options;
-    const { imageMemory = 2 ** 31, mean = 'image' } = options;
+    const { imageMemory = 2 ** 31, mean = 'image', accumulate = 1 } = options;
     check(model instanceof Module, 'INVALID_ARGUMENT', () => `Trainer: model must be a module, got ${String(model)}`);
     check(
       typeof optimizer?.step === 'function',
@@ -125,6 +135,11 @@ export class Trainer {
       Number.isInteger(batchSize) && batchSize >= 1 && batchSize <= trainCount,
       'INVALID_ARGUMENT',
       `Trainer: batchSize must be between 1 and the ${trainCount} training images, got ${batchSize}`,
+    );
+    check(
+      Number.isInteger(accumulate) && accumulate >= 1 && batchSize % accumulate === 0,
+      'INVALID_ARGUMENT',
+      `Trainer: accumulate must be a divisor of the batch size ${batchSize}, got ${accumulate}`,
     );
     check(
       Number.isFinite(scale) && scale > 0,
@@ -140,6 +155,7 @@ export class Trainer {
       () => `Trainer: mean must be "image", "channel" or ${lengths.join(' or ')} values, got ${String(mean)}`,
     );
     this.batchSize = batchSize;
+    this.accumulate = accumulate;
     this.scale = scale;
     this.stepsPerEpoch = Math.floor(trainCount / batchSize);
     this.random = new DeviceRandom(device, seed);
@@ -255,6 +271,28 @@ export class Trainer {
     return summarize(await this.look(Math.ceil(done / this.batchSize)), done, begin);
   }
 
+  /** What training goes on from beside model and optimizer, by name: the random stream's step, and the loss scale. */
+  stateDict(): Map<string, Tensor> {
+    const named = (part: string, state: Map<string, Tensor>) =>
+      [...state].map(([name, tensor]) => [`${part}.${name}`, tensor] as const);
+    const scaler = this.scaler ? named('scaler', this.scaler.stateDict()) : [];
+    return new Map([...named('random', this.random.stateDict()), ...scaler]);
+  }
+
+  /** The values of {@link Trainer.stateDict}, read from the device. */
+  stateValues(): Promise<StateValues> {
+    return readState(this.stateDict());
+  }
+
+  /**
+   * Goes on from a state. Everything is checked first.
+   *
+   * @throws KalmanNormError `STATE_MISMATCH` for missing, extra, misshapen or mistyped entries; nothing is loaded then
+   */
+  loadStateDict(state: StateValues): void {
+    writeState(this.stateDict(), state, 'trainer');
+  }
+
   /** Frees what the trainer holds on the device; model and optimiser are not its own. */
   dispose(): void {
     this.recorded?.program.dispose();
@@ -324,13 +362,36 @@ export class Trainer {
     const { model, optimizer, augment = true } = this.options;
     scope(() => {
       const { images, labels } = this.train.batch(this.batchSize, this.history.cursor, augment ? this.random : null);
-      const result = crossEntropy(model.forward(images, this.random), labels);
       model.zeroGrad();
-      backward(result.loss, this.scaler?.factor);
+      if (this.accumulate === 1) {
+        const result = crossEntropy(model.forward(images, this.random), labels);
+        backward(result.loss, this.scaler?.factor);
+        this.note(result);
+      } else {
+        this.note(this.inParts(images, labels));
+      }
       optimizer.step(this.scaler);
-      this.note(result);
     });
     this.random.advance();
+  }
+
+  /** Forward and backward, part by part; the mean of the losses, and all errors. */
+  private inParts(images: Tensor, labels: Tensor): Loss {
+    const { model, device } = this.options;
+    const size = this.batchSize / this.accumulate;
+    const share = 1 / this.accumulate;
+    const seed = this.scaler ? scale(this.scaler.factor, share) : device.full([1], share);
+    const total: Loss = { loss: device.zeros([1]), errors: device.zeros([1]) };
+    for (let part = 0; part < this.accumulate; part++) {
+      scope(() => {
+        const [own, classes] = [images, labels].map((all) => samples(all, part * size, size)) as [Tensor, Tensor];
+        const { loss, errors } = crossEntropy(model.forward(own, this.random), classes);
+        backward(loss, seed);
+        noGrad(() => addInto(total.loss, scale(loss, share)));
+        addInto(total.errors, errors);
+      });
+    }
+    return total;
   }
 
   /** Writes a batch's figures into the history. */

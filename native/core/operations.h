@@ -10,6 +10,7 @@
 #include "ops/linear.h"
 #include "ops/loss.h"
 #include "ops/loss_scale.h"
+#include "ops/max_pool.h"
 #include "ops/memory.h"
 #include "ops/moments.h"
 #include "ops/pad.h"
@@ -41,6 +42,8 @@
   X(AvgPool2dBackward, "avgPool2dBackward")                   \
   X(GlobalAvgPool, "globalAvgPool")                           \
   X(GlobalAvgPoolBackward, "globalAvgPoolBackward")           \
+  X(MaxPool2d, "maxPool2d")                                   \
+  X(MaxPool2dBackward, "maxPool2dBackward")                   \
   X(PadChannels, "padChannels")                               \
   X(PadChannelsBackward, "padChannelsBackward")               \
   X(PadBelief, "padBelief")                                   \

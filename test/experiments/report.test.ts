@@ -177,6 +177,53 @@ test('runs of the same label are told apart by their folders', async (t) => {
   );
 });
 
+test('runs that differ in their seed alone become their mean, in a band', async (t) => {
+  const of = (seed: number, last: number | null, more = {}) =>
+    runDir(log({ ...config, seed, logDir: `folder ${seed}`, ...more }, epoch(1, 0.5), epoch(2, last), end));
+  const dirs = [await of(1, 0.2), await of(2, 0.4), await of(3, 0.3), await of(3, 0.9), await of(4, 0.3, { n: 3 })];
+  const { runs, files } = await writeReport(dirs);
+  t.deepEqual(
+    runs.map(({ epochs, members }) => [epochs.at(-1)?.validationError?.toFixed(9), members?.length]),
+    [
+      ['0.300000000', 3],
+      ['0.900000000', undefined],
+      ['0.300000000', undefined],
+    ],
+  );
+  t.is(runs[0]?.label, 'KN, batch 2 (3 seeds)');
+  t.deepEqual(runs[0]?.config.seed, [1, 2, 3]);
+  const html = await readFile(files.find((file) => file.endsWith('.html')) as string, 'utf8');
+  // The sample standard deviation of 0.2, 0.3 and 0.4.
+  t.regex(html, /<td>30\.00 ± 10\.00 %<\/td>/);
+  t.regex(await readFile(files.find((file) => file.endsWith('.svg')) as string, 'utf8'), /fill-opacity="0\.18"/);
+});
+
+test('a group lacks the epochs that a member lacks, and a figure that is no number', async (t) => {
+  const long = await runDir(log({ ...config, seed: 1 }, epoch(1, 0.5), epoch(2, 0.3), end));
+  const short = await runDir(log({ ...config, seed: 2 }, epoch(1, null)));
+  const [run] = (await writeReport([long, short])).runs;
+  t.deepEqual(
+    run?.epochs.map(({ validationError }) => validationError),
+    [null],
+  );
+  t.is(run?.status, 'running');
+});
+
+test('a run to compare with is dashed, and has no training error', async (t) => {
+  const [one, other] = [
+    await runDir(log(config, epoch(1, 0.5))),
+    await runDir(log({ ...config, label: 'BN' }, epoch(1, 0.4))),
+  ];
+  const drawn = async (dashed?: string[]) => {
+    const { files } = await writeReport([one, other], { dashed });
+    return readFile(files.find((file) => file.endsWith('.svg')) as string, 'utf8');
+  };
+  const dashes = (svg: string) => svg.match(/stroke-dasharray="9,7"/g)?.length ?? 0;
+  t.is(dashes(await drawn()), 0);
+  t.true(dashes(await drawn([other])) > 0);
+  t.regex(await drawn([other]), /bold dashes: to compare with/);
+});
+
 test('runs of any figures, many or few, can be drawn', (t) => {
   const share = fc.option(fc.double({ min: 0, max: 1, noNaN: true }));
   const record = fc.record({ validationError: share, trainError: share });

@@ -80,3 +80,37 @@ eachDevice(
     t.deepEqual([...(await parameters.get('used')!.data())], [1, 2]);
   },
 );
+
+eachDevice(test, 'Sgd: goes on from its state as if it had never stopped', async (t, device, random) => {
+  const start = random.normals([4, 3]);
+  const gradients = [1, 2, 3, 4].map(() => random.normals([4, 3]));
+  const make = (values: ArrayLike<number>, rate: number) => {
+    const weight = device.tensor(Float32Array.from(values), [4, 3], { requiresGrad: true });
+    return { weight, optimizer: new Sgd(device, new Map([['w', weight]]), rate, { weightDecay: 0.1 }) };
+  };
+  const step = ({ weight, optimizer }: ReturnType<typeof make>, gradient: NdArray) => {
+    weight.zeroGrad();
+    backward(scale(weight, 1), device.tensor(Float32Array.from(gradient.data), [4, 3]));
+    optimizer.step();
+  };
+  const whole = make(start.data, 0.2);
+  for (const gradient of gradients.slice(0, 2)) step(whole, gradient);
+  whole.optimizer.learningRate = 0.05;
+  const state = await whole.optimizer.stateValues();
+  t.deepEqual([...state.keys()], ['learningRate', 'momentum.w']);
+
+  const resumed = make(await whole.weight.data(), 0.2);
+  t.throws(() => resumed.optimizer.loadStateDict(new Map([['other', { shape: [1], data: Float32Array.of(1) }]])), {
+    code: 'STATE_MISMATCH',
+    message: /2 missing, 1 unexpected.*other is not part of this optimizer/,
+  });
+  const broken = new Map([...state, ['learningRate', { shape: [1], data: Float32Array.of(-1) }] as const]);
+  t.throws(() => resumed.optimizer.loadStateDict(broken), { code: 'INVALID_ARGUMENT', message: /learningRate/ });
+  resumed.optimizer.loadStateDict(state);
+  t.is(resumed.optimizer.learningRate, Math.fround(0.05));
+  for (const gradient of gradients.slice(2)) {
+    step(whole, gradient);
+    step(resumed, gradient);
+  }
+  t.deepEqual(await resumed.weight.data(), await whole.weight.data());
+});

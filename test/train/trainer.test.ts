@@ -57,6 +57,59 @@ for (const { device, name, norm } of cases) {
   });
 }
 
+for (const [name, norm] of Object.entries<NormSpec>({
+  BN: { type: 'batch', momentum: 0 },
+  GN: { type: 'group' },
+})) {
+  test(`a batch in parts gives the weights of one in splits: ${name}`, async (t) => {
+    const splits = norm.type === 'batch' ? { ...norm, splits: 8 } : norm;
+    const [whole, parts] = [setUp(splits), setUp(norm, { accumulate: 8 })];
+    const [one, other] = [await whole.trainer.trainEpoch(1), await parts.trainer.trainEpoch(1)];
+    t.is(other.error, one.error);
+    t.true(Math.abs(other.loss - one.loss) < 1e-5 * one.loss, `${other.loss} and ${one.loss}`);
+    const [a, b] = [await whole.model.stateValues(), await parts.model.stateValues()];
+    for (const [key, { data }] of a) {
+      const largest = Math.max(...Array.from(data, Math.abs));
+      const off = Math.max(...Array.from(data, (value, i) => Math.abs(value - (b.get(key)?.data[i] as number))));
+      // Six steps, each with a rounding of gradients that add up in another order.
+      t.true(off <= 1e-4 * largest, `${key}: off by ${off} of ${largest}`);
+    }
+    for (const run of [whole, parts]) {
+      run.trainer.dispose();
+      run.device.dispose();
+    }
+  });
+}
+
+test('KN: a batch in parts trains as one in splits does', async (t) => {
+  const one = (momentum: number) => 1 - (1 - momentum) ** (1 / 8);
+  const rates = { momentum: one(0.1), correction: one(0.1), adaptation: one(0.1) };
+  const [whole, parts] = [setUp({ type: 'kalman', splits: 8 }), setUp({ type: 'kalman', ...rates }, { accumulate: 8 })];
+  for (const run of [whole, parts]) {
+    let last = await run.trainer.trainEpoch(1);
+    const first = last.loss;
+    for (let epoch = 2; epoch <= 6; epoch++) last = await run.trainer.trainEpoch(epoch);
+    t.true(last.loss < 0.7 * first, `loss ${first} to ${last.loss}`);
+    const evaluated = await run.trainer.evaluate();
+    t.true(evaluated.loss < first, `evaluated ${evaluated.loss}`);
+    run.trainer.dispose();
+    run.device.dispose();
+  }
+});
+
+test('a batch in parts needs the memory of a part', async (t) => {
+  const peak = async (accumulate: number) => {
+    const { device, trainer } = setUp({ type: 'group' }, { accumulate, batchSize: 32, eager: true });
+    await trainer.trainEpoch(1);
+    const { peakInUse: peak } = device.memoryStats();
+    trainer.dispose();
+    device.dispose();
+    return peak;
+  };
+  const [whole, parts] = [await peak(1), await peak(16)];
+  t.true(parts < whole / 2, `${parts} of ${whole} bytes`);
+});
+
 test('training learns a synthetic set', async (t) => {
   const { trainer, device } = setUp({ type: 'reference-kalman', splits: 8, gain: 0.1, transition: 'analytic' });
   const first = await trainer.trainEpoch(1);
@@ -110,5 +163,10 @@ test('bad sizes are refused', (t) => {
       code: 'INVALID_ARGUMENT',
       message: /batchSize/,
     } as object);
+  }
+  for (const accumulate of [0, 3, 1.5]) {
+    t.throws(() => setUp({ type: 'group' }, { accumulate }), {
+      message: `Trainer: accumulate must be a divisor of the batch size 16, got ${accumulate}`,
+    });
   }
 });

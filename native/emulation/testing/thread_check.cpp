@@ -212,6 +212,25 @@ void checkTraining(Device& device) {
   check(network.state() == eager, "replayed steps differ from eager ones");
 }
 
+/// Two steps of the adaptive filter.
+Values adaptiveKernels(Device& device, const Tensor& x, const Tensor& dy, const Tensor& gamma, const Tensor& beta) {
+  const AdaptiveLayer layer{x, gamma, beta, {beta, full(device, {8}, DType::F32, Format::Plain, 1)}};
+  const AdaptiveState state{
+      full(device, {adaptive::kRows, 8}, DType::F32, Format::Plain, 0),
+      {full(device, {8}, DType::F32, Format::Plain, 0), full(device, {8}, DType::F32, Format::Plain, 1)}};
+  AdaptiveOptions options;
+  options.splits = kSplits;
+  options.relu = true;
+  adaptiveKalmanNorm(layer, state, {}, options);
+  const AdaptiveResult result = adaptiveKalmanNorm(layer, state, {}, options);
+  AdaptiveBackwardOptions backward;
+  backward.splits = kSplits;
+  backward.relu = true;
+  const AdaptiveGradients gradients = adaptiveKalmanNormBackward(layer, result, dy, {}, backward, {}, 0);
+  return download({result.y, result.belief.mean, state.filter, state.running.var, gradients.dx, gradients.dgamma,
+                   gradients.dbeta, gradients.dprior.mean, gradients.dprior.var});
+}
+
 /// The kernels that the network has no use for.
 Values otherKernels(Device& device) {
   const Shape shape{kBatch, 8, 6, 6};
@@ -224,8 +243,11 @@ Values otherKernels(Device& device) {
   const Tensor target = scale(dy, 2);
   const AddResult sumInPlace = addMoments(x, target, kSplits, true);
   const MeanVar belief = sum.moments;
-  const MeanVar next = predict(belief, w, kSplits, 6, 6, kSame);
-  const PredictGradients dbelief = predictBackward(belief, w, kSplits, 6, 6, kSame, next);
+  const MeanVar next = predict(belief, w, kSplits, 6, 6, kSame, false, true);
+  const PredictGradients dbelief = predictBackward(belief, w, kSplits, 6, 6, kSame, false, true, next);
+  const MeanVar rectified = rectifyBelief(belief), drectified = rectifyBeliefBackward(belief, rectified);
+  const Tensor product = multiply(x, dy);
+  const Values filtered = adaptiveKernels(device, x, dy, gamma, beta);
   const Tensor random = full(device, {3}, DType::I32, Format::Plain, 9);
   const Tensor drawn = samplePrior(belief, kSplits, 6, 6, {random, 0}, {});
   const MeanVar ddrawn = samplePriorBackward(belief, drawn, x.samples(0, kSplits));
@@ -234,9 +256,31 @@ Values otherKernels(Device& device) {
   const Tensor lossScale = full(device, {3}, DType::F32, Format::Plain, 1);
   checkFinite({gamma, beta, w}, lossScale);
   updateLossScale(lossScale, 2, 0.5, 1);
-  return download({group.y, dgroup.dx, dgroup.dgamma, dgroup.dbeta, sum.out, target, sumInPlace.moments.var, next.mean,
-                   next.var, dbelief.dbelief.mean, dbelief.dw, drawn, ddrawn.mean, ddrawn.var, dsum, wide,
-                   avgPool2dBackward(pooled, x, 2, 0), lossScale});
+  Values values = download({group.y,
+                            dgroup.dx,
+                            dgroup.dgamma,
+                            dgroup.dbeta,
+                            sum.out,
+                            target,
+                            sumInPlace.moments.var,
+                            next.mean,
+                            next.var,
+                            dbelief.dbelief.mean,
+                            dbelief.dw,
+                            drawn,
+                            ddrawn.mean,
+                            ddrawn.var,
+                            dsum,
+                            wide,
+                            avgPool2dBackward(pooled, x, 2, 0),
+                            lossScale,
+                            rectified.mean,
+                            rectified.var,
+                            drectified.mean,
+                            drectified.var,
+                            product});
+  values.insert(values.end(), filtered.begin(), filtered.end());
+  return values;
 }
 
 void checkOtherKernels(Device& device) {
