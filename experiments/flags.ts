@@ -1,5 +1,13 @@
 import { KalmanNormError } from '../lib/errors.js';
 
+/** Of a flag: whether it takes a value, what it does, and what its absence means, for a program that may say so. */
+export interface Flag<Program> {
+  readonly type: 'string' | 'boolean';
+  readonly short?: string;
+  readonly help: string;
+  readonly absent?: string | number | ((program: Program) => string | number | null);
+}
+
 /**
  * What is wrong with a command line, for its user. An unknown flag comes with the nearest one that there is.
  *
@@ -22,7 +30,7 @@ export function dashed(name: string): string {
 }
 
 /** The name that takes the fewest edits to reach, if that is less than half of it. */
-function nearest(text: string, names: readonly string[]): string | null {
+export function nearest(text: string, names: readonly string[]): string | null {
   const plain = (name: string) => name.toLowerCase().replaceAll(/[-_]/g, '');
   const ranked = names
     .map((name) => ({ name, edits: distance(plain(text), plain(name)) }))
@@ -43,6 +51,34 @@ function distance(a: string, b: string): number {
     row = next;
   }
   return row[b.length] as number;
+}
+
+/** A number that `fits`, of a flag's text; the fallback where there is none. `expected` completes "expected ...". */
+export function number(
+  flag: string,
+  text: string | undefined,
+  fallback: number,
+  fits: (value: number) => boolean,
+  expected: string,
+): number {
+  if (text === undefined) return fallback;
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  if (!fits(value)) throw new KalmanNormError('INVALID_ARGUMENT', `--${flag}: expected ${expected}, got "${text}"`);
+  return value;
+}
+
+/** One of the texts allowed; the fallback where there is none. */
+export function choice<T extends string>(
+  flag: string,
+  text: string | undefined,
+  fallback: T,
+  allowed: readonly T[],
+): T {
+  if (text === undefined) return fallback;
+  if (!allowed.includes(text as T)) {
+    throw new KalmanNormError('INVALID_ARGUMENT', `--${flag}: expected one of ${allowed.join(', ')}, got "${text}"`);
+  }
+  return text as T;
 }
 
 /** What the library's messages call options, and the flags that set them. */

@@ -1,17 +1,17 @@
-import { appendFile, mkdir, rename, stat } from 'node:fs/promises';
-import { join, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { check } from '../lib/errors.js';
 import {
+  CheckpointFolder,
   CifarResNet,
   type Dataset,
   type Device,
   KalmanNormError,
   limit,
   loadModel,
+  type ModelDescription,
   openDataset,
   openDevice,
   referenceSchedule,
+  type Schedule,
   Sgd,
   saveModel,
   shortSchedule,
@@ -19,7 +19,10 @@ import {
 } from '../lib/index.js';
 import { Console } from './console.js';
 import { inFlags } from './flags.js';
-import { type Configuration, type Experiment, parseOptions, usage } from './options.js';
+import { type Configuration, type Experiment, usage } from './options.js';
+import { configurationOf } from './resume.js';
+import { RunFolder } from './run-folder.js';
+import { EventFile } from './tensorboard.js';
 
 /** Figures of an epoch, as `log.jsonl` has them. Errors are shares from 0 to 1. */
 interface EpochRecord {
@@ -39,8 +42,8 @@ interface EpochRecord {
 export async function main(experiment: Experiment, script: string): Promise<void> {
   if (!process.argv[1] || pathToFileURL(process.argv[1]).href !== script) return;
   try {
-    const configuration = parseOptions(experiment, process.argv.slice(2));
-    if (!configuration) console.log(usage(experiment));
+    const configuration = await configurationOf(experiment, process.argv.slice(2));
+    if (!configuration) console.log(usage(experiment, process.argv.slice(2)));
     else process.exitCode = await run(configuration);
   } catch (error) {
     if (!(error instanceof KalmanNormError)) throw error;
@@ -50,8 +53,8 @@ export async function main(experiment: Experiment, script: string): Promise<void
 }
 
 /**
- * Trains a network as configured; writes `log.jsonl`, `model.safetensors` (the last) and `best.safetensors` into the
- * run's folder.
+ * Trains a network as configured; writes `log.jsonl`, `model.safetensors` (the last), `best.safetensors`, checkpoints and
+ * TensorBoard's events into the run's folder.
  *
  * @returns the exit code: 0, or 130 after Ctrl-C
  */
@@ -84,9 +87,21 @@ async function train(
   console: Console,
   signal: AbortSignal,
 ): Promise<number> {
-  const { epochs, batchSize, learningRate, momentum, weightDecay, seed, eager, logDir, n, norm } = configuration;
+  const {
+    epochs,
+    batchSize,
+    learningRate,
+    momentum,
+    weightDecay,
+    seed,
+    eager,
+    logDir,
+    n,
+    norm,
+    weightStandardization,
+  } = configuration;
   const classes = dataset.classNames.length;
-  const model = new CifarResNet(device, { n, norm, classes, seed });
+  const model = new CifarResNet(device, { n, norm, weightStandardization, classes, seed });
   if (configuration.load) await loadModel(configuration.load, model);
   const schedule = (configuration.schedule === 'short' ? shortSchedule : referenceSchedule)(epochs, learningRate);
   const reached = Array.from({ length: epochs }, (_, i) => schedule(i + 1)).includes(learningRate);
@@ -99,14 +114,8 @@ async function train(
   const trainer = new Trainer({ device, model, optimizer, dataset, batchSize, seed, eager });
   const description = await trainer.describe();
   // Everything that can be refused has been by now.
-  await prepareFolder(logDir, console);
-  const log = new Log(join(logDir, 'log.jsonl'));
-  const files = { last: join(logDir, 'model.safetensors'), best: join(logDir, 'best.safetensors') };
-
-  console.start(configuration, schedule, device, dataset, model.parameterCount(), trainer.stepsPerEpoch);
-  await log.write({
-    type: 'config',
-    ...configuration,
+  const folder = configuration.resume ? await RunFolder.reopen(logDir) : await createFolder(configuration, console);
+  const facts = {
     classes,
     parameters: model.parameterCount(),
     deviceDescription: device.description,
@@ -114,103 +123,148 @@ async function train(
     trainImages: dataset.train.count,
     testImages: dataset.test.count,
     stepsPerEpoch: trainer.stepsPerEpoch,
-  });
-  if (configuration.profile) device.setProfiling(true);
-
-  let step = 0;
-  let saved: string | null = null;
-  let best = Number.POSITIVE_INFINITY;
-  const end = async (reason: 'finished' | 'interrupted' | 'diverged', epoch: number) => {
-    await log.write({ type: 'end', reason, epoch, step });
-    if (configuration.profile) console.profile(device.profile());
   };
+  console.start(configuration, schedule, device, dataset, model.parameterCount(), trainer.stepsPerEpoch);
+  if (configuration.profile) device.setProfiling(true);
+  const training = { configuration, model, optimizer, trainer, description, schedule, console, signal, facts };
+  try {
+    return await trainInto(folder, training);
+  } finally {
+    if (configuration.profile) console.profile(device.profile());
+    await folder.release();
+  }
+}
+
+function createFolder({ logDir, overwrite }: Configuration, console: Console): Promise<RunFolder> {
+  const onMove = (from: string, to: string) => console.note(`moved the earlier run in ${from} to ${to}`);
+  return RunFolder.create(logDir, { overwrite, onMove });
+}
+
+interface Training {
+  configuration: Configuration;
+  model: CifarResNet;
+  optimizer: Sgd;
+  trainer: Trainer;
+  description: ModelDescription;
+  schedule: Schedule;
+  console: Console;
+  signal: AbortSignal;
+  /** What the log says beside the configuration. */
+  facts: Readonly<Record<string, unknown>>;
+}
+
+/** How far a run is; what a checkpoint has beside the tensors. */
+interface Progress {
+  epoch: number;
+  step: number;
+  /** The lowest validation error. */
+  best: number | null;
+}
+
+/** Trains from where the folder's run is, to its end. */
+async function trainInto(folder: RunFolder, training: Training): Promise<number> {
+  const { configuration, model, optimizer, trainer, description, schedule, console, signal } = training;
+  const { epochs, keep } = configuration;
+  const checkpoints = new CheckpointFolder(folder.checkpoints, { model, optimizer, trainer }, { keep });
+  let progress: Progress = { epoch: 0, step: 0, best: null };
+  if (configuration.resume) {
+    const found = await checkpoints.load();
+    for (const warning of found?.warnings ?? []) console.note(`going on from an earlier checkpoint: ${warning}`);
+    if (found) progress = found.data as Progress;
+    await folder.rewind(progress.epoch);
+    console.note(`going on behind epoch ${progress.epoch}`);
+  } else {
+    await folder.write({ type: 'config', ...configuration, ...training.facts });
+  }
+  const events = await EventFile.create(folder.path);
+  let writing: Promise<void> = Promise.resolve();
+  let lastCheckpoint = performance.now();
+
+  let { step } = progress;
+  let best = progress.best ?? Number.POSITIVE_INFINITY;
+  let saved = progress.epoch > 0 ? folder.last : null;
+  const end = (reason: 'finished' | 'interrupted' | 'diverged', epoch: number) =>
+    folder.write({ type: 'end', reason, epoch, step });
   const diverged = async (epoch: number, message: string, cause?: unknown) => {
     await end('diverged', epoch);
     const checkpoint = saved ? `the last good checkpoint is ${saved}` : 'there is no checkpoint yet';
     throw new KalmanNormError('DIVERGED', `${message}; ${checkpoint}`, { cause });
   };
-  for (let epoch = 1; epoch <= epochs; epoch++) {
-    optimizer.learningRate = schedule(epoch);
-    const figures = await trainer
-      .trainEpoch(epoch, { signal, onProgress: console.epoch(epoch, epochs) })
-      .catch((error: unknown): Promise<never> => {
-        if (!(error instanceof KalmanNormError) || error.code !== 'DIVERGED') throw error;
-        return diverged(epoch, error.message, error);
-      });
-    step += figures.steps;
-    const validation = signal.aborted ? null : await trainer.evaluate({ signal });
-    if (signal.aborted || !validation) {
-      await saveModel(files.last, model, { ...description, metadata: { epoch, step } });
-      await end('interrupted', epoch);
-      console.stopped(epoch, files.last);
-      return 130;
-    }
-    const record: EpochRecord = {
-      type: 'epoch',
-      epoch,
-      step,
-      learningRate: optimizer.learningRate,
-      trainLoss: figures.loss,
-      trainError: figures.error,
-      validationLoss: validation.loss,
-      validationError: validation.error,
-      imagesPerSecond: figures.imagesPerSecond,
-      seconds: figures.seconds + validation.seconds,
-    };
-    await log.write(record);
-    console.finished(record, epochs);
-    // The last step's update shows in validation alone. Weights that can't classify are no checkpoint.
-    if (!Number.isFinite(validation.loss)) {
-      await diverged(epoch, `the validation loss became ${validation.loss} after epoch ${epoch}`);
-    }
-    await saveModel(files.last, model, { ...description, metadata: { epoch, step } });
-    saved = files.last;
-    if (validation.error < best) {
-      best = validation.error;
-      await saveModel(files.best, model, { ...description, metadata: { epoch, step } });
-    }
-  }
-  await end('finished', epochs);
-  return 0;
-}
-
-/** One JSON object a line. */
-class Log {
-  constructor(private readonly path: string) {}
-
-  async write(entry: object): Promise<void> {
-    await appendFile(this.path, `${JSON.stringify(entry)}\n`);
-  }
-}
-
-/** Makes the run's folder; an earlier run in it is moved aside, as nothing may be lost. */
-async function prepareFolder(name: string, console: Console): Promise<void> {
-  const exists = async (path: string) =>
-    stat(path).then(
-      () => true,
-      () => false,
-    );
-  // Without a slash at the end, "." and "..": the number belongs to the name.
-  const folder = resolve(name);
   try {
-    if (await exists(join(folder, 'log.jsonl'))) {
-      const holdsUs = !relative(folder, process.cwd()).startsWith('..');
-      check(
-        !holdsUs,
-        'INVALID_ARGUMENT',
-        `--log_dir: there is a run in ${folder}, which can't be moved aside while you are in it; name another folder`,
-      );
-      let number = 1;
-      while (await exists(`${folder}.${number}`)) number++;
-      await rename(folder, `${folder}.${number}`);
-      console.note(`moved the earlier run in ${folder} to ${folder}.${number}`);
+    for (let epoch = progress.epoch + 1; epoch <= epochs; epoch++) {
+      optimizer.learningRate = schedule(epoch);
+      const figures = await trainer
+        .trainEpoch(epoch, { signal, onProgress: console.epoch(epoch, epochs) })
+        .catch((error: unknown): Promise<never> => {
+          if (!(error instanceof KalmanNormError) || error.code !== 'DIVERGED') throw error;
+          return diverged(epoch, error.message, error);
+        });
+      step += figures.steps;
+      const validation = signal.aborted ? null : await trainer.evaluate({ signal });
+      if (signal.aborted || !validation) {
+        await saveModel(folder.last, model, { ...description, metadata: { epoch, step } });
+        await end('interrupted', epoch);
+        console.stopped(epoch, folder.last);
+        return 130;
+      }
+      const record: EpochRecord = {
+        type: 'epoch',
+        epoch,
+        step,
+        learningRate: optimizer.learningRate,
+        trainLoss: figures.loss,
+        trainError: figures.error,
+        validationLoss: validation.loss,
+        validationError: validation.error,
+        imagesPerSecond: figures.imagesPerSecond,
+        seconds: figures.seconds + validation.seconds,
+      };
+      await folder.write(record);
+      await events.scalars(step, scalarsOf(record));
+      console.finished(record, epochs);
+      // The last step's update shows in validation alone. Weights that can't classify are no checkpoint.
+      if (!Number.isFinite(validation.loss)) {
+        await diverged(epoch, `the validation loss became ${validation.loss} after epoch ${epoch}`);
+      }
+      await saveModel(folder.last, model, { ...description, metadata: { epoch, step } });
+      saved = folder.last;
+      if (validation.error < best) {
+        best = validation.error;
+        await saveModel(folder.best, model, { ...description, metadata: { epoch, step } });
+      }
+      if (isDue(configuration, epoch, lastCheckpoint)) {
+        // The one before has to be whole; the next epoch doesn't wait for this one.
+        await writing;
+        writing = checkpoints.save(step, { epoch, step, best } satisfies Progress);
+        // Failing meanwhile, it is told by the next await.
+        writing.catch(() => {});
+        lastCheckpoint = performance.now();
+      }
     }
-    await mkdir(folder, { recursive: true });
-  } catch (error) {
-    if (error instanceof KalmanNormError) throw error;
-    const { message } = error as Error;
-    throw new KalmanNormError('INVALID_ARGUMENT', `--log_dir: ${folder} can't be used: ${message}`, { cause: error });
+    await writing;
+    await end('finished', epochs);
+    return 0;
+  } finally {
+    await writing.catch(() => {});
   }
+}
+
+/** Whether a checkpoint is to be written behind this epoch. */
+function isDue({ checkpointEvery: every, epochs }: Configuration, epoch: number, last: number): boolean {
+  if (every === null) return false;
+  if ('epochs' in every) return epoch % every.epochs === 0 || epoch === epochs;
+  return performance.now() - last >= every.minutes * 60_000 || epoch === epochs;
+}
+
+function scalarsOf(record: EpochRecord): Record<string, number> {
+  return {
+    'loss/training': record.trainLoss,
+    'loss/validation': record.validationLoss,
+    'error/training': record.trainError,
+    'error/validation': record.validationError,
+    'learning rate': record.learningRate,
+    'images per second': record.imagesPerSecond,
+  };
 }
 
 /** The first Ctrl-C asks the run to end; npm passes it on a second time, so only a later one ends the process at once. */

@@ -43,6 +43,11 @@ export class DeviceRandom {
     step.dispose();
   }
 
+  /** What the stream goes on from, by name. */
+  stateDict(): Map<string, Tensor> {
+    return new Map([['state', this.state]]);
+  }
+
   /** The number of the step that draws come from. */
   async step(): Promise<number> {
     return (await this.state.data())[2] as number;

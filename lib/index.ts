@@ -11,6 +11,7 @@ export * as data from './data/index.js';
 export { cudaProblem, type DeviceInfo, type DeviceOptions, devices, openDevice } from './device.js';
 export { DeviceRandom } from './device-random.js';
 export { type ErrorCode, KalmanNormError } from './errors.js';
+export { CheckpointFolder, type LoadedCheckpoint, type Stateful } from './io/checkpoint.js';
 export {
   type InputNormalization,
   type InputSize,
@@ -26,43 +27,7 @@ export * from './models/residual-block.js';
 export type { NestedNumbers } from './nested.js';
 export * from './nn/index.js';
 export * as nn from './nn/index.js';
-export * from './ops/adaptive-kalman.js';
-export * from './ops/batch-norm.js';
-export * from './ops/belief.js';
-export * from './ops/broadcast.js';
-export { type Conv2dOptions, conv2d, type Padding } from './ops/conv2d.js';
-export {
-  abs,
-  clamp,
-  exp,
-  gelu,
-  leakyRelu,
-  log,
-  neg,
-  pow,
-  reciprocal,
-  relu,
-  scale,
-  sigmoid,
-  silu,
-  softplus,
-  sqrt,
-  square,
-  tanh,
-} from './ops/elementwise.js';
-export * from './ops/gather.js';
-export * from './ops/group-norm.js';
-export { type KalmanNormOptions, type KalmanNormResult, kalmanNorm, kalmanResidual } from './ops/kalman.js';
-export { broadcastTo, concat, permute, slice, transpose } from './ops/layout.js';
-export * from './ops/linear.js';
-export * from './ops/loss.js';
-export { reshape, samples } from './ops/memory.js';
-export { addWithMoments, type Moments, moments, updateRunning } from './ops/moments.js';
-export * from './ops/pad.js';
-export * from './ops/pool.js';
-export { type Noise, samplePrior, type Transition } from './ops/predict.js';
-export { argmax, max, mean, type ReduceOptions, sum } from './ops/reduce.js';
-export { logSoftmax, softmax } from './ops/softmax.js';
+export * from './ops/index.js';
 export * from './optim/index.js';
 export * as optim from './optim/index.js';
 export { Program } from './program.js';

@@ -26,7 +26,7 @@ export async function readState(tensors: ReadonlyMap<string, Tensor>): Promise<S
  * @throws KalmanNormError `STATE_MISMATCH` with the counts and the first of the faults
  * @internal
  */
-export function checkState(own: ReadonlyMap<string, Tensor>, state: StateValues, owner: 'module' | 'optimizer'): void {
+export function checkState(own: ReadonlyMap<string, Tensor>, state: StateValues, owner: string): void {
   check(state instanceof Map, 'INVALID_ARGUMENT', () => `loadStateDict: expected a map of values, got ${state}`);
   const missing: string[] = [];
   const misfits: string[] = [];
@@ -54,7 +54,7 @@ export function checkState(own: ReadonlyMap<string, Tensor>, state: StateValues,
 }
 
 /** Overwrites the tensors with a state, after {@link checkState}. @internal */
-export function writeState(own: ReadonlyMap<string, Tensor>, state: StateValues, owner: 'module' | 'optimizer'): void {
+export function writeState(own: ReadonlyMap<string, Tensor>, state: StateValues, owner: string): void {
   checkState(own, state, owner);
   for (const [name, tensor] of own) tensor.write((state.get(name) as { data: TensorData }).data);
 }

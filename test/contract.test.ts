@@ -1,3 +1,5 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import ts from 'typescript';
@@ -5,10 +7,15 @@ import type { Operations } from '../lib/addon/contract.js';
 import { native } from '../lib/addon/load.js';
 import { KalmanNormError, openDevice } from '../lib/index.js';
 
-/** The operations of lib/addon/contract.ts with the names of their parameters, as the compiler sees them. */
+/** The operations of the contract with the names of their parameters, as the compiler sees them: all that lib declares. */
 function contract(): Record<string, string[]> {
-  const file = fileURLToPath(new URL('../lib/addon/contract.ts', import.meta.url));
-  const program = ts.createProgram([file], { strict: true, noLib: true });
+  const lib = fileURLToPath(new URL('../lib/', import.meta.url));
+  const file = join(lib, 'addon', 'contract.ts');
+  const sources = readdirSync(lib, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+  const program = ts.createProgram(
+    sources.map((name) => join(lib, name)),
+    { strict: true, noLib: true, types: [], module: ts.ModuleKind.NodeNext },
+  );
   const checker = program.getTypeChecker();
   const operations = program
     .getSourceFile(file)

@@ -26,9 +26,11 @@ const readAgain: Readonly<Record<string, (args: Arguments) => unknown[]>> = {
   // The moments are a pass of their own, unless they are given.
   batchNorm: ({ x, mean }) => (mean ? [] : [x]),
   groupNorm: ({ x }) => [x],
+  weightStandardize: ({ w }) => [w],
   kalmanNorm: ({ x, observationMean }) => (observationMean ? [] : [x]),
   batchNormBackward: ({ x, dy }) => [x, dy],
   groupNormBackward: ({ x, dy }) => [x, dy],
+  weightStandardizeBackward: ({ w, dy }) => [w, dy],
   kalmanNormBackward: ({ x, dy }) => [x, dy],
 };
 

@@ -26,7 +26,21 @@ export function spreadOf(figures: readonly (number | null)[]): Spread | null {
 }
 
 /** What runs of one configuration may differ in. */
-const personal = new Set(['seed', 'logDir', 'dataDir', 'deviceDescription', 'datasetNote', 'threads', 'download']);
+const personal = new Set([
+  'seed',
+  'flags',
+  'logDir',
+  'dataDir',
+  'download',
+  'deviceDescription',
+  'datasetNote',
+  'threads',
+  'resume',
+  'force',
+  'overwrite',
+  'checkpointEvery',
+  'keep',
+]);
 
 function configurationOf({ config }: Run): string {
   return JSON.stringify(Object.entries(config).filter(([key]) => !personal.has(key)));

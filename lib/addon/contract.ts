@@ -1,4 +1,6 @@
-// What lib and the native addon agree on. test/contract.test.ts compares it, name by name, with what the addon exports.
+// What lib and the native addon agree on: values, devices and memory. Each family of operations adds its own functions to
+// the interface `Operations`, where it calls them; test/contract.test.ts compares all of them, name by name, with what the
+// addon exports.
 
 /** Element types of tensors. */
 export type DType = 'float32' | 'int32' | 'uint8';
@@ -99,115 +101,34 @@ export interface RandomSource {
 }
 
 /** Scale and shift per channel. */
-interface Affine {
+export interface Affine {
   gamma?: Maybe;
   beta?: Maybe;
 }
 
 /** Options of the normalizations' kernels. */
-interface Normalization {
+export interface Normalization {
   epsilon: number;
   relu: boolean;
 }
 
 /** Where a backward adds the gradient that x has from elsewhere, and leaves room behind its result. */
-interface Absorbing {
+export interface Absorbing {
   add?: Maybe;
   virtualSamples: number;
 }
 
 /** Gradients of a normalization. */
-interface NormGradients {
+export interface NormGradients {
   dx: Handle;
   dgamma: Maybe;
   dbeta: Maybe;
 }
 
-/** How a Kalman normalization filters. */
-interface KalmanFilter extends Normalization {
-  splits: number;
-  /** Whether x has one virtual sample a split behind the real ones: their moments are the prior. */
-  hasVirtual: boolean;
-  /** Whether y gets virtual samples of the posterior. */
-  sample: boolean;
-  /** Weight of the observation, where there is no tensor `gain`. */
-  fixedGain: number;
-}
-
-/** Result of a Kalman normalization. */
-export type KalmanResult = {
-  y: Handle;
-  priorMean: Maybe;
-  priorVar: Maybe;
-  observationMean: Handle;
-  observationVar: Handle;
-  posteriorMean: Handle;
-  posteriorVar: Handle;
-  ratio: Handle;
-};
-
-/** What an adaptive Kalman normalization found: belief [C]; observation, posterior and gain [splits·C]. */
-export type AdaptiveResult = {
-  beliefMean: Handle;
-  beliefVar: Handle;
-  observationMean: Handle;
-  observationVar: Handle;
-  posteriorMean: Handle;
-  posteriorVar: Handle;
-  gainMean: Handle;
-  gainVar: Handle;
-};
-
-/** A belief that is pushed through ReLU and a convolution. */
-interface Transition {
-  mean: Handle;
-  variance: Handle;
-  w: Handle;
-  splits: number;
-  height: number;
-  width: number;
-  shape: ConvShape;
-  /** Variance over the positions of all images, instead of what it is within one on average. */
-  population: boolean;
-  /** Whether the convolution sees max(x, 0) of a Gaussian x. */
-  rectified: boolean;
-}
-
-/** Functions of one value; the last three have parameters: a slope, an exponent, two bounds. */
-export type MapKind =
-  | 'exp'
-  | 'log'
-  | 'sqrt'
-  | 'reciprocal'
-  | 'abs'
-  | 'tanh'
-  | 'sigmoid'
-  | 'gelu'
-  | 'silu'
-  | 'softplus'
-  | 'leakyRelu'
-  | 'pow'
-  | 'clamp';
-
-/** Functions of two values; `where` and `whereNot` give b where a is (not) nonzero, else 0. */
-export type BinaryKind =
-  | 'add'
-  | 'subtract'
-  | 'multiply'
-  | 'divide'
-  | 'maximum'
-  | 'minimum'
-  | 'equal'
-  | 'greater'
-  | 'where'
-  | 'whereNot';
-
-/** What becomes of the values along reduced axes. */
-export type ReduceKind = 'sum' | 'mean' | 'max' | 'argMax';
-
 /**
  * The operations: checked launches of the functions in native/core, under the same names. Each takes one object. All but
- * `download` return at once; wrong arguments throw a {@link KalmanNormError} before anything is enqueued.
+ * `download` return at once; wrong arguments throw a {@link KalmanNormError} before anything is enqueued. The types of
+ * the other operations are with their families in lib/ops and lib/optim.
  */
 export interface Operations {
   createCpuDevice(options: { threads: number; memoryLimit: number }): NativeDevice;
@@ -234,227 +155,6 @@ export interface Operations {
   fill(args: { tensor: Handle; value: number }): void;
   copy(args: { from: Handle; to: Handle }): void;
   reshape(args: { tensor: Handle; shape: readonly number[]; format: Format }): Handle;
-  advance(args: { counter: Handle; by: number }): void;
-  append(args: { value: Handle; cursor: Handle; history: Handle }): void;
-
-  add(args: { a: Handle; b: Handle }): Handle;
-  addInto(args: { target: Handle; other: Handle }): void;
-  scale(args: { x: Handle; factor: number }): Handle;
-  /** x times a tensor of one value. */
-  scaleBy(args: { x: Handle; factor: Handle }): Handle;
-  relu(args: { x: Handle }): Handle;
-  reluBackward(args: { y: Handle; dy: Handle }): Handle;
-  map(args: { x: Handle; kind: MapKind; a: number; b: number }): Handle;
-  /** `at`: the result for exp, sqrt, reciprocal, tanh and sigmoid, else x. */
-  mapBackward(args: { at: Handle; dy: Handle; kind: MapKind; a: number; b: number }): Handle;
-
-  /** Shapes are broadcast by NumPy's rules; the result has the format of an operand that has its shape. */
-  binary(args: { a: Handle; b: Handle; kind: BinaryKind }): Handle;
-  /** Along all axes where `shape`, aligned to the last ones, has size 1 or isn't there. `argMax` gives int32, without the axis. */
-  reduce(args: { x: Handle; shape: readonly number[]; format: Format; kind: ReduceKind }): Handle;
-  /** Axis i of the result is axis axes[i] of x. */
-  permute(args: { x: Handle; axes: readonly number[]; format: Format }): Handle;
-  /** Values [starts, starts + shape). */
-  slice(args: { x: Handle; starts: readonly number[]; shape: readonly number[]; format: Format }): Handle;
-  /** Writes `part` over the values of `into` that begin at `starts`. */
-  place(args: { part: Handle; into: Handle; starts: readonly number[] }): void;
-  broadcastTo(args: { x: Handle; shape: readonly number[]; format: Format }): Handle;
-
-  conv2d(args: { x: Handle; w: Handle; shape: ConvShape }): Handle;
-  conv2dBackwardData(args: { dy: Handle; w: Handle; x: Handle; shape: ConvShape }): Handle;
-  conv2dBackwardWeights(args: { x: Handle; dy: Handle; w: Handle; shape: ConvShape }): Handle;
-  linear(args: { x: Handle; w: Handle; b?: Maybe }): Handle;
-  linearBackward(args: { x: Handle; w: Handle; dy: Handle; needDx: boolean; bias: boolean }): {
-    dx: Maybe;
-    dw: Handle;
-    db: Maybe;
-  };
-
-  avgPool2d(args: { x: Handle; size: number }): Handle;
-  avgPool2dBackward(args: { dy: Handle; x: Handle; size: number; virtualSamples: number }): Handle;
-  globalAvgPool(args: { x: Handle }): Handle;
-  globalAvgPoolBackward(args: { dy: Handle; x: Handle; virtualSamples: number }): Handle;
-  padChannels(args: { x: Handle; before: number; after: number }): Handle;
-  padChannelsBackward(args: { dy: Handle; x: Handle; before: number }): Handle;
-  padBelief(args: { x: Handle; splits: number; before: number; after: number; aligned: boolean }): Handle;
-  padBeliefBackward(args: {
-    dy: Handle;
-    x: Handle;
-    splits: number;
-    before: number;
-    after: number;
-    aligned: boolean;
-  }): Handle;
-
-  moments(args: { x: Handle; splits: number }): { mean: Handle; var: Handle };
-  /** Writes into `dx` where it is given. */
-  momentsBackward(args: { x: Handle; splits: number; mean: Handle; dmean: Handle; dvar: Handle; dx?: Maybe }): Handle;
-  addMoments(args: { a: Handle; b: Handle; splits: number; inPlace: boolean }): {
-    out: Handle;
-    mean: Maybe;
-    var: Maybe;
-  };
-  updateRunning(args: {
-    mean: Handle;
-    variance: Handle;
-    runningMean: Handle;
-    runningVar: Handle;
-    splits: number;
-    momentum: number;
-    correction: number;
-    allSplits: boolean;
-  }): void;
-
-  batchNorm(args: { x: Handle; splits: number; mean?: Maybe; variance?: Maybe } & Affine & Normalization): {
-    y: Handle;
-    mean: Handle;
-    var: Handle;
-  };
-  batchNormBackward(
-    args: { x: Handle; dy: Handle; mean: Handle; variance: Handle; splits: number } & Affine &
-      Normalization &
-      Absorbing,
-  ): NormGradients;
-  /** By cuDNN, over the whole batch; throws `INVALID_ARGUMENT` on other devices than CUDA's. */
-  dnnBatchNorm(args: { x: Handle; gamma: Handle; beta: Handle } & Normalization): {
-    y: Handle;
-    mean: Handle;
-    rstd: Handle;
-    var: Handle;
-  };
-  dnnBatchNormBackward(args: {
-    x: Handle;
-    dy: Handle;
-    gamma: Handle;
-    beta: Handle;
-    mean: Handle;
-    rstd: Handle;
-    relu: boolean;
-  }): { dx: Handle; dgamma: Handle; dbeta: Handle };
-  normalize(args: { x: Handle; mean: Handle; variance: Handle } & Affine & Normalization): Handle;
-  normalizeBackward(
-    args: { x: Handle; dy: Handle; mean: Handle; variance: Handle } & Affine & Normalization,
-  ): NormGradients;
-  groupNorm(args: { x: Handle; groups: number } & Affine & Normalization): { y: Handle; mean: Handle; var: Handle };
-  groupNormBackward(
-    args: { x: Handle; dy: Handle; mean: Handle; variance: Handle; groups: number } & Affine &
-      Normalization &
-      Absorbing,
-  ): NormGradients;
-
-  kalmanNorm(
-    args: {
-      x: Handle;
-      gain?: Maybe;
-      priorMean?: Maybe;
-      priorVar?: Maybe;
-      observationMean?: Maybe;
-      observationVar?: Maybe;
-      random?: RandomSource | null;
-      noise?: Maybe;
-      guard: number;
-    } & Affine &
-      KalmanFilter,
-  ): KalmanResult;
-  /** Takes the result of `kalmanNorm`, whose prior has a gradient where it isn't that of virtual samples. */
-  kalmanNormBackward(
-    args: {
-      x: Handle;
-      gain?: Maybe;
-      y: Handle;
-      priorMean?: Maybe;
-      priorVar?: Maybe;
-      observationMean: Handle;
-      observationVar: Handle;
-      posteriorMean: Handle;
-      posteriorVar: Handle;
-      ratio: Handle;
-      dy: Handle;
-      dposteriorMean?: Maybe;
-      dposteriorVar?: Maybe;
-    } & Affine &
-      KalmanFilter &
-      Absorbing,
-  ): NormGradients & { dgain: Maybe; dpriorMean: Maybe; dpriorVar: Maybe };
-
-  /** Moves `state` [9, C] and the running averages. Without a prior the belief is what the correction makes of N(0, 1). */
-  adaptiveKalmanNorm(
-    args: {
-      x: Handle;
-      priorMean?: Maybe;
-      priorVar?: Maybe;
-      state: Handle;
-      runningMean: Handle;
-      runningVar: Handle;
-      observationMean?: Maybe;
-      observationVar?: Maybe;
-      splits: number;
-      /** Weight of the observation; negative: estimated. */
-      fixedGain: number;
-      correction: number;
-      adaptation: number;
-      gate: number;
-      momentum: number;
-    } & Affine &
-      Normalization,
-  ): { y: Handle } & AdaptiveResult;
-  adaptiveKalmanNormBackward(
-    args: {
-      x: Handle;
-      priorMean?: Maybe;
-      priorVar?: Maybe;
-      dy: Handle;
-      dbeliefMean?: Maybe;
-      dbeliefVar?: Maybe;
-      splits: number;
-      observationGradient: number;
-    } & AdaptiveResult &
-      Affine &
-      Normalization &
-      Absorbing,
-  ): NormGradients & { dpriorMean: Maybe; dpriorVar: Maybe };
-
-  /** Mean and variance of max(x, 0) for a Gaussian x. */
-  rectifyBelief(args: { mean: Handle; variance: Handle }): { mean: Handle; var: Handle };
-  rectifyBeliefBackward(args: { mean: Handle; variance: Handle; dmean: Handle; dvariance: Handle }): {
-    mean: Handle;
-    var: Handle;
-  };
-  samplePrior(args: {
-    mean: Handle;
-    variance: Handle;
-    splits: number;
-    height: number;
-    width: number;
-    random?: RandomSource | null;
-    noise?: Maybe;
-  }): Handle;
-  samplePriorBackward(args: { mean: Handle; variance: Handle; y: Handle; dy: Handle }): { mean: Handle; var: Handle };
-  predict(args: Transition): { mean: Handle; var: Handle };
-  predictBackward(args: Transition & { dmean: Handle; dvariance: Handle }): { dmean: Handle; dvar: Handle; dw: Handle };
-
-  crossEntropy(args: { logits: Handle; labels: Handle }): { loss: Handle; errors: Handle; dlogits: Handle };
-  sgd(args: {
-    parameters: readonly { weight: Handle; gradient: Handle; momentum: Handle; weightDecay: number }[];
-    learningRate: Handle;
-    momentum: number;
-    lossScale?: Maybe;
-  }): void;
-  /** `lossScale`: [factor, steps since it changed, whether a gradient of this step isn't finite]; writes the last. */
-  checkFinite(args: { gradients: readonly Handle[]; lossScale: Handle }): void;
-  updateLossScale(args: { lossScale: Handle; growth: number; backoff: number; interval: number }): void;
-  gather(args: {
-    images: Handle;
-    labels: Handle;
-    mean: Handle;
-    indices: Handle;
-    cursor: Handle;
-    batch: number;
-    pad: number;
-    scale: number;
-    augment: boolean;
-    random?: RandomSource | null;
-  }): { images: Handle; labels: Handle };
 }
 
 /** The addon: the operations, and what loading it needs. */

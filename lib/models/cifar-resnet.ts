@@ -1,6 +1,6 @@
 import { check } from '../errors.js';
 import { BatchNorm2d } from '../nn/batch-norm.js';
-import { Conv2d } from '../nn/conv2d.js';
+import { Conv2d, type WeightStandardization } from '../nn/conv2d.js';
 import { disposeFiltered, type Filtered } from '../nn/filtered.js';
 import { GroupNorm } from '../nn/group-norm.js';
 import { KalmanNorm2d, type KalmanNormLayerOptions } from '../nn/kalman-norm.js';
@@ -15,7 +15,7 @@ import type { Noise, Transition } from '../ops/predict.js';
 import { HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
 import { ReferenceKalmanBlock } from './reference-kalman-block.js';
-import { ResidualBlock } from './residual-block.js';
+import { type BlockOptions, ResidualBlock } from './residual-block.js';
 
 /** The normalization of a network: the options of its layers, and of the blocks where they concern beliefs. */
 export type NormSpec =
@@ -39,6 +39,11 @@ export interface CifarResNetOptions {
   norm: NormSpec;
   /** Default 10. */
   classes?: number;
+  /**
+   * Of the convolutions' weights: true, to variance 1 (Qiao et al. 2019), or a number, the norm that each output's get;
+   * see {@link weightStandardize}. Default false.
+   */
+  weightStandardization?: WeightStandardization;
   /** Of the initial values; default: they come from the thread's stream, see {@link manualSeed}. */
   seed?: number;
 }
@@ -52,7 +57,12 @@ export interface CifarResNetOptions {
  */
 export class CifarResNet extends Module {
   static readonly type = 'CifarResNet';
-  private readonly options: { n: number; classes: number; norm: NormSpec };
+  private readonly options: {
+    n: number;
+    classes: number;
+    norm: NormSpec;
+    weightStandardization: WeightStandardization;
+  };
   readonly conv0: Conv2d;
   readonly norm0: Layer;
   readonly stage1: readonly Module[];
@@ -63,7 +73,7 @@ export class CifarResNet extends Module {
 
   constructor(device: Device, options: CifarResNetOptions) {
     super();
-    const { n = 5, norm, classes = 10, seed } = options;
+    const { n = 5, norm, classes = 10, weightStandardization = false, seed } = options;
     check(
       Number.isInteger(n) && n >= 1,
       'INVALID_ARGUMENT',
@@ -75,9 +85,9 @@ export class CifarResNet extends Module {
       `CifarResNet: classes must be a whole number of at least 2, got ${classes}`,
     );
     // Without options that are undefined, as JSON has it.
-    this.options = { n, classes, norm: JSON.parse(JSON.stringify(norm)) as NormSpec };
+    this.options = { n, classes, norm: JSON.parse(JSON.stringify(norm)) as NormSpec, weightStandardization };
     const random = seed === undefined ? initialRandom() : new HostRandom(seed);
-    this.conv0 = new Conv2d(device, 3, 16, 3, { padding: 'same', random });
+    this.conv0 = new Conv2d(device, 3, 16, 3, { padding: 'same', random, weightStandardization });
     this.norm0 = makeNorm(device, norm, 16);
     const stage = (channels: number, first: boolean) =>
       Array.from({ length: n }, (_, i) => {
@@ -87,6 +97,7 @@ export class CifarResNet extends Module {
           widens,
           first: first && i === 0,
           random,
+          weightStandardization,
         });
       });
     this.stage1 = stage(16, true);
@@ -104,15 +115,16 @@ export class CifarResNet extends Module {
       'a whole number from 2 to 2^20',
     );
     const norm = planNorm(spec.object('norm'));
+    const options = { n, norm, classes, weightStandardization: Conv2d.standardizationOption(spec) };
     // Stage by stage, in 3 x 3 filters: 2n convolutions, the first of a widening stage from half the channels.
     const filters = 3 * 16 + 2 * n * 16 ** 2 + [32, 64].reduce((sum, c) => sum + (2 * n - 0.5) * c ** 2, 0);
-    return { values: 9 * filters + 65 * classes, build: (device) => new CifarResNet(device, { n, norm, classes }) };
+    return { values: 9 * filters + 65 * classes, build: (device) => new CifarResNet(device, options) };
   }
 
   override spec(): ModuleSpec {
-    const { n, classes, norm } = this.options;
+    const { norm, ...rest } = this.options;
     // With every default written out: a file keeps its meaning if they change.
-    return { type: CifarResNet.type, n, classes, norm: planNorm(new SpecReader({ ...norm }, 'norm')) as SpecValue };
+    return { type: CifarResNet.type, ...rest, norm: planNorm(new SpecReader({ ...norm }, 'norm')) as SpecValue };
   }
 
   /**
@@ -227,11 +239,7 @@ function makeNorm(device: Device, spec: NormSpec, channels: number): Layer {
   }
 }
 
-function makeBlock(
-  device: Device,
-  spec: NormSpec,
-  shape: { inChannels: number; widens: boolean; first: boolean; random: HostRandom },
-): Module {
+function makeBlock(device: Device, spec: NormSpec, shape: Omit<BlockOptions<Layer>, 'norm1' | 'norm2'>): Module {
   const outChannels = shape.widens ? 2 * shape.inChannels : shape.inChannels;
   const norms = () => ({
     norm1: shape.first ? null : makeNorm(device, spec, shape.inChannels),

@@ -2,6 +2,7 @@ import { check } from '../errors.js';
 import type { Conv2d } from '../nn/conv2d.js';
 import type { ReferenceKalmanNorm2d } from '../nn/reference-kalman-norm.js';
 import { addBeliefs, type Belief } from '../ops/belief.js';
+import { conv2d } from '../ops/conv2d.js';
 import { kalmanResidual } from '../ops/kalman.js';
 import { samples } from '../ops/memory.js';
 import { addWithMoments } from '../ops/moments.js';
@@ -112,10 +113,10 @@ export class ReferenceKalmanBlock extends Block {
     const use = temporaries.use.bind(temporaries);
     const through = (conv: Conv2d, input: Tensor, belief: Belief) => {
       const [, , height = 1, width = 1] = input.shape;
-      return {
-        output: use(conv.forward(input)),
-        prior: use(predict(belief, conv.weight, { ...conv.options, height, width, transition: 'analytic' })),
-      };
+      return conv.withFilter((filter) => ({
+        output: use(conv2d(input, filter, conv.options)),
+        prior: use(predict(belief, filter, { ...conv.options, height, width, transition: 'analytic' })),
+      }));
     };
     const start = this.norm1?.step(x, prior);
     const activated = start ? use(start.output) : x;

@@ -1,4 +1,4 @@
-import { Conv2d } from '../nn/conv2d.js';
+import { Conv2d, type WeightStandardization } from '../nn/conv2d.js';
 import type { Filtered } from '../nn/filtered.js';
 import { type Layer, Module } from '../nn/module.js';
 import { RunningNorm } from '../nn/norm.js';
@@ -22,6 +22,8 @@ export interface BlockOptions<Norm> {
   /** With ReLU. */
   norm2: Norm;
   random: HostRandom;
+  /** Of the convolutions' weights; default false. */
+  weightStandardization?: WeightStandardization;
 }
 
 /** Convolutions and shortcut, which all blocks share. @internal */
@@ -33,12 +35,13 @@ export abstract class Block extends Module {
 
   constructor(device: Device, options: BlockOptions<unknown>) {
     super();
-    const { inChannels, widens, random } = options;
+    const { inChannels, widens, random, weightStandardization = false } = options;
     const outChannels = widens ? 2 * inChannels : inChannels;
+    const common = { padding: 'same', random, weightStandardization } as const;
     this.inChannels = inChannels;
     this.widens = widens;
-    this.conv1 = new Conv2d(device, inChannels, outChannels, 3, { stride: widens ? 2 : 1, padding: 'same', random });
-    this.conv2 = new Conv2d(device, outChannels, outChannels, 3, { padding: 'same', random });
+    this.conv1 = new Conv2d(device, inChannels, outChannels, 3, { stride: widens ? 2 : 1, ...common });
+    this.conv2 = new Conv2d(device, outChannels, outChannels, 3, common);
   }
 
   /** The shortcut of a widening block: averages 2 × 2 pixels, adds C/2 channels of zeros on either side. */

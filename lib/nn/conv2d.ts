@@ -2,8 +2,10 @@ import { check } from '../errors.js';
 import type { Belief } from '../ops/belief.js';
 import { type Conv2dOptions, conv2d, type Padding } from '../ops/conv2d.js';
 import { propagate } from '../ops/predict.js';
+import { weightStandardize } from '../ops/weight-standardize.js';
 import { type HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
+import type { Filtered } from './filtered.js';
 import { type VarianceScaling, varianceScaling } from './init.js';
 import { Layer } from './module.js';
 import { isSize, type ModulePlan, type ModuleSpec, registerModule, type SpecReader } from './spec.js';
@@ -14,7 +16,15 @@ export interface Conv2dLayerOptions extends Conv2dOptions {
   random?: HostRandom;
   /** Default: variance 2 / fan out, as in the reference code. */
   init?: VarianceScaling;
+  /**
+   * Standardize each output's weights on their way to the samples: `true`, to variance 1 (Qiao et al. 2019), or a number,
+   * the norm they get (scaled, Brock et al. 2021); see {@link weightStandardize}. Default false.
+   */
+  weightStandardization?: WeightStandardization;
 }
+
+/** Whether weights are standardized: to variance 1, or to the norm that a number gives. */
+export type WeightStandardization = boolean | number;
 
 /**
  * Convolution without bias, as networks with normalization use it.
@@ -30,6 +40,7 @@ export class Conv2d extends Layer {
   readonly weight: Tensor;
   /** Stride and padding. */
   readonly options: Conv2dOptions;
+  readonly weightStandardization: WeightStandardization;
 
   constructor(
     device: Device,
@@ -46,7 +57,13 @@ export class Conv2d extends Layer {
         `Conv2d: ${name} must be a whole number of at least 1, got ${value}`,
       );
     }
-    const { random = initialRandom(), init = {}, ...rest } = options;
+    const { random = initialRandom(), init = {}, weightStandardization = false, ...rest } = options;
+    check(
+      isWeightStandardization(weightStandardization),
+      'INVALID_ARGUMENT',
+      `Conv2d: weightStandardization must be true, false or a positive number, got ${weightStandardization}`,
+    );
+    this.weightStandardization = weightStandardization;
     const shape = [outChannels, inChannels, kernel, kernel];
     this.options = rest;
     this.weight = this.parameter(() =>
@@ -71,26 +88,58 @@ export class Conv2d extends Layer {
       '"same", a whole number, or two or four of them',
       0,
     );
+    const weightStandardization = Conv2d.standardizationOption(spec);
     return {
       values: inChannels * outChannels * kernel ** 2,
-      build: (device) => new Conv2d(device, inChannels, outChannels, kernel, { stride, padding }),
+      build: (device) =>
+        new Conv2d(device, inChannels, outChannels, kernel, { stride, padding, weightStandardization }),
     };
+  }
+
+  /** Reads the option from a spec. @internal */
+  static standardizationOption(spec: SpecReader): WeightStandardization {
+    return spec.value('weightStandardization', isWeightStandardization, 'true, false or a positive number', false);
   }
 
   override spec(): ModuleSpec {
     const [outChannels = 1, inChannels = 1, kernel = 1] = this.weight.shape;
     const { stride = 1, padding = 0 } = this.options;
-    return { type: Conv2d.type, inChannels, outChannels, kernel, stride, padding };
+    const { weightStandardization } = this;
+    return { type: Conv2d.type, inChannels, outChannels, kernel, stride, padding, weightStandardization };
+  }
+
+  /** Calls `body` with the filter that samples go through, which it must not keep: the weights, or standardized ones. */
+  withFilter<T>(body: (filter: Tensor) => T): T {
+    const { weight, weightStandardization: standardization } = this;
+    if (standardization === false) return body(weight);
+    const filter = weightStandardize(weight, standardization === true ? {} : { gain: standardization });
+    try {
+      return body(filter);
+    } finally {
+      filter.dispose();
+    }
   }
 
   override forward(x: Tensor): Tensor {
-    return conv2d(x, this.weight, this.options);
+    return this.withFilter((filter) => conv2d(x, filter, this.options));
   }
 
-  protected override transition(belief: Belief, shape: readonly number[]): Belief {
-    const [, , height = 1, width = 1] = shape;
-    return propagate(belief, this.weight, { ...this.options, height, width });
+  override filter({ x, belief }: Filtered): Filtered {
+    const [, , height = 1, width = 1] = x.shape;
+    // Standardized once for both.
+    return this.withFilter((filter) => {
+      const next = belief && propagate(belief, filter, { ...this.options, height, width });
+      return { x: conv2d(x, filter, this.options), belief: next };
+    });
   }
+
+  protected override transition(belief: Belief, [, , height = 1, width = 1]: readonly number[]): Belief {
+    return this.withFilter((filter) => propagate(belief, filter, { ...this.options, height, width }));
+  }
+}
+
+function isWeightStandardization(value: unknown): boolean {
+  return typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value) && value > 0);
 }
 
 registerModule(Conv2d);

@@ -11,6 +11,7 @@ export * from './group-norm.js';
 export * from './init.js';
 export * from './kalman-norm.js';
 export * from './linear.js';
+export * from './max-pool.js';
 export * from './module.js';
 export type { NormLayerOptions, RunningNormOptions, RunningStats } from './norm.js';
 export * from './reference-kalman-norm.js';

@@ -230,7 +230,7 @@ export abstract class Layer extends Module {
    * The Kalman filter's transition: what is believed of the layer's output, given that of its input. A layer that can't
    * say throws, and {@link Unknown} lets a network do without.
    *
-   * @param shape of the samples that go in
+   * @param _shape of the samples that go in
    */
   protected transition(_belief: Belief, _shape: readonly number[]): Belief {
     throw new KalmanNormError(

@@ -6,6 +6,59 @@ import { Belief } from './belief.js';
 import { differentiable } from './differentiable.js';
 import type { Moments } from './moments.js';
 
+declare module '../addon/contract.js' {
+  /** What an adaptive Kalman normalization found: belief [C]; observation, posterior and gain [splits·C]. */
+  type AdaptiveResult = {
+    beliefMean: Handle;
+    beliefVar: Handle;
+    observationMean: Handle;
+    observationVar: Handle;
+    posteriorMean: Handle;
+    posteriorVar: Handle;
+    gainMean: Handle;
+    gainVar: Handle;
+  };
+
+  interface Operations {
+    /** Moves `state` [9, C] and the running averages. Without a prior the belief is what the correction makes of N(0, 1). */
+    adaptiveKalmanNorm(
+      args: {
+        x: Handle;
+        priorMean?: Maybe;
+        priorVar?: Maybe;
+        state: Handle;
+        runningMean: Handle;
+        runningVar: Handle;
+        observationMean?: Maybe;
+        observationVar?: Maybe;
+        splits: number;
+        /** Weight of the observation; negative: estimated. */
+        fixedGain: number;
+        correction: number;
+        adaptation: number;
+        gate: number;
+        momentum: number;
+      } & Affine &
+        Normalization,
+    ): { y: Handle } & AdaptiveResult;
+    adaptiveKalmanNormBackward(
+      args: {
+        x: Handle;
+        priorMean?: Maybe;
+        priorVar?: Maybe;
+        dy: Handle;
+        dbeliefMean?: Maybe;
+        dbeliefVar?: Maybe;
+        splits: number;
+        observationGradient: number;
+      } & AdaptiveResult &
+        Affine &
+        Normalization &
+        Absorbing,
+    ): NormGradients & { dpriorMean: Maybe; dpriorVar: Maybe };
+  }
+}
+
 /** Rows of an adaptive filter's state, in their order. */
 export const filterRows = [
   'offset',

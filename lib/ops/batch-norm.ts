@@ -4,6 +4,41 @@ import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
 import type { Moments } from './moments.js';
 
+declare module '../addon/contract.js' {
+  interface Operations {
+    batchNorm(args: { x: Handle; splits: number; mean?: Maybe; variance?: Maybe } & Affine & Normalization): {
+      y: Handle;
+      mean: Handle;
+      var: Handle;
+    };
+    batchNormBackward(
+      args: { x: Handle; dy: Handle; mean: Handle; variance: Handle; splits: number } & Affine &
+        Normalization &
+        Absorbing,
+    ): NormGradients;
+    /** By cuDNN, over the whole batch; throws `INVALID_ARGUMENT` on other devices than CUDA's. */
+    dnnBatchNorm(args: { x: Handle; gamma: Handle; beta: Handle } & Normalization): {
+      y: Handle;
+      mean: Handle;
+      rstd: Handle;
+      var: Handle;
+    };
+    dnnBatchNormBackward(args: {
+      x: Handle;
+      dy: Handle;
+      gamma: Handle;
+      beta: Handle;
+      mean: Handle;
+      rstd: Handle;
+      relu: boolean;
+    }): { dx: Handle; dgamma: Handle; dbeta: Handle };
+    normalize(args: { x: Handle; mean: Handle; variance: Handle } & Affine & Normalization): Handle;
+    normalizeBackward(
+      args: { x: Handle; dy: Handle; mean: Handle; variance: Handle } & Affine & Normalization,
+    ): NormGradients;
+  }
+}
+
 /** Scale and shift per channel; both null where a layer has none. */
 export interface Affine {
   gamma: Tensor | null;

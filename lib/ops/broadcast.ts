@@ -1,9 +1,29 @@
-import type { BinaryKind, Handle } from '../addon/contract.js';
+import type { Handle } from '../addon/contract.js';
 import { native } from '../addon/load.js';
 import { check } from '../errors.js';
 import { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
 import { scale } from './elementwise.js';
+
+/** Functions of two values; `where` and `whereNot` give b where a is (not) nonzero, else 0. */
+type BinaryKind =
+  | 'add'
+  | 'subtract'
+  | 'multiply'
+  | 'divide'
+  | 'maximum'
+  | 'minimum'
+  | 'equal'
+  | 'greater'
+  | 'where'
+  | 'whereNot';
+
+declare module '../addon/contract.js' {
+  interface Operations {
+    /** Shapes are broadcast by NumPy's rules; the result has the format of an operand that has its shape. */
+    binary(args: { a: Handle; b: Handle; kind: BinaryKind }): Handle;
+  }
+}
 
 /**
  * An operand: a tensor, or a number, which is the same as a tensor of one value. Shapes are broadcast by NumPy's rules:

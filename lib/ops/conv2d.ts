@@ -4,6 +4,14 @@ import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
 
+declare module '../addon/contract.js' {
+  interface Operations {
+    conv2d(args: { x: Handle; w: Handle; shape: ConvShape }): Handle;
+    conv2dBackwardData(args: { dy: Handle; w: Handle; x: Handle; shape: ConvShape }): Handle;
+    conv2dBackwardWeights(args: { x: Handle; dy: Handle; w: Handle; shape: ConvShape }): Handle;
+  }
+}
+
 /**
  * Padding of a convolution: a number for all sides, [vertical, horizontal], [top, left, bottom, right], or `same` for
  * TensorFlow's rule: output size ceil(input / stride), where an odd total puts the extra row and column at the bottom

@@ -1,8 +1,38 @@
-import type { MapKind } from '../addon/contract.js';
 import { native } from '../addon/load.js';
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { unary } from './differentiable.js';
+
+/** Functions of one value; the last three have parameters: a slope, an exponent, two bounds. */
+type MapKind =
+  | 'exp'
+  | 'log'
+  | 'sqrt'
+  | 'reciprocal'
+  | 'abs'
+  | 'tanh'
+  | 'sigmoid'
+  | 'gelu'
+  | 'silu'
+  | 'softplus'
+  | 'leakyRelu'
+  | 'pow'
+  | 'clamp';
+
+declare module '../addon/contract.js' {
+  interface Operations {
+    add(args: { a: Handle; b: Handle }): Handle;
+    addInto(args: { target: Handle; other: Handle }): void;
+    scale(args: { x: Handle; factor: number }): Handle;
+    /** x times a tensor of one value. */
+    scaleBy(args: { x: Handle; factor: Handle }): Handle;
+    relu(args: { x: Handle }): Handle;
+    reluBackward(args: { y: Handle; dy: Handle }): Handle;
+    map(args: { x: Handle; kind: MapKind; a: number; b: number }): Handle;
+    /** `at`: the result for exp, sqrt, reciprocal, tanh and sigmoid, else x. */
+    mapBackward(args: { at: Handle; dy: Handle; kind: MapKind; a: number; b: number }): Handle;
+  }
+}
 
 /** target += x, in place, without a gradient. @internal */
 export function addInto(target: Tensor, x: Tensor): void {

@@ -2,6 +2,23 @@ import { native } from '../addon/load.js';
 import type { DeviceRandom } from '../device-random.js';
 import { Tensor } from '../tensor.js';
 
+declare module '../addon/contract.js' {
+  interface Operations {
+    gather(args: {
+      images: Handle;
+      labels: Handle;
+      mean: Handle;
+      indices: Handle;
+      cursor: Handle;
+      batch: number;
+      pad: number;
+      scale: number;
+      augment: boolean;
+      random?: RandomSource | null;
+    }): { images: Handle; labels: Handle };
+  }
+}
+
 /** What {@link gather} draws from. */
 export interface GatherSource {
   /** uint8 [count, C, H, W]. */

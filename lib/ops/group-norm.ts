@@ -3,6 +3,17 @@ import type { Tensor } from '../tensor.js';
 import type { Affine, NormOptions } from './batch-norm.js';
 import { differentiable } from './differentiable.js';
 
+declare module '../addon/contract.js' {
+  interface Operations {
+    groupNorm(args: { x: Handle; groups: number } & Affine & Normalization): { y: Handle; mean: Handle; var: Handle };
+    groupNormBackward(
+      args: { x: Handle; dy: Handle; mean: Handle; variance: Handle; groups: number } & Affine &
+        Normalization &
+        Absorbing,
+    ): NormGradients;
+  }
+}
+
 /**
  * Group normalization (Wu and He 2018): mean and biased variance over the pixels and the C/G channels of each group of
  * each sample.

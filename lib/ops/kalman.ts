@@ -9,6 +9,68 @@ import { within } from './memory.js';
 import { attachMoments, type Moments } from './moments.js';
 import { type Noise, noiseArguments } from './predict.js';
 
+declare module '../addon/contract.js' {
+  /** How a Kalman normalization filters. */
+  interface KalmanFilter extends Normalization {
+    splits: number;
+    /** Whether x has one virtual sample a split behind the real ones: their moments are the prior. */
+    hasVirtual: boolean;
+    /** Whether y gets virtual samples of the posterior. */
+    sample: boolean;
+    /** Weight of the observation, where there is no tensor `gain`. */
+    fixedGain: number;
+  }
+
+  /** Result of a Kalman normalization. */
+  type KalmanResult = {
+    y: Handle;
+    priorMean: Maybe;
+    priorVar: Maybe;
+    observationMean: Handle;
+    observationVar: Handle;
+    posteriorMean: Handle;
+    posteriorVar: Handle;
+    ratio: Handle;
+  };
+
+  interface Operations {
+    kalmanNorm(
+      args: {
+        x: Handle;
+        gain?: Maybe;
+        priorMean?: Maybe;
+        priorVar?: Maybe;
+        observationMean?: Maybe;
+        observationVar?: Maybe;
+        random?: RandomSource | null;
+        noise?: Maybe;
+        guard: number;
+      } & Affine &
+        KalmanFilter,
+    ): KalmanResult;
+    /** Takes the result of `kalmanNorm`, whose prior has a gradient where it isn't that of virtual samples. */
+    kalmanNormBackward(
+      args: {
+        x: Handle;
+        gain?: Maybe;
+        y: Handle;
+        priorMean?: Maybe;
+        priorVar?: Maybe;
+        observationMean: Handle;
+        observationVar: Handle;
+        posteriorMean: Handle;
+        posteriorVar: Handle;
+        ratio: Handle;
+        dy: Handle;
+        dposteriorMean?: Maybe;
+        dposteriorVar?: Maybe;
+      } & Affine &
+        KalmanFilter &
+        Absorbing,
+    ): NormGradients & { dgain: Maybe; dpriorMean: Maybe; dpriorVar: Maybe };
+  }
+}
+
 /** Options of {@link kalmanNorm}. */
 export interface KalmanNormOptions extends NormOptions {
   /** S, how many groups of consecutive samples are normalized apart; default 1. */

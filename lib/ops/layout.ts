@@ -5,6 +5,18 @@ import { Tensor } from '../tensor.js';
 import { differentiable, unary } from './differentiable.js';
 import { axisOf } from './reduce.js';
 
+declare module '../addon/contract.js' {
+  interface Operations {
+    /** Axis i of the result is axis axes[i] of x. */
+    permute(args: { x: Handle; axes: readonly number[]; format: Format }): Handle;
+    /** Values [starts, starts + shape). */
+    slice(args: { x: Handle; starts: readonly number[]; shape: readonly number[]; format: Format }): Handle;
+    /** Writes `part` over the values of `into` that begin at `starts`. */
+    place(args: { part: Handle; into: Handle; starts: readonly number[] }): void;
+    broadcastTo(args: { x: Handle; shape: readonly number[]; format: Format }): Handle;
+  }
+}
+
 /** The format of a result: that of x, where it still has an activation's or a filter's rank. */
 function formatOf(x: Tensor, rank: number): Format {
   return rank === x.shape.length ? x.format : rank === 4 ? 'activation' : 'plain';

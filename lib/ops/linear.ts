@@ -4,6 +4,17 @@ import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
 import { reshape } from './memory.js';
 
+declare module '../addon/contract.js' {
+  interface Operations {
+    linear(args: { x: Handle; w: Handle; b?: Maybe }): Handle;
+    linearBackward(args: { x: Handle; w: Handle; dy: Handle; needDx: boolean; bias: boolean }): {
+      dx: Maybe;
+      dw: Handle;
+      db: Maybe;
+    };
+  }
+}
+
 /**
  * x·W + b.
  *

@@ -2,6 +2,12 @@ import { native } from '../addon/load.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
 
+declare module '../addon/contract.js' {
+  interface Operations {
+    crossEntropy(args: { logits: Handle; labels: Handle }): { loss: Handle; errors: Handle; dlogits: Handle };
+  }
+}
+
 /** Loss of a batch. */
 export interface Loss {
   /** Mean cross-entropy, one value. */

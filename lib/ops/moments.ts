@@ -2,6 +2,29 @@ import { native } from '../addon/load.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
 
+declare module '../addon/contract.js' {
+  interface Operations {
+    moments(args: { x: Handle; splits: number }): { mean: Handle; var: Handle };
+    /** Writes into `dx` where it is given. */
+    momentsBackward(args: { x: Handle; splits: number; mean: Handle; dmean: Handle; dvar: Handle; dx?: Maybe }): Handle;
+    addMoments(args: { a: Handle; b: Handle; splits: number; inPlace: boolean }): {
+      out: Handle;
+      mean: Maybe;
+      var: Maybe;
+    };
+    updateRunning(args: {
+      mean: Handle;
+      variance: Handle;
+      runningMean: Handle;
+      runningVar: Handle;
+      splits: number;
+      momentum: number;
+      correction: number;
+      allSplits: boolean;
+    }): void;
+  }
+}
+
 /** Mean and biased variance of every (split, channel), as vectors of S·C values, split-major. */
 export interface Moments {
   mean: Tensor;

@@ -3,6 +3,22 @@ import type { Tensor } from '../tensor.js';
 import { Belief } from './belief.js';
 import { unary } from './differentiable.js';
 
+declare module '../addon/contract.js' {
+  interface Operations {
+    padChannels(args: { x: Handle; before: number; after: number }): Handle;
+    padChannelsBackward(args: { dy: Handle; x: Handle; before: number }): Handle;
+    padBelief(args: { x: Handle; splits: number; before: number; after: number; aligned: boolean }): Handle;
+    padBeliefBackward(args: {
+      dy: Handle;
+      x: Handle;
+      splits: number;
+      before: number;
+      after: number;
+      aligned: boolean;
+    }): Handle;
+  }
+}
+
 /** [N, C, H, W] with `before` and `after` channels of zeros around its own. */
 export function padChannels(x: Tensor, before: number, after: number): Tensor {
   return unary('padChannels', x, {

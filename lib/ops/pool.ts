@@ -2,6 +2,15 @@ import { native } from '../addon/load.js';
 import type { Tensor } from '../tensor.js';
 import { unary } from './differentiable.js';
 
+declare module '../addon/contract.js' {
+  interface Operations {
+    avgPool2d(args: { x: Handle; size: number }): Handle;
+    avgPool2dBackward(args: { dy: Handle; x: Handle; size: number; virtualSamples: number }): Handle;
+    globalAvgPool(args: { x: Handle }): Handle;
+    globalAvgPoolBackward(args: { dy: Handle; x: Handle; virtualSamples: number }): Handle;
+  }
+}
+
 /**
  * Mean over windows of size × size pixels, side by side; rows and columns that don't fill a window are dropped.
  *

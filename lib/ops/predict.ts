@@ -8,6 +8,48 @@ import { type Conv2dOptions, conv2d, convShape } from './conv2d.js';
 import { differentiable } from './differentiable.js';
 import { moments } from './moments.js';
 
+declare module '../addon/contract.js' {
+  /** A belief that is pushed through ReLU and a convolution. */
+  interface PushedBelief {
+    mean: Handle;
+    variance: Handle;
+    w: Handle;
+    splits: number;
+    height: number;
+    width: number;
+    shape: ConvShape;
+    /** Variance over the positions of all images, instead of what it is within one on average. */
+    population: boolean;
+    /** Whether the convolution sees max(x, 0) of a Gaussian x. */
+    rectified: boolean;
+  }
+
+  interface Operations {
+    /** Mean and variance of max(x, 0) for a Gaussian x. */
+    rectifyBelief(args: { mean: Handle; variance: Handle }): { mean: Handle; var: Handle };
+    rectifyBeliefBackward(args: { mean: Handle; variance: Handle; dmean: Handle; dvariance: Handle }): {
+      mean: Handle;
+      var: Handle;
+    };
+    samplePrior(args: {
+      mean: Handle;
+      variance: Handle;
+      splits: number;
+      height: number;
+      width: number;
+      random?: RandomSource | null;
+      noise?: Maybe;
+    }): Handle;
+    samplePriorBackward(args: { mean: Handle; variance: Handle; y: Handle; dy: Handle }): { mean: Handle; var: Handle };
+    predict(args: PushedBelief): { mean: Handle; var: Handle };
+    predictBackward(args: PushedBelief & { dmean: Handle; dvariance: Handle }): {
+      dmean: Handle;
+      dvar: Handle;
+      dw: Handle;
+    };
+  }
+}
+
 /** Where virtual samples take their standard normal values from: a random stream, or a tensor [S, C, H, W] of them. */
 export type Noise = DeviceRandom | Tensor;
 

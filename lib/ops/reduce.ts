@@ -1,9 +1,19 @@
-import type { Handle, ReduceKind } from '../addon/contract.js';
+import type { Handle } from '../addon/contract.js';
 import { native } from '../addon/load.js';
 import { check } from '../errors.js';
 import { Tensor } from '../tensor.js';
 import { unary } from './differentiable.js';
 import { reshape } from './memory.js';
+
+/** What becomes of the values along reduced axes. */
+type ReduceKind = 'sum' | 'mean' | 'max' | 'argMax';
+
+declare module '../addon/contract.js' {
+  interface Operations {
+    /** Along all axes where `shape`, aligned to the last ones, has size 1 or isn't there. `argMax`: along one, int32. */
+    reduce(args: { x: Handle; shape: readonly number[]; format: Format; kind: ReduceKind }): Handle;
+  }
+}
 
 /** Options of {@link sum}, {@link mean} and {@link max}. */
 export interface ReduceOptions {
@@ -93,6 +103,9 @@ export function max(x: Tensor, options: ReduceOptions = {}): Tensor {
 
 /** Where the largest value along an axis is, int32; the first of equal ones, or of NaNs. No gradient. */
 export function argmax(x: Tensor, axis: number): Tensor {
-  const { kept } = shapesOf('argmax', x, axis);
-  return new Tensor(x.device, native.reduce({ x: x.handle, shape: kept, format: 'plain', kind: 'argMax' }));
+  const { kept, short } = shapesOf('argmax', x, axis);
+  const places = native.reduce({ x: x.handle, shape: kept, format: 'plain', kind: 'argMax' });
+  const result = native.reshape({ tensor: places, shape: short, format: 'plain' });
+  places.dispose();
+  return new Tensor(x.device, result);
 }

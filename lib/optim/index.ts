@@ -4,5 +4,6 @@
  * @module optim
  */
 export * from './loss-scaler.js';
+export type { ParameterList } from './parameter-list.js';
 export * from './schedule.js';
 export * from './sgd.js';

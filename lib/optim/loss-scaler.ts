@@ -4,6 +4,14 @@ import { check } from '../errors.js';
 import { noScope } from '../scope.js';
 import { type Device, Tensor } from '../tensor.js';
 
+declare module '../addon/contract.js' {
+  interface Operations {
+    /** `lossScale`: [factor, steps since it changed, whether a gradient of this step isn't finite]; writes the last. */
+    checkFinite(args: { gradients: readonly Handle[]; lossScale: Handle }): void;
+    updateLossScale(args: { lossScale: Handle; growth: number; backoff: number; interval: number }): void;
+  }
+}
+
 /** Options of {@link LossScaler}. */
 export interface LossScalerOptions {
   /** The first factor, a power of two so that scaling rounds nothing; default 2^15. */
@@ -47,6 +55,11 @@ export class LossScaler {
   /** @internal */
   get handle(): Handle {
     return this.state.handle;
+  }
+
+  /** What it goes on from, by name. */
+  stateDict(): Map<string, Tensor> {
+    return new Map([['state', this.state]]);
   }
 
   /** The factor that the next step uses. */

@@ -2,7 +2,7 @@ import { check } from '../errors.js';
 import { Tensor } from '../tensor.js';
 
 /** What an optimizer trains: parameters by name, as {@link Module.namedParameters} gives them, or just parameters. */
-export type Parameters = ReadonlyMap<string, Tensor> | readonly Tensor[];
+export type ParameterList = ReadonlyMap<string, Tensor> | readonly Tensor[];
 
 /** A parameter with all the names that it has. */
 export interface NamedParameter {
@@ -19,7 +19,7 @@ export interface NamedParameter {
  * @throws KalmanNormError `INVALID_ARGUMENT` for what isn't parameters
  * @internal
  */
-export function distinctParameters(owner: string, parameters: Parameters): NamedParameter[] {
+export function distinctParameters(owner: string, parameters: ParameterList): NamedParameter[] {
   const expected = `${owner}: parameters must be a map from names to tensors, or an array of tensors`;
   check(
     parameters instanceof Map || Array.isArray(parameters),

@@ -4,7 +4,18 @@ import { noScope } from '../scope.js';
 import { checkState, readState, type StateValues, writeState } from '../state.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { LossScaler } from './loss-scaler.js';
-import { distinctParameters, type NamedParameter, type Parameters } from './parameter-list.js';
+import { distinctParameters, type NamedParameter, type ParameterList } from './parameter-list.js';
+
+declare module '../addon/contract.js' {
+  interface Operations {
+    sgd(args: {
+      parameters: readonly { weight: Handle; gradient: Handle; momentum: Handle; weightDecay: number }[];
+      learningRate: Handle;
+      momentum: number;
+      lossScale?: Maybe;
+    }): void;
+  }
+}
 
 /** Options of {@link Sgd}. */
 export interface SgdOptions {
@@ -38,7 +49,7 @@ export class Sgd {
    *   trained once.
    * @throws KalmanNormError `INVALID_ARGUMENT` for what isn't parameters, or hyper-parameters outside their domain
    */
-  constructor(device: Device, parameters: Parameters, learningRate: number, options: SgdOptions = {}) {
+  constructor(device: Device, parameters: ParameterList, learningRate: number, options: SgdOptions = {}) {
     const { momentum = 0.9, weightDecay = 0, decays = (_, parameter) => parameter.shape.length > 1 } = options;
     check(momentum >= 0 && momentum <= 1, 'INVALID_ARGUMENT', `Sgd: momentum must be between 0 and 1, got ${momentum}`);
     checkNotNegative('weightDecay', weightDecay);

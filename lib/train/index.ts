@@ -3,4 +3,5 @@
  *
  * @module train
  */
+export * from '../io/checkpoint.js';
 export * from './trainer.js';

@@ -14,6 +14,7 @@ import type { Sgd } from '../optim/sgd.js';
 import type { Program } from '../program.js';
 import { HostRandom } from '../random.js';
 import { noScope, scope } from '../scope.js';
+import { readState, type StateValues, writeState } from '../state.js';
 import type { Device, Tensor } from '../tensor.js';
 import { DeviceImages } from './device-images.js';
 
@@ -268,6 +269,28 @@ export class Trainer {
       for (const [module, training] of modes) module.training = training;
     }
     return summarize(await this.look(Math.ceil(done / this.batchSize)), done, begin);
+  }
+
+  /** What training goes on from beside model and optimizer, by name: the random stream's step, and the loss scale. */
+  stateDict(): Map<string, Tensor> {
+    const named = (part: string, state: Map<string, Tensor>) =>
+      [...state].map(([name, tensor]) => [`${part}.${name}`, tensor] as const);
+    const scaler = this.scaler ? named('scaler', this.scaler.stateDict()) : [];
+    return new Map([...named('random', this.random.stateDict()), ...scaler]);
+  }
+
+  /** The values of {@link Trainer.stateDict}, read from the device. */
+  stateValues(): Promise<StateValues> {
+    return readState(this.stateDict());
+  }
+
+  /**
+   * Goes on from a state. Everything is checked first.
+   *
+   * @throws KalmanNormError `STATE_MISMATCH` for missing, extra, misshapen or mistyped entries; nothing is loaded then
+   */
+  loadStateDict(state: StateValues): void {
+    writeState(this.stateDict(), state, 'trainer');
   }
 
   /** Frees what the trainer holds on the device; model and optimiser are not its own. */

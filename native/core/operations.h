@@ -12,6 +12,7 @@
 #include "ops/linear.h"
 #include "ops/loss.h"
 #include "ops/loss_scale.h"
+#include "ops/max_pool.h"
 #include "ops/memory.h"
 #include "ops/moments.h"
 #include "ops/pad.h"
@@ -19,6 +20,7 @@
 #include "ops/predict.h"
 #include "ops/reduce.h"
 #include "ops/sgd.h"
+#include "ops/weight_standardize.h"
 
 /// The table of operations: X(struct in kn::op, name in profiles, records and messages), one row each. Every device's
 /// interface and dispatch follow from it. A kernel of each device, `run`, belongs to every row.
@@ -45,6 +47,8 @@
   X(AvgPool2dBackward, "avgPool2dBackward")                   \
   X(GlobalAvgPool, "globalAvgPool")                           \
   X(GlobalAvgPoolBackward, "globalAvgPoolBackward")           \
+  X(MaxPool2d, "maxPool2d")                                   \
+  X(MaxPool2dBackward, "maxPool2dBackward")                   \
   X(PadChannels, "padChannels")                               \
   X(PadChannelsBackward, "padChannelsBackward")               \
   X(PadBelief, "padBelief")                                   \
@@ -61,6 +65,8 @@
   X(NormalizeBackward, "normalizeBackward")                   \
   X(GroupNorm, "groupNorm")                                   \
   X(GroupNormBackward, "groupNormBackward")                   \
+  X(WeightStandardize, "weightStandardize")                   \
+  X(WeightStandardizeBackward, "weightStandardizeBackward")   \
   X(KalmanNorm, "kalmanNorm")                                 \
   X(KalmanNormBackward, "kalmanNormBackward")                 \
   X(AdaptiveKalmanNorm, "adaptiveKalmanNorm")                 \

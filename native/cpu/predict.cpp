@@ -31,6 +31,7 @@ std::vector<Kind> collect(const std::vector<uint32_t>& masks) {
   std::map<uint32_t, int64_t> counts;
   for (uint32_t mask : masks) ++counts[mask];
   std::vector<Kind> kinds;
+  kinds.reserve(counts.size());
   for (const auto& [taps, count] : counts) kinds.push_back({taps, count});
   return kinds;
 }

@@ -19,7 +19,7 @@ float* scratch(int which, int64_t count) {
   std::vector<float>& buffer = buffers[which];
   if (static_cast<int64_t>(buffer.size()) < count + kLanes) buffer.resize(count + kLanes);
   const auto address = reinterpret_cast<uintptr_t>(buffer.data());
-  return reinterpret_cast<float*>((address + 31) / 32 * 32);
+  return buffer.data() + (32 - address % 32) % 32 / sizeof(float);
 }
 
 /// The tiles of a tensor: tile (y, x) of the output covers pixels 2y, 2y + 1 and the input from 2y - top.

@@ -106,7 +106,9 @@ test.serial('Ctrl-C ends a run cleanly', async (t) => {
     t.like(log.at(-1), { type: 'end', reason: 'interrupted' });
     t.true(existsSync(join(run, 'model.safetensors')));
     t.deepEqual(
-      (await readdir(run)).filter((name) => !/^(log\.jsonl|model\.safetensors|best\.safetensors)$/.test(name)),
+      (await readdir(run)).filter(
+        (name) => !/^(checkpoints|events\..*|log\.jsonl|model\.safetensors|best\.safetensors)$/.test(name),
+      ),
       [],
     );
   });

@@ -67,6 +67,7 @@ eachDevice(test, 'argmax: the first of the largest, a NaN before all', async (t,
     return column.indexOf(Math.max(...column));
   });
   t.deepEqual([...places], [...expected.data]);
+  t.deepEqual([argmax(rows, 0).shape, argmax(device.ones([2, 1, 3]), -2).shape], [[3], [2, 3]]);
   t.true(Number.isNaN(await max(rows).item()));
 });
 

@@ -24,7 +24,7 @@ Tensor momentsBackward(const Tensor& x, int64_t splits, const Tensor& mean, cons
   const float* center = vector(device, mean, count, {"momentsBackward", "mean"});
   const float* gradientMean = vector(device, dmean, count, {"momentsBackward", "dmean"});
   const float* gradientVar = vector(device, dvar, count, {"momentsBackward", "dvar"});
-  const Tensor out = dx ? dx : emptyLike(device, x);
+  Tensor out = dx ? dx : emptyLike(device, x);
   device.launch(op::MomentsBackward{input, splits, center, gradientMean, gradientVar,
                                     activationLike(device, out, x, {"momentsBackward", "dx"})});
   return out;

@@ -71,7 +71,7 @@ MeanVar rectifyBelief(const MeanVar& belief) {
   checkFloat(belief.mean, {fn, "mean"});
   Device& device = belief.mean.device();
   const int64_t count = belief.mean.count();
-  const MeanVar out = emptyMeanVar(device, count);
+  MeanVar out = emptyMeanVar(device, count);
   device.launch(op::RectifyBelief{vector(device, belief.mean, count, {fn, "mean"}),
                                   vector(device, belief.var, count, {fn, "variance"}), out.mean.data(), out.var.data(),
                                   count});
@@ -83,7 +83,7 @@ MeanVar rectifyBeliefBackward(const MeanVar& belief, const MeanVar& dout) {
   checkFloat(belief.mean, {fn, "mean"});
   Device& device = belief.mean.device();
   const int64_t count = belief.mean.count();
-  const MeanVar out = emptyMeanVar(device, count);
+  MeanVar out = emptyMeanVar(device, count);
   device.launch(op::RectifyBeliefBackward{
       vector(device, belief.mean, count, {fn, "mean"}), vector(device, belief.var, count, {fn, "variance"}),
       vector(device, dout.mean, count, {fn, "dmean"}), vector(device, dout.var, count, {fn, "dvariance"}),

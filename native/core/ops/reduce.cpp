@@ -38,13 +38,6 @@ Tensor reduce(const Tensor& x, const Shape& shape, Format format, ReduceKind kin
   launch.terms = walkOver(terms, inner, {});
   std::copy(std::begin(inner.axes), std::end(inner.axes), launch.termAxes);
   device.launch(launch);
-  if (index) {
-    // Row-major, so that the axis can go.
-    out.shape = {};
-    for (int axis = 0; axis < x.shape.rank(); ++axis) {
-      if (terms[axis] == 1 && axis >= before) out.shape.push(kept[axis]);
-    }
-  }
   return out;
 }
 

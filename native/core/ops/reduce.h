@@ -27,8 +27,7 @@ struct Reduce {
 
 namespace kn {
 
-/// Reduces x along all axes where `shape`, aligned to the last ones, has size 1 or isn't there. The result of
-/// ArgMax is without the axis.
+/// Reduces x along all axes where `shape`, aligned to the last ones, has size 1 or isn't there. ArgMax: along one only.
 Tensor reduce(const Tensor& x, const Shape& shape, Format format, ReduceKind kind);
 
 }  // namespace kn

@@ -1,0 +1,184 @@
+import { check } from '../lib/errors.js';
+import type { BeliefPadding, NormSpec, RunningStats, Transition, WeightStandardization } from '../lib/index.js';
+import type { Experiment, ReferenceSpec } from './experiment.js';
+import { choice, type Flag, nearest, number } from './flags.js';
+
+const reference: ReferenceSpec = { type: 'reference-kalman', gain: 0.1 };
+
+/** What `--norm` may say: the label of its curve, and its options as far as no flag sets them. */
+const norms: Readonly<Record<NormSpec['type'], Pick<Experiment, 'label' | 'norm' | 'reference'>>> = {
+  batch: { label: 'BN', norm: { type: 'batch' } },
+  group: { label: 'GN', norm: { type: 'group', groups: 4 } },
+  kalman: { label: 'KN', norm: { type: 'kalman' }, reference },
+  'reference-kalman': { label: 'KN', norm: reference },
+};
+
+export const normNames = Object.keys(norms) as NormSpec['type'][];
+
+/** The experiment that `--norm` makes of one that takes any normalization. */
+export function chosenNorm(experiment: Experiment, name: string | undefined): Experiment {
+  if (name === undefined) return experiment;
+  check(experiment.anyNorm === true, 'INVALID_ARGUMENT', `--norm has no meaning for ${experiment.name}`);
+  const known = normNames.find((one) => one === name);
+  const near = nearest(name, normNames);
+  check(
+    known !== undefined,
+    'INVALID_ARGUMENT',
+    `--norm: expected one of ${normNames.join(', ')}, got "${name}"${near === null ? '' : `; did you mean ${near}?`}`,
+  );
+  const { reference: _, ...rest } = experiment;
+  return { ...rest, ...norms[known as NormSpec['type']] };
+}
+
+/** A curve's label, with what tells it apart from that of the experiment's defaults. */
+export function labelOf(
+  experiment: Experiment,
+  norm: NormSpec,
+  standardization: WeightStandardization,
+  batchSize: number,
+): string {
+  const parts = [(standardization === false ? '' : 'WS + ') + experiment.label];
+  if (experiment.anyNorm && 'splits' in norm) parts.push(`micro-batch ${batchSize / (norm.splits ?? 1)}`);
+  if (norm.type === 'reference-kalman') parts.push('reference');
+  if (norm.type === 'reference-kalman' && norm.transition === 'analytic') parts.push('analytic');
+  return parts.join(', ');
+}
+
+const ofReference =
+  (pick: (norm: ReferenceSpec) => string | number | undefined, fallback: string | number) =>
+  ({ norm, reference }: Experiment) =>
+    pick(reference ?? (norm as ReferenceSpec)) ?? fallback;
+
+/** Flags that only some normalizations know, with their defaults. */
+export const normFlags = {
+  splits: {
+    type: 'string',
+    help: 'groups of samples that are normalized apart',
+    absent: ({ norm }: Experiment) => ('splits' in norm && norm.splits) || 1,
+  },
+  groups: {
+    type: 'string',
+    help: 'groups of channels that are normalized together',
+    absent: ({ norm }: Experiment) => ('groups' in norm && norm.groups) || 4,
+  },
+  preset: {
+    type: 'string',
+    help: 'the Kalman filter: corrected, or reference, as the authors coded it',
+    absent: ({ norm }: Experiment) => (norm.type === 'kalman' ? 'corrected' : 'reference'),
+  },
+  gain: {
+    type: 'string',
+    help: 'weight of the batch statistics against the prior (1 - p_rate), or adaptive; with --preset reference, or learned',
+    absent: ({ norm, reference }: Experiment) => {
+      if (norm.type === 'reference-kalman') return norm.gain;
+      return reference ? `adaptive; reference: ${reference.gain}` : 'adaptive';
+    },
+  },
+  correction: {
+    type: 'string',
+    help: "weight of a step's innovation in the belief's correction",
+    absent: 0.1,
+  },
+  'observation-gradient': {
+    type: 'string',
+    help: "share of the gradient that flows through the batch's statistics",
+    absent: 0.5,
+  },
+  'running-stats': {
+    type: 'string',
+    help: 'what inference uses: all-splits or first-split',
+    absent: ofReference((n) => n.runningStats, 'all-splits'),
+  },
+  transition: {
+    type: 'string',
+    help: '--preset reference: sampled or analytic',
+    absent: ofReference((n) => n.transition, 'sampled'),
+  },
+  'belief-padding': {
+    type: 'string',
+    help: '--preset reference: aligned or reference',
+    absent: ofReference((n) => n.beliefPadding, 'aligned'),
+  },
+} as const satisfies Record<string, Flag<Experiment>>;
+
+type NormFlag = keyof typeof normFlags;
+
+const meaningful: Readonly<Record<NormSpec['type'], readonly NormFlag[]>> = {
+  group: ['groups'],
+  batch: ['splits', 'running-stats'],
+  kalman: ['splits', 'preset', 'gain', 'correction', 'observation-gradient'],
+  'reference-kalman': ['splits', 'preset', 'running-stats', 'gain', 'transition', 'belief-padding'],
+};
+
+/** The flags that a normalization knows. */
+export function flagsOf(norm: NormSpec): readonly NormFlag[] {
+  return meaningful[norm.type];
+}
+
+/**
+ * The normalization of an experiment, as flags change it.
+ *
+ * @throws KalmanNormError `INVALID_ARGUMENT` for bad values, and for flags that it doesn't know
+ */
+export function normOf(
+  experiment: Experiment,
+  text: (flag: NormFlag) => string | undefined,
+  whole: (flag: NormFlag, fallback: number, least: number) => number,
+): NormSpec {
+  const { name, anyNorm } = experiment;
+  const own = experiment.norm.type === 'reference-kalman' ? 'reference' : 'corrected';
+  const preset = choice('preset', text('preset'), own, ['corrected', 'reference']);
+  const norm = preset === 'reference' ? (experiment.reference ?? experiment.norm) : experiment.norm;
+  for (const flag of Object.keys(normFlags) as NormFlag[]) {
+    const known = text(flag) === undefined || flagsOf(norm).includes(flag);
+    const program = anyNorm ? `${name} with --norm ${experiment.norm.type}` : name;
+    const where = experiment.reference ? `${program}${anyNorm ? ' and' : ' with'} --preset ${preset}` : program;
+    check(known, 'INVALID_ARGUMENT', `--${flag} has no meaning for ${where}`);
+  }
+  check(
+    preset === own || experiment.reference !== undefined,
+    'INVALID_ARGUMENT',
+    `--preset: expected reference, got "${preset}"; the corrected filter is --norm kalman`,
+  );
+  if (norm.type === 'group') return { ...norm, groups: groupsOf(text, norm.groups ?? 4) };
+  const splits = whole('splits', norm.splits ?? 1, 1);
+  const share = (flag: NormFlag, fallback: number, expected = 'a number from 0 to 1') =>
+    number(flag, text(flag), fallback, (value) => value >= 0 && value <= 1, expected);
+  if (norm.type === 'kalman') {
+    return {
+      ...norm,
+      splits,
+      gain:
+        (text('gain') ?? 'adaptive') === 'adaptive'
+          ? 'adaptive'
+          : share('gain', 0, '"adaptive" or a number from 0 to 1'),
+      correction: share('correction', 0.1),
+      observationGradient: share('observation-gradient', 0.5),
+    };
+  }
+  const runningStats = choice<RunningStats>('running-stats', text('running-stats'), norm.runningStats ?? 'all-splits', [
+    'all-splits',
+    'first-split',
+  ]);
+  if (norm.type === 'batch') return { ...norm, splits, runningStats };
+  return {
+    ...norm,
+    splits,
+    runningStats,
+    gain:
+      text('gain') === 'learned' ? 'learned' : share('gain', norm.gain as number, '"learned" or a number from 0 to 1'),
+    transition: choice<Transition>('transition', text('transition'), norm.transition ?? 'sampled', [
+      'sampled',
+      'analytic',
+    ]),
+    beliefPadding: choice<BeliefPadding>('belief-padding', text('belief-padding'), norm.beliefPadding ?? 'aligned', [
+      'aligned',
+      'reference',
+    ]),
+  };
+}
+
+function groupsOf(text: (flag: NormFlag) => string | undefined, fallback: number): number {
+  const divides = (value: number) => [1, 2, 4, 8, 16].includes(value);
+  return number('groups', text('groups'), fallback, divides, 'a divisor of 16');
+}

@@ -1,0 +1,170 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { TensorData } from '../addon/contract.js';
+import { check, KalmanNormError } from '../errors.js';
+import { checkState, type StateValues } from '../state.js';
+import type { Tensor } from '../tensor.js';
+import { readSafetensors, type SafetensorsTensor, writeSafetensors } from './safetensors.js';
+
+/** What has a state that training goes on from: a module, an optimizer, a trainer. */
+export interface Stateful {
+  stateDict(): Map<string, Tensor>;
+  stateValues(): Promise<StateValues>;
+  loadStateDict(state: StateValues): void;
+}
+
+/** What {@link CheckpointFolder.load} found. */
+export interface LoadedCheckpoint {
+  readonly step: number;
+  readonly path: string;
+  /** What was saved beside the tensors. */
+  readonly data: unknown;
+  /** The newer checkpoints that couldn't be read, and why. */
+  readonly warnings: readonly string[];
+}
+
+const VERSION = 1;
+const KEY = 'kalman_norm.checkpoint';
+const pattern = /^step-(\d{10})\.safetensors$/;
+
+/**
+ * A folder of checkpoints, one safetensors file each, named by its step: a damaged one leaves those before it. A file
+ * holds the state of all parts, its metadata a digest of everything.
+ *
+ * @example
+ * const checkpoints = new CheckpointFolder('run/checkpoints', { model, optimizer, trainer });
+ * const found = await checkpoints.load(); // null in a new run
+ * await checkpoints.save(step, { epoch });
+ */
+export class CheckpointFolder {
+  private readonly keep: number;
+
+  /**
+   * @param parts whose states are saved and loaded, by name; `keep` (default 2) of the newest checkpoints stay
+   */
+  constructor(
+    readonly path: string,
+    private readonly parts: Readonly<Record<string, Stateful>>,
+    { keep = 2 }: { keep?: number } = {},
+  ) {
+    check(
+      Number.isInteger(keep) && keep >= 1,
+      'INVALID_ARGUMENT',
+      `CheckpointFolder: keep must be a whole number of at least 1, got ${keep}`,
+    );
+    this.keep = keep;
+  }
+
+  /**
+   * Saves the state as it is at the time of the call: what the device is told to do from then on doesn't change it, and
+   * needn't wait. The file is written aside, brought to the disk and renamed; then old ones go.
+   *
+   * @param data plain JSON to keep with it
+   * @throws failures of the operating system, such as a full disk; the checkpoints before are unharmed
+   */
+  async save(step: number, data: unknown): Promise<void> {
+    check(
+      Number.isSafeInteger(step) && step >= 0 && step < 1e10,
+      'INVALID_ARGUMENT',
+      `save: step must be a whole number below 10^10, got ${step}`,
+    );
+    // All are asked before the first answers: the answers are of one moment.
+    const states = Object.entries(this.parts).map(async ([part, stateful]) => {
+      const state = await stateful.stateValues();
+      return [...state].map(([name, { shape, data }]) => [`${part}/${name}`, tensorOf(shape, data)] as const);
+    });
+    const tensors = Object.fromEntries((await Promise.all(states)).flat());
+    const content = JSON.stringify({ version: VERSION, step, data });
+    await mkdir(this.path, { recursive: true });
+    const file = join(this.path, `step-${String(step).padStart(10, '0')}.safetensors`);
+    await writeSafetensors(file, tensors, { [KEY]: content, digest: digestOf(content, tensors) });
+    const old = (await this.list()).slice(0, -this.keep);
+    for (const name of old) await rm(join(this.path, name), { force: true });
+  }
+
+  /**
+   * Loads the newest checkpoint that can be read into the parts; null where there is none at all.
+   *
+   * @throws KalmanNormError `FILE_CORRUPT` where there are checkpoints and none can be read; `STATE_MISMATCH` where the
+   *   newest readable one is of other parts; nothing is loaded then. `UNKNOWN_VERSION` where it is of a later version
+   */
+  async load(): Promise<LoadedCheckpoint | null> {
+    const warnings: string[] = [];
+    for (const name of (await this.list()).reverse()) {
+      const path = join(this.path, name);
+      try {
+        const { step, data, states } = await readCheckpoint(path, Object.keys(this.parts));
+        const parts = Object.entries(this.parts).map(([part, own]) => ({
+          part,
+          own,
+          state: states.get(part) as StateValues,
+        }));
+        for (const { part, own, state } of parts) checkState(own.stateDict(), state, part);
+        for (const { own, state } of parts) own.loadStateDict(state);
+        return { step, path, data, warnings };
+      } catch (error) {
+        if (!(error instanceof KalmanNormError) || error.code !== 'FILE_CORRUPT') throw error;
+        warnings.push(error.message);
+      }
+    }
+    check(
+      warnings.length === 0,
+      'FILE_CORRUPT',
+      () => `no checkpoint of ${this.path} can be read: ${warnings.join('; ')}`,
+    );
+    return null;
+  }
+
+  /** Names of the checkpoints, oldest first. */
+  private async list(): Promise<string[]> {
+    const names = await readdir(this.path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return [];
+      throw error;
+    });
+    return names.filter((name) => pattern.test(name)).sort();
+  }
+}
+
+async function readCheckpoint(path: string, parts: readonly string[]) {
+  const { tensors, metadata } = await readSafetensors(path);
+  const { [KEY]: content, digest } = metadata;
+  check(content !== undefined, 'FILE_CORRUPT', `${path}: expected a checkpoint, got another safetensors file`);
+  const all = Object.fromEntries(tensors);
+  check(
+    digest === digestOf(content, all),
+    'FILE_CORRUPT',
+    `${path}: the content isn't what was saved: its digest differs`,
+  );
+  // What has the right digest was written here.
+  const { version, step, data } = JSON.parse(content) as { version: number; step: number; data: unknown };
+  check(
+    version <= VERSION,
+    'UNKNOWN_VERSION',
+    `${path}: expected version ${VERSION}, got ${version} of a later release`,
+  );
+  const states = new Map<string, StateValues>(parts.map((part) => [part, new Map()]));
+  for (const [name, { shape, data: values }] of tensors) {
+    const slash = name.indexOf('/');
+    const state = states.get(name.slice(0, slash));
+    check(state !== undefined, 'STATE_MISMATCH', `${path}: expected the state of ${parts.join(', ')}, got ${name}`);
+    state.set(name.slice(slash + 1), { shape, data: values as TensorData });
+  }
+  return { step, data, states };
+}
+
+function tensorOf(shape: readonly number[], data: TensorData): SafetensorsTensor {
+  const dtype = data instanceof Float32Array ? 'F32' : data instanceof Int32Array ? 'I32' : 'U8';
+  return { dtype, shape, data } as SafetensorsTensor;
+}
+
+/** Of the metadata, and of names, types, shapes and values. */
+function digestOf(content: string, tensors: Readonly<Record<string, SafetensorsTensor>>): string {
+  const hash = createHash('sha256').update(content);
+  for (const name of Object.keys(tensors).sort()) {
+    const { dtype, shape, data } = tensors[name] as SafetensorsTensor;
+    hash.update(`\n${JSON.stringify([name, dtype, shape])}\n`);
+    hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  }
+  return hash.digest('hex');
+}

@@ -1,0 +1,99 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { experiment as cifar } from '../../experiments/cifar.js';
+import { experiment as bnLarge } from '../../experiments/cifar-bn-largebatch.js';
+import { experiment as bnMicro } from '../../experiments/cifar-bn-microbatch.js';
+import { experiment as gn } from '../../experiments/cifar-gn.js';
+import { experiment as knLarge } from '../../experiments/cifar-kn-largebatch.js';
+import { experiment as knMicro } from '../../experiments/cifar-kn-microbatch.js';
+import { normNames } from '../../experiments/norms.js';
+import { type Experiment, parseOptions, usage } from '../../experiments/options.js';
+import { run } from '../../experiments/runner.js';
+
+const refusal = (experiment: Experiment, ...args: string[]) => {
+  try {
+    parseOptions(experiment, args);
+    return null;
+  } catch (error) {
+    return (error as Error).message;
+  }
+};
+
+test('the five experiments are presets of the general one', (t) => {
+  const presets: [preset: Experiment, flags: string[], own: string[]][] = [
+    [gn, ['--norm', 'group'], []],
+    [bnMicro, ['--norm', 'batch', '--splits', '64'], []],
+    [knMicro, ['--norm', 'kalman', '--splits', '64'], []],
+    [knMicro, ['--norm', 'reference-kalman', '--splits', '64'], ['--preset', 'reference']],
+    [bnLarge, ['--norm', 'batch', '-n', '18'], []],
+    [knLarge, ['--norm', 'kalman', '-n', '18'], []],
+    [knLarge, ['--norm', 'kalman', '-n', '18', '--preset', 'reference', '--gain', '0.95'], ['--preset', 'reference']],
+  ];
+  for (const [preset, flags, own] of presets) {
+    const { name: _, logDir: __, label: ___, flags: ____, ...general } = parseOptions(cifar, flags)!;
+    t.like(parseOptions(preset, own), general as object, preset.name);
+  }
+});
+
+test('--norm: labels and folders tell runs apart', (t) => {
+  const labelled = (...args: string[]) => {
+    const { label, logDir } = parseOptions(cifar, args)!;
+    return `${label} in ${logDir}`;
+  };
+  t.is(labelled(), 'KN, micro-batch 128 in train_log/cifar-kalman');
+  t.is(labelled('--norm', 'batch', '--splits', '64'), 'BN, micro-batch 2 in train_log/cifar-batch');
+  t.is(labelled('--norm', 'group', '--weight-standardization'), 'WS + GN in train_log/cifar-group');
+  t.is(parseOptions(gn, ['--weight-standardization'])?.label, 'WS + GN');
+});
+
+test('--weight-standardization: as in the paper, or with a gain', (t) => {
+  const standardization = (...args: string[]) => parseOptions(cifar, args)?.weightStandardization;
+  t.is(standardization(), false);
+  t.is(standardization('--weight-standardization'), true);
+  t.is(standardization('--weight-standardization', '--filter-gain', '1.5'), 1.5);
+});
+
+test('what doesn’t fit a normalization is refused, with the nearest name there is', (t) => {
+  t.regex(
+    refusal(cifar, '--norm', 'grup') ?? '',
+    /--norm: expected one of batch, .*, got "grup"; did you mean group\?$/,
+  );
+  t.regex(refusal(cifar, '--norm', 'unheard-of') ?? '', /got "unheard-of"$/);
+  t.is(refusal(gn, '--norm', 'group'), '--norm has no meaning for cifar-gn');
+  t.is(refusal(cifar, '--norm', 'group', '--splits', '2'), '--splits has no meaning for cifar with --norm group');
+  t.regex(refusal(cifar, '--norm', 'batch', '--gain', '1') ?? '', /--gain has no meaning for cifar with --norm batch/);
+  t.regex(refusal(cifar, '--groups', '2') ?? '', /--groups has no meaning for cifar with --norm kalman and --preset/);
+  t.regex(refusal(cifar, '--norm', 'group', '--groups', '3') ?? '', /--groups: expected a divisor of 16, got "3"/);
+  t.regex(refusal(cifar, '--norm', 'reference-kalman', '--preset', 'corrected') ?? '', /--preset: expected reference/);
+  t.regex(refusal(gn, '--filter-gain', '1') ?? '', /no meaning without --weight-standardization/);
+  t.regex(refusal(gn, '--weight-standardization', '--filter-gain', '0') ?? '', /--filter-gain: expected a positive/);
+});
+
+test('help shows the flags of the normalization that is asked for', (t) => {
+  t.regex(usage(cifar), /--norm VALUE .*batch, group.*; default: kalman$/m);
+  t.notRegex(usage(gn), /--norm /);
+  t.regex(usage(cifar, ['--help', '--norm', 'batch']), /--splits/);
+  t.notRegex(usage(cifar, ['--norm', 'batch']), /--correction/);
+  t.regex(usage(cifar, ['--norm', 'group']), /--groups VALUE .*default: 4$/m);
+});
+
+const small = ['--dataset', 'synthetic', '-n', '1', '--limit-train', '32', '--limit-test', '16', '--batch-size', '16'];
+
+for (const name of normNames) {
+  for (const standardized of [false, true]) {
+    test.serial(`--norm ${name}${standardized ? ' --weight-standardization' : ''} trains`, async (t) => {
+      const folder = await mkdtemp(join(tmpdir(), 'kalman-norm-norms-'));
+      try {
+        const flags = [...(standardized ? ['--weight-standardization'] : []), '--epochs', '1', '--log_dir', folder];
+        t.is(await run(parseOptions(cifar, [...small, '--norm', name, ...flags])!), 0);
+        const lines = (await readFile(join(folder, 'log.jsonl'), 'utf8')).trim().split('\n');
+        t.like(JSON.parse(lines[0]!), { norm: { type: name }, weightStandardization: standardized });
+        t.true(Number.isFinite(JSON.parse(lines[1]!).validationLoss));
+      } finally {
+        await rm(folder, { recursive: true });
+      }
+    });
+  }
+}

@@ -1,0 +1,18 @@
+import { gather } from '../../../lib/index.js';
+import type { Family } from '../inputs.js';
+
+export default {
+  /** Numbers of images that don't exist among the indices. */
+  once({ device, random }) {
+    const bytes = (count: number) => Uint8Array.from({ length: count }, (_, i) => (i * 37) % 256);
+    const source = {
+      images: device.tensor(bytes(5 * 3 * 42), [5, 3, 6, 7]),
+      labels: device.tensor(bytes(5)),
+      mean: device.full([3, 6, 7], 100, { format: 'plain' }),
+      indices: device.tensor(Int32Array.of(0, 1, 4, 5, -1, 2)),
+      cursor: device.tensor(Int32Array.of(1)),
+    };
+    gather(source, { batchSize: 3 });
+    gather(source, { batchSize: 3, augment: { pad: 2, random } });
+  },
+} satisfies Family;

@@ -1,0 +1,11 @@
+import { crossEntropy, linear } from '../../../lib/index.js';
+import type { Family } from '../inputs.js';
+
+export default {
+  /** Labels that aren't classes. */
+  once(inputs) {
+    const logits = linear(inputs.tensor([70, 12]), inputs.tensor([12, 37]), inputs.tensor([37]));
+    const labels = Int32Array.from({ length: 70 }, (_, i) => ((i * 7) % 40) - 1);
+    inputs.differentiate(crossEntropy(logits, inputs.device.tensor(labels)).loss);
+  },
+} satisfies Family;
