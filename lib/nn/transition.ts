@@ -1,9 +1,12 @@
 import { check } from '../errors.js';
 import { Belief } from '../ops/belief.js';
+import { add } from '../ops/broadcast.js';
+import { bothSteps, type Conv2dOptions } from '../ops/conv2d.js';
 import { scale, square } from '../ops/elementwise.js';
+import { concat, permute, slice } from '../ops/layout.js';
 import { linear } from '../ops/linear.js';
 import { reshape } from '../ops/memory.js';
-import { rectifyBelief } from '../ops/predict.js';
+import { propagate, rectifyBelief } from '../ops/predict.js';
 import type { Tensor } from '../tensor.js';
 
 /** What is believed of the mean over `count` values of a channel, taken as independent, as a convolution takes them. @internal */
@@ -12,6 +15,80 @@ export function averaged(belief: Belief, count: number): Belief {
   const result = new Belief(moments.mean, scale(moments.variance, 1 / count), belief.splits);
   if (moments !== belief) moments.variance.dispose();
   return result;
+}
+
+/** What is believed of a convolution's result. @internal */
+export function throughConv2d(
+  belief: Belief,
+  filter: Tensor,
+  bias: Tensor | null,
+  options: Conv2dOptions & { height: number; width: number },
+): Belief {
+  const { dilation = 1, groups = 1, ...windows } = options;
+  const spread = dilated(filter, dilation);
+  const dense = ungrouped(spread, groups);
+  const next = propagate(belief, dense, windows);
+  for (const made of new Set([spread, dense])) if (made !== filter) made.dispose();
+  if (!bias) return next;
+  const { splits, channels } = next;
+  const rows = reshape(next.mean, [splits, channels]);
+  const sums = add(rows, bias);
+  const shiftedMean = reshape(sums, [splits * channels]);
+  for (const used of [next.mean, rows, sums]) used.dispose();
+  return new Belief(shiftedMean, next.variance, splits);
+}
+
+/** A tensor behind which `count` zeros stand along an axis. */
+function withZeros(x: Tensor, axis: number, count: number): Tensor {
+  if (count === 0) return x;
+  const zeros = x.device.zeros(x.shape.with(axis, count), { format: 'plain' });
+  const result = concat([x, zeros], axis);
+  zeros.dispose();
+  return result;
+}
+
+/** A filter with the zeros between its taps that dilation stands for. */
+function dilated(filter: Tensor, dilation: number | readonly [number, number]): Tensor {
+  const [down, across] = bothSteps('dilation', dilation);
+  if (down === 1 && across === 1) return filter;
+  const [out = 1, inGroup = 1, height = 1, width = 1] = filter.shape;
+  return steps(
+    reshape(filter, [out * inGroup, height, 1, width, 1]),
+    (taps) => withZeros(taps, 2, down - 1),
+    (taps) => withZeros(taps, 4, across - 1),
+    (cells) => reshape(cells, [out, inGroup, height * down, width * across], 'filter'),
+    (whole) => slice(whole, 2, 0, (height - 1) * down + 1),
+    (rows) => slice(rows, 3, 0, (width - 1) * across + 1),
+  );
+}
+
+/**
+ * A filter over all channels, with zeros for those of other groups. Rows of a group's values that are followed by one
+ * zero more than a whole row holds shift, cut anew, by one group each: they become the blocks of a diagonal.
+ */
+function ungrouped(filter: Tensor, groups: number): Tensor {
+  if (groups === 1) return filter;
+  const [out = 1, inGroup = 1, height = 1, width = 1] = filter.shape;
+  const [outGroup, values] = [out / groups, inGroup * height * width];
+  return steps(
+    reshape(filter, [groups, outGroup, values]),
+    (parts) => permute(parts, [1, 0, 2]),
+    (parts) => withZeros(parts, 2, groups * values),
+    (rows) => reshape(rows, [outGroup, groups * (groups + 1) * values]),
+    (rows) => slice(rows, 1, 0, groups * groups * values),
+    (blocks) => reshape(blocks, [outGroup, groups, groups * values]),
+    (blocks) => permute(blocks, [1, 0, 2]),
+    (blocks) => reshape(blocks, [out, groups * inGroup, height, width], 'filter'),
+  );
+}
+
+/** What comes of x, step by step; frees x and what lies between. */
+function steps(x: Tensor, ...each: readonly ((x: Tensor) => Tensor)[]): Tensor {
+  return each.reduce((current, step) => {
+    const next = step(current);
+    if (next !== current) current.dispose();
+    return next;
+  }, x);
 }
 
 /** What is believed of x·W + b, where the features of x are independent. @internal */

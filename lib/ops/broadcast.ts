@@ -31,7 +31,7 @@ declare module '../addon/contract.js' {
  */
 export type Operand = Tensor | number;
 
-type Gradient = (operands: { a: Handle; b: Handle; y: Handle; dy: Handle }) => Handle;
+type Gradient = (operands: { a: Handle; b: Handle; dy: Handle }) => Handle;
 
 /** Sums of tensors that lie alike have a kernel of their own, with wide accesses. */
 function launch(kind: BinaryKind, { a, b }: { a: Handle; b: Handle }): Handle {
@@ -52,12 +52,29 @@ function binary(
     inputs: tensorsOf(name, a, b),
     forward: (inputs) => ({ y: launch(kind, inputs) }),
     outputs: ['y'],
-    save: ({ a, b }, { y }) => ({ a, b, y }),
+    save: (inputs) => inputs,
     backward({ saved, grads, wanted }) {
       const gradient = (input: 'a' | 'b') =>
         wanted(input) ? summedTo(gradients[input]({ ...saved, dy: grads.y }), saved[input], grads.y) : null;
       return { a: gradient('a'), b: gradient('b') };
     },
+  }).y;
+}
+
+/** A sum or difference, whose gradients need no values of the operands: none are kept. */
+function combination(name: string, kind: BinaryKind, a: Operand, b: Operand, ofB: (dy: Handle) => Handle): Tensor {
+  const inputs = tensorsOf(name, a, b);
+  const formOf = ({ shape, format }: Tensor) => ({ shape, format });
+  const [left, right] = [formOf(inputs.a), formOf(inputs.b)];
+  return differentiable({
+    name,
+    inputs,
+    forward: (handles) => ({ y: launch(kind, handles) }),
+    outputs: ['y'],
+    backward: ({ grads: { y: dy }, wanted }) => ({
+      a: wanted('a') ? summedTo(dy, left, dy) : null,
+      b: wanted('b') ? summedTo(ofB(dy), right, dy) : null,
+    }),
   }).y;
 }
 
@@ -75,7 +92,7 @@ function tensorsOf(name: string, a: Operand, b: Operand): { a: Tensor; b: Tensor
 }
 
 /** A gradient summed over the axes along which an operand was broadcast; takes it over, unless it is `dy` itself. */
-function summedTo(gradient: Handle, { shape, format }: Handle, dy: Handle): Handle {
+function summedTo(gradient: Handle, { shape, format }: Pick<Handle, 'shape' | 'format'>, dy: Handle): Handle {
   const fits = gradient.shape.length === shape.length && gradient.shape.every((size, axis) => size === shape[axis]);
   if (fits) return gradient;
   const sum = native.reduce({ x: gradient, shape, format, kind: 'sum' });
@@ -96,12 +113,12 @@ const negative = (x: Handle) => native.scale({ x, factor: -1 });
 
 /** a + b, broadcast. */
 export function add(a: Operand, b: Operand): Tensor {
-  return binary('add', 'add', a, b, { a: ({ dy }) => dy, b: ({ dy }) => dy });
+  return combination('add', 'add', a, b, (dy) => dy);
 }
 
 /** a - b, broadcast. */
 export function sub(a: Operand, b: Operand): Tensor {
-  return binary('sub', 'subtract', a, b, { a: ({ dy }) => dy, b: ({ dy }) => negative(dy) });
+  return combination('sub', 'subtract', a, b, negative);
 }
 
 /** a·b, value by value, broadcast. */
@@ -118,7 +135,10 @@ export function mul(a: Operand, b: Operand): Tensor {
 export function div(a: Operand, b: Operand): Tensor {
   return binary('div', 'divide', a, b, {
     a: ({ b, dy }) => divided(dy, b),
-    b: ({ b, y, dy }) => freeing(multiplied(dy, y), (product) => freeing(divided(product, b), negative)),
+    b: ({ a, b, dy }) =>
+      freeing(divided(a, b), (ratio) =>
+        freeing(multiplied(dy, ratio), (product) => freeing(divided(product, b), negative)),
+      ),
   });
 }
 

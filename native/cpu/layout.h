@@ -53,7 +53,8 @@ inline op::Axes axesOf(const Shape& shape, Format format) {
   const int64_t c = shape[1], h = shape[2], w = shape[3];
   if (format == Format::Activation) {
     const int64_t width = blocked(c) ? kLanes : c;
-    return {op::Axis::of(c * h * w), blocked(c) ? op::Axis{1, h * w * kLanes, 0} : op::Axis::of(1), op::Axis::of(w * width), op::Axis::of(width)};
+    return {op::Axis::of(c * h * w), blocked(c) ? op::Axis{1, h * w * kLanes, 0} : op::Axis::of(1),
+            op::Axis::of(w * width), op::Axis::of(width)};
   }
   // One step along each axis, and eight.
   const op::Filter filter{nullptr, shape[0], c, h, w};

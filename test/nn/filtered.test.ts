@@ -21,10 +21,11 @@ import {
 } from '../../lib/index.js';
 import { map, type NdArray, ndarray, vector } from '../support/array.js';
 import { checkOp } from '../support/check-op.js';
-import { bits, tolerance } from '../support/compare.js';
+import { bits, closeTo, tolerance } from '../support/compare.js';
 import { eachDevice } from '../support/devices.js';
 import * as plain from '../support/reference.js';
 import { adaptiveKalmanNorm } from '../support/reference-adaptive.js';
+import { at, build } from '../support/reference-arrays.js';
 import type { Hold } from '../support/reference-kalman.js';
 import { addBeliefs, padBelief } from '../support/reference-kalman.js';
 import { propagate, rectified } from '../support/reference-transition.js';
@@ -112,6 +113,76 @@ eachDevice(test, 'transition: linear', async (t, device, random) => {
     },
     tolerance: tolerance.sum(5),
   }));
+});
+
+/** The filter over all channels, without dilation, that one with groups and dilation stands for. */
+function written(weight: NdArray, groups: number, [down, across]: readonly [number, number]): NdArray {
+  const [out, inGroup, height, width] = weight.shape as [number, number, number, number];
+  const shape = [out, inGroup * groups, (height - 1) * down + 1, (width - 1) * across + 1];
+  return build(shape, ([o, i, y, x]) => {
+    const own = i! - Math.floor((o! * groups) / out) * inGroup;
+    if (own < 0 || own >= inGroup || y! % down || x! % across) return 0;
+    return at(weight, [o!, own, y! / down, x! / across]);
+  });
+}
+
+for (const { title, groups, dilation } of [
+  { title: 'bias', groups: 1, dilation: [1, 1] },
+  { title: 'dilation and bias', groups: 1, dilation: [2, 1] },
+  { title: 'groups and bias', groups: 2, dilation: [1, 1] },
+  { title: 'depthwise, dilation and bias', groups: 4, dilation: [1, 2] },
+] as const) {
+  eachDevice(test, `transition: convolution with ${title}`, async (t, device, random) => {
+    await checkOp(t, device, random, () => ({
+      inputs: {
+        mean: random.normals([4]),
+        variance: random.uniforms([4], 0.2, 2),
+        weight: { ...random.normals([8, 4 / groups, 3, 3]), format: 'filter' as const },
+        bias: random.normals([8]),
+      },
+      run: ({ mean, variance, weight, bias }) => {
+        const layer = new Conv2d(device, 4, 8, 3, { padding: 1, bias: true, groups, dilation });
+        const { belief } = Object.assign(layer, { weight, bias }).filter({
+          x: device.zeros([2, 4, 5, 6]),
+          belief: new Belief(mean, variance, 1, true),
+        });
+        return [belief!.mean, belief!.variance];
+      },
+      reference: ({ mean, variance, weight, bias }) => {
+        const geometry = { splits: 1, height: 5, width: 6, stride: [1, 1], sides: [1, 1, 1, 1] } as const;
+        const prior = propagate({ mean, variance }, written(weight, groups, dilation), geometry);
+        return [plain.add(prior.mean, bias), prior.variance];
+      },
+      tolerance: tolerance.sum(36),
+    }));
+  });
+}
+
+eachDevice(test, 'Conv2d: with bias, dilation and groups, through its spec', async (t, device, random) => {
+  const options = { padding: 2, dilation: 2, groups: 3, bias: true } as const;
+  using layer = new Conv2d(device, 6, 9, 3, options);
+  t.deepEqual(layer.weight.shape, [9, 2, 3, 3]);
+  const [x, bias] = [random.normals([2, 6, 5, 4]), random.normals([9])];
+  layer.loadStateDict(
+    new Map(await layer.stateValues()).set('bias', {
+      shape: [9],
+
+      data: Float32Array.from(bias.data),
+    }),
+  );
+  using copy = buildModel(device, layer.spec()) as Conv2d;
+  copy.loadStateDict(await layer.stateValues());
+  const weight = { shape: layer.weight.shape, data: Float64Array.from(await layer.weight.data()) };
+  const sides = [2, 2, 2, 2] as const;
+  const y = plain.conv2d(x, weight, [1, 1], sides, { dilation: [2, 2], groups: 3 });
+  const expected = build(y.shape, (index) => at(y, index) + bias.data[index[1]!]!);
+  const input = device.tensor(Float32Array.from(x.data), x.shape);
+  for (const conv of [layer, copy]) {
+    closeTo(t, await conv.forward(input).data(), expected.data, tolerance.sum(18), 'output');
+  }
+  t.throws(() => new Conv2d(device, 6, 9, 3, { groups: 2 }), { code: 'INVALID_ARGUMENT', message: /divide/ });
+  const spec = { ...layer.spec(), groups: 2 };
+  t.throws(() => buildModel(device, spec), { code: 'INVALID_ARGUMENT', message: /groups/ });
 });
 
 interface Weights<T> {

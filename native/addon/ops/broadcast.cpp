@@ -5,8 +5,8 @@ namespace kn::addon {
 
 template <>
 BinaryKind convert(const Argument& a) {
-  return a.oneOf<BinaryKind>({"add", "subtract", "multiply", "divide", "maximum", "minimum", "equal", "greater",
-                              "where", "whereNot"});
+  return a.oneOf<BinaryKind>(
+      {"add", "subtract", "multiply", "divide", "maximum", "minimum", "equal", "greater", "where", "whereNot"});
 }
 
 namespace {

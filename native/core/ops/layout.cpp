@@ -65,8 +65,8 @@ Tensor permute(const Tensor& x, const std::vector<int64_t>& axes, Format format)
   unsigned seen = 0;
   for (int i = 0; i < rank; ++i) {
     const int64_t axis = axes[i];
-    require(axis >= 0 && axis < rank && !(seen >> axis & 1), ErrorCode::InvalidArgument, fn,
-            ": axes must be 0 to ", rank - 1, " in any order, got ", axis, " at ", i);
+    require(axis >= 0 && axis < rank && !(seen >> axis & 1), ErrorCode::InvalidArgument, fn, ": axes must be 0 to ",
+            rank - 1, " in any order, got ", axis, " at ", i);
     seen |= 1u << axis;
     shape.push(x.shape[static_cast<int>(axis)]);
     view.axes[i] = from[axis];

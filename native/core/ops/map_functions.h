@@ -16,12 +16,12 @@ enum class MapKind : uint8_t {
   Abs,
   Tanh,
   Sigmoid,
-  Gelu,      ///< x·Φ(x)
-  Silu,      ///< x·sigmoid(x)
-  Softplus,  ///< log(1 + exp(x))
-  LeakyRelu, ///< a·x below 0
-  Pow,       ///< x^a
-  Clamp,     ///< within [a, b]
+  Gelu,       ///< x·Φ(x)
+  Silu,       ///< x·sigmoid(x)
+  Softplus,   ///< log(1 + exp(x))
+  LeakyRelu,  ///< a·x below 0
+  Pow,        ///< x^a
+  Clamp,      ///< within [a, b]
 };
 
 /// Whether the slope is computed from the result, and not from x.

@@ -17,7 +17,7 @@ namespace kn::op {
 /// out = sum, mean or maximum of the terms, or where it is. A NaN among them is the result, and the largest.
 struct Reduce {
   Walk outputs, terms;
-  View x;               ///< along the axes of the outputs
+  View x;  ///< along the axes of the outputs
   Axis termAxes[kMostAxes];
   View out;
   ReduceKind kind;

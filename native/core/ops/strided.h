@@ -11,8 +11,8 @@ namespace kn::op {
 
 constexpr int kMostAxes = Shape::kMaxRank;
 
-/// Value i of an axis lies j % 8 · near + j / 8 · far behind the first of the whole tensor, j = i + start: that holds for
-/// axes that a layout cuts into blocks of eight too. All are 0 along axes that are broadcast.
+/// Value i of an axis lies j % 8 · near + j / 8 · far behind the first of the whole tensor, j = i + start: that holds
+/// for axes that a layout cuts into blocks of eight too. All are 0 along axes that are broadcast.
 struct Axis {
   int64_t near = 0, far = 0;
   int32_t start = 0;
@@ -52,7 +52,8 @@ namespace kn {
 
 class Device;
 
-/// A tensor, with its axes aligned to the last of `shape`, along which it is broadcast. It must have its size or 1 there.
+/// A tensor, with its axes aligned to the last of `shape`, along which it is broadcast. It must have its size or 1
+/// there.
 op::View viewOf(const Device& device, const Tensor& tensor, const Shape& shape);
 
 /// A walk over `shape` in the order of the memory of `first`, without axes of one value; the axes of all views are put

@@ -10,7 +10,8 @@ namespace kn::cuda {
 
 enum class Direction : uint8_t { Forward, BackwardData, BackwardWeights };
 
-/// A convolution of NHWC activations with a KRSC filter; also the key of its plan. Sums are always kept in float32.
+/// A convolution of NHWC activations with a KRSC filter, of c / groups channels; also the key of its plan. Sums are
+/// always kept in float32.
 struct Convolution {
   Direction direction = Direction::Forward;
   /// Of activations and of a filter that is read. A weight gradient is always float32, though its values may have been
