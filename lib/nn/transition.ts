@@ -1,9 +1,10 @@
 import { check } from '../errors.js';
+import { normalBelow, normalDensity } from '../normal.js';
 import { Belief } from '../ops/belief.js';
-import { add } from '../ops/broadcast.js';
+import { add, mul, sub } from '../ops/broadcast.js';
 import { bothSteps, type Conv2dOptions } from '../ops/conv2d.js';
-import { scale, square } from '../ops/elementwise.js';
-import { concat, permute, slice } from '../ops/layout.js';
+import { neg, scale, sqrt, square } from '../ops/elementwise.js';
+import { broadcastTo, concat, permute, slice } from '../ops/layout.js';
 import { linear } from '../ops/linear.js';
 import { reshape } from '../ops/memory.js';
 import { propagate, rectifyBelief } from '../ops/predict.js';
@@ -15,6 +16,86 @@ export function averaged(belief: Belief, count: number): Belief {
   const result = new Belief(moments.mean, scale(moments.variance, 1 / count), belief.splits);
   if (moments !== belief) moments.variance.dispose();
   return result;
+}
+
+/** What is believed of `count` features of each channel, which are all as the channel is. @internal */
+export function repeated({ mean, variance, splits, channels, rectified }: Belief, count: number): Belief {
+  const [m, v] = [mean, variance].map((x) =>
+    steps(
+      reshape(x, [splits * channels, 1]),
+      (column) => broadcastTo(column, [splits * channels, count]),
+      (rows) => reshape(rows, [splits * channels * count]),
+    ),
+  ) as [Tensor, Tensor];
+  return new Belief(m, v, splits, rectified);
+}
+
+/** What is believed of values that are 0 with probability `rate`, and else divided by 1 - rate. @internal */
+export function thinned(belief: Belief, rate: number): Belief {
+  const moments = rectifyBelief(belief);
+  const squares = square(moments.mean);
+  const power = add(squares, moments.variance);
+  const spread = scale(power, rate / (1 - rate));
+  const variance = add(moments.variance, spread);
+  // A mean that is handed on would be freed with the belief that went in.
+  const mean = moments === belief ? scale(moments.mean, 1) : moments.mean;
+  for (const used of [squares, power, spread]) used.dispose();
+  if (moments !== belief) moments.variance.dispose();
+  return new Belief(mean, variance, belief.splits);
+}
+
+/**
+ * What is believed of max(x, 0) + slope·min(x, 0), for a Gaussian x: both parts are rectified Gaussians, of which one is
+ * always 0, so that their covariance is minus the product of their means. A rectified x has no lower part.
+ *
+ * @internal
+ */
+export function throughLeakyRelu(belief: Belief, slope: number): Belief {
+  if (belief.rectified) return belief;
+  const { mean, variance, splits } = belief;
+  const opposite = neg(mean);
+  const above = rectifyBelief(new Belief(mean, variance, splits, true));
+  const below = rectifyBelief(new Belief(opposite, variance, splits, true));
+  const [lower, spread, product] = [
+    scale(below.mean, slope),
+    scale(below.variance, slope ** 2),
+    mul(above.mean, below.mean),
+  ];
+  const parts = add(above.variance, spread);
+  const covariance = scale(product, 2 * slope);
+  const result = new Belief(sub(above.mean, lower), add(parts, covariance), splits);
+  for (const used of [opposite, lower, spread, product, parts, covariance]) used.dispose();
+  above.dispose();
+  below.dispose();
+  return result;
+}
+
+/**
+ * What is believed of the largest of `count` values of a channel, taken as independent: mean and variance of the largest
+ * of so many Gaussian values, as if it were Gaussian itself. Rectifying commutes with it.
+ *
+ * @internal
+ */
+export function largest({ mean, variance, splits, rectified }: Belief, count: number): Belief {
+  const order = largestOfNormals(count);
+  const deviation = sqrt(variance);
+  const shift = scale(deviation, order.mean);
+  const result = new Belief(add(mean, shift), scale(variance, order.variance), splits, rectified);
+  for (const used of [deviation, shift]) used.dispose();
+  return result;
+}
+
+/** Moments of the largest of `count` standard normal values, whose density is count·φ(x)·Φ(x)^(count - 1). */
+function largestOfNormals(count: number): { mean: number; variance: number } {
+  const step = 1 / 16;
+  let [first, second] = [0, 0];
+  // The trapezoidal rule, which is exact to rounding for functions as smooth as this.
+  for (let x = -9; x <= 9; x += step) {
+    const share = step * count * normalDensity(x) * normalBelow(x) ** (count - 1);
+    first += x * share;
+    second += x * x * share;
+  }
+  return { mean: first, variance: second - first ** 2 };
 }
 
 /** What is believed of a convolution's result. @internal */

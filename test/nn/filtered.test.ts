@@ -1,5 +1,6 @@
 import test from 'ava';
 import {
+  AdaptiveAvgPool2d,
   AvgPool2d,
   BatchNorm2d,
   Belief,
@@ -7,10 +8,15 @@ import {
   CifarResNet,
   Conv2d,
   type Device,
+  Dropout,
+  Flatten,
   GlobalAvgPool2d,
+  Identity,
   KalmanNorm2d,
   Layer,
+  LeakyReLU,
   Linear,
+  MaxPool2d,
   openDevice,
   ReLU,
   Residual,
@@ -42,6 +48,31 @@ const averaged = (belief: Statistics, count: number) => ({
   variance: map(belief.variance, (value) => value / count),
 });
 
+/** Moments of f(x) for a Gaussian x, by Simpson's rule on either side of the kink at 0. */
+function momentsOf(mean: number, variance: number, f: (x: number) => number) {
+  const std = Math.sqrt(variance);
+  const sums = [0, 0, 0];
+  for (const [from, to] of [
+    [mean - 10 * std, 0],
+    [0, mean + 10 * std],
+  ] as const) {
+    const count = 2000;
+    const step = (to - from) / count;
+    for (let i = 0; step > 0 && i <= count; i++) {
+      const x = from + i * step;
+      const part = (i % count ? (i % 2 ? 4 : 2) : 1) / 3;
+      const weight = (part * step * Math.exp((-0.5 * (x - mean) ** 2) / variance)) / (std * Math.sqrt(2 * Math.PI));
+      for (const power of [0, 1, 2]) sums[power]! += weight * f(x) ** power;
+    }
+  }
+  return { mean: sums[1]!, variance: sums[2]! - sums[1]! ** 2 };
+}
+
+const each = (belief: Statistics, body: (mean: number, variance: number) => { mean: number; variance: number }) => {
+  const moments = [...belief.mean.data].map((m, i) => body(m, belief.variance.data[i]!));
+  return { mean: vector(moments.map((m) => m.mean)), variance: vector(moments.map((m) => m.variance)) };
+};
+
 /** Layers that know what they make of a belief of 6 channels, with the float64 oracle. */
 const transitions: Record<
   string,
@@ -54,6 +85,29 @@ const transitions: Record<
     expected: (belief) => averaged(rectify(belief), 4),
   },
   'global average pooling': { make: () => new GlobalAvgPool2d(), expected: (belief) => averaged(belief, 24) },
+  'leaky ReLU': {
+    make: () => new LeakyReLU(0.2),
+    expected: (belief) => each(belief, (m, v) => momentsOf(m, v, (x) => (x > 0 ? x : 0.2 * x))),
+  },
+  'leaky ReLU behind ReLU': { make: () => new Sequential(new ReLU(), new LeakyReLU(0.2)), expected: rectify },
+  'dropout behind ReLU': {
+    make: (device) => new Sequential(new ReLU(), new Dropout(device, 0.25)),
+    expected: (belief) => each(rectify(belief), (mean, v) => ({ mean, variance: v + (mean ** 2 + v) / 3 })),
+  },
+  'dropout in inference': { make: (device) => new Dropout(device, 0.25).eval(), expected: (belief) => belief },
+  identity: { make: () => new Identity(), expected: (belief) => belief },
+  // The moments of the largest of 4 and of 9 normal values, from tables of order statistics.
+  'max pooling': {
+    make: () => new MaxPool2d(2),
+    expected: (belief) =>
+      each(belief, (m, v) => ({ mean: m + 1.029375373 * Math.sqrt(v), variance: 0.4917152369 * v })),
+  },
+  'max pooling behind ReLU': {
+    make: () => new Sequential(new ReLU(), new MaxPool2d(3, { stride: 1, padding: 1 })),
+    expected: (belief) =>
+      rectify(each(belief, (m, v) => ({ mean: m + 1.4850131622 * Math.sqrt(v), variance: 0.3573533264 * v }))),
+  },
+  'adaptive pooling': { make: () => new AdaptiveAvgPool2d(), expected: (belief) => averaged(belief, 24) },
   'residual sum behind ReLU': {
     make: () => new Residual(new ReLU(), new ReLU()),
     expected: (belief) => addBeliefs(rectify(belief), rectify(belief)),
@@ -75,8 +129,8 @@ for (const [name, { make, expected }] of Object.entries(transitions)) {
         const seen = belief!.rectified
           ? new AvgPool2d(1).filter({ x: device.zeros([2, 6, 4, 6]), belief }).belief!
           : belief!;
-        // A mean that is handed on would be the leaf itself.
-        return [scale(seen.mean, 1), seen.variance];
+        // Moments that are handed on would be the leaves themselves.
+        return [scale(seen.mean, 1), scale(seen.variance, 1)];
       },
       reference: (belief) => {
         const { mean, variance } = expected(belief);
@@ -183,6 +237,14 @@ eachDevice(test, 'Conv2d: with bias, dilation and groups, through its spec', asy
   t.throws(() => new Conv2d(device, 6, 9, 3, { groups: 2 }), { code: 'INVALID_ARGUMENT', message: /divide/ });
   const spec = { ...layer.spec(), groups: 2 };
   t.throws(() => buildModel(device, spec), { code: 'INVALID_ARGUMENT', message: /groups/ });
+});
+
+eachDevice(test, 'transition: flatten repeats a channel for each of its pixels', async (t, device) => {
+  const belief = new Belief(device.tensor([1, 2, 3, 4]), device.tensor([5, 6, 7, 8]), 2, true);
+  const { belief: flat } = new Flatten().filter({ x: device.zeros([2, 2, 3, 1]), belief });
+  t.deepEqual([...(await flat!.mean.data())], [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]);
+  t.deepEqual([...(await flat!.variance.data())], [5, 5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8]);
+  t.true(flat!.rectified && flat!.splits === 2 && flat!.channels === 6);
 });
 
 interface Weights<T> {

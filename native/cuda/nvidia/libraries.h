@@ -23,6 +23,7 @@ struct Convolution {
   int64_t p = 0, q = 0;                ///< height and width of y
   op::ConvShape shape;
   bool operator==(const Convolution&) const = default;
+  int64_t filterCount() const { return k * r * s * (c / shape.groups); }
 };
 
 /// out[m, n] = a[m, k]·b[k, n] (+ bias[n]), float32, row-major; a and b may be stored transposed.
