@@ -5,6 +5,7 @@
  */
 export * from './activation.js';
 export * from './batch-norm.js';
+export * from './concat.js';
 export * from './conv2d.js';
 export * from './dropout.js';
 export * from './filtered.js';

@@ -30,6 +30,30 @@ export function repeated({ mean, variance, splits, channels, rectified }: Belief
   return new Belief(m, v, splits, rectified);
 }
 
+/** What is believed of the channels of several beliefs, one behind the other. @internal */
+export function sideBySide(beliefs: readonly Belief[]): Belief {
+  const [{ splits, rectified }] = beliefs as [Belief];
+  for (const belief of beliefs) {
+    check(belief.splits === splits, 'SHAPE_MISMATCH', `Concat: expected ${splits} splits, got ${belief.splits}`);
+  }
+  const alike = beliefs.every((belief) => belief.rectified === rectified);
+  const known = alike ? beliefs : beliefs.map(rectifyBelief);
+  const joined = (pick: (belief: Belief) => Tensor) => {
+    const rows = known.map((belief) => reshape(pick(belief), [splits, belief.channels]));
+    const result = steps(concat(rows), (whole) => reshape(whole, [whole.size]));
+    for (const row of rows) row.dispose();
+    return result;
+  };
+  const result = new Belief(
+    joined(({ mean }) => mean),
+    joined(({ variance }) => variance),
+    splits,
+    alike && rectified,
+  );
+  for (const [i, belief] of known.entries()) if (belief !== beliefs[i]) belief.dispose();
+  return result;
+}
+
 /** What is believed of values that are 0 with probability `rate`, and else divided by 1 - rate. @internal */
 export function thinned(belief: Belief, rate: number): Belief {
   const moments = rectifyBelief(belief);

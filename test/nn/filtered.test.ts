@@ -6,6 +6,7 @@ import {
   Belief,
   buildModel,
   CifarResNet,
+  Concat,
   Conv2d,
   type Device,
   Dropout,
@@ -237,6 +238,37 @@ eachDevice(test, 'Conv2d: with bias, dilation and groups, through its spec', asy
   t.throws(() => new Conv2d(device, 6, 9, 3, { groups: 2 }), { code: 'INVALID_ARGUMENT', message: /divide/ });
   const spec = { ...layer.spec(), groups: 2 };
   t.throws(() => buildModel(device, spec), { code: 'INVALID_ARGUMENT', message: /groups/ });
+});
+
+eachDevice(test, 'transition: concatenation of branches, with and without a rectified one', async (t, device) => {
+  const belief = new Belief(device.tensor([1, -2, 3, -4]), device.tensor([5, 6, 7, 8]), 2);
+  const x = device.tensor([1, -1, 2, -2], [2, 2, 1, 1]);
+  const copies = new Concat(new Identity(), new Sequential(new Identity()));
+  const same = copies.filter({ x, belief });
+  t.deepEqual([...(await same.x.data())], [1, -1, 1, -1, 2, -2, 2, -2]);
+  t.deepEqual([...(await same.belief!.mean.data())], [1, -2, 1, -2, 3, -4, 3, -4]);
+  t.deepEqual([...(await same.belief!.variance.data())], [5, 6, 5, 6, 7, 8, 7, 8]);
+  const mixed = new Concat(new Identity(), new ReLU());
+  const { belief: both } = mixed.filter({ x, belief });
+  const { mean, variance } = rectify({ mean: vector([1, -2, 3, -4]), variance: vector([5, 6, 7, 8]) });
+  const expected = (a: readonly number[], b: ArrayLike<number>) => [
+    a[0]!,
+    a[1]!,
+    b[0]!,
+    b[1]!,
+    a[2]!,
+    a[3]!,
+    b[2]!,
+    b[3]!,
+  ];
+  closeTo(t, await both!.mean.data(), expected([1, -2, 3, -4], mean.data), tolerance.elementwise, 'mean');
+  closeTo(t, await both!.variance.data(), expected([5, 6, 7, 8], variance.data), tolerance.elementwise, 'variance');
+  t.false(both!.rectified);
+  t.is(new Concat(new Identity(), new Unknown(new ReLU())).filter({ x, belief }).belief, null);
+  const copy = buildModel(device, mixed.spec()!);
+  t.deepEqual(copy.spec(), mixed.spec());
+  t.deepEqual([...(await mixed.forward(x).data())], [1, -1, 1, 0, 2, -2, 2, 0]);
+  t.throws(() => new Concat(), { code: 'INVALID_ARGUMENT' });
 });
 
 eachDevice(test, 'transition: flatten repeats a channel for each of its pixels', async (t, device) => {
