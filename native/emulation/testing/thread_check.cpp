@@ -124,7 +124,7 @@ class Network {
     const Tensor third = conv2d(secondOut.y, weight(2), kSame);
     const NormResult norm = batchNorm(third, weight(7), weight(8), kSplits, kEpsilon, true, {});
     const Tensor features = globalAvgPool(norm.y);
-    const LossResult loss = crossEntropy(linear(features, weight(9), weight(10)), batch.labels);
+    const LossResult loss = crossEntropy(linear(features, weight(9), weight(10)), batch.labels, 0, {});
 
     std::vector<Tensor> d(parameters_.size());
     LinearGradients top = linearBackward(features, weight(9), loss.dlogits, true, true);
