@@ -88,8 +88,19 @@ export interface CudaDeviceInfo {
   memory: number;
 }
 
-/** Stride, then padding: [strideH, strideW, top, left, bottom, right]. */
-export type ConvShape = readonly [number, number, number, number, number, number];
+/**
+ * Stride, then padding: [strideH, strideW, top, left, bottom, right]. Convolutions may have dilation and groups too:
+ * [..., dilationH, dilationW, groups].
+ */
+export type ConvShape = readonly [
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  ...([] | [dilationH: number, dilationW: number, groups: number]),
+];
 
 /** A tensor that may be absent. */
 export type Maybe = Handle | null;

@@ -1,3 +1,4 @@
+import { check } from '../errors.js';
 import { type BatchNormEngine, batchNorm, normalize } from '../ops/batch-norm.js';
 import { updateRunning } from '../ops/moments.js';
 import type { Device, Tensor } from '../tensor.js';
@@ -21,7 +22,7 @@ export interface BatchNormOptions extends RunningNormOptions {
  * const norm = new BatchNorm2d(device, 16, { splits: 64 }); // batch of 128: micro-batches of 2
  */
 export class BatchNorm2d extends RunningNorm {
-  static readonly type = 'BatchNorm2d';
+  static readonly type: string = 'BatchNorm2d';
   private readonly engine: BatchNormEngine;
 
   constructor(device: Device, channels: number, options: BatchNormOptions = {}) {
@@ -53,4 +54,28 @@ export class BatchNorm2d extends RunningNorm {
   }
 }
 
-registerModule(BatchNorm2d);
+/**
+ * {@link BatchNorm2d} of [N, C].
+ *
+ * @example
+ * const norm = new BatchNorm1d(device, 64);
+ */
+export class BatchNorm1d extends BatchNorm2d {
+  static override readonly type: string = 'BatchNorm1d';
+
+  static override plan(spec: SpecReader): ModulePlan {
+    const [channels, options] = [spec.size('channels'), RunningNorm.runningOptions(spec)];
+    return { values: 2 * channels, build: (device) => new BatchNorm1d(device, channels, options) };
+  }
+
+  override forward(x: Tensor): Tensor {
+    check(
+      x.shape.length === 2,
+      'SHAPE_MISMATCH',
+      () => `BatchNorm1d: expected samples [N, ${this.channels}], got [${x.shape.join(', ')}]`,
+    );
+    return super.forward(x);
+  }
+}
+
+for (const type of [BatchNorm2d, BatchNorm1d]) registerModule(type);

@@ -1,7 +1,8 @@
 import { check } from '../errors.js';
 import type { Belief } from '../ops/belief.js';
+import { add } from '../ops/broadcast.js';
 import { type Conv2dOptions, conv2d, type Padding } from '../ops/conv2d.js';
-import { propagate } from '../ops/predict.js';
+import { reshape } from '../ops/memory.js';
 import { weightStandardize } from '../ops/weight-standardize.js';
 import { type HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
@@ -9,9 +10,12 @@ import type { Filtered } from './filtered.js';
 import { type VarianceScaling, varianceScaling } from './init.js';
 import { Layer } from './module.js';
 import { isSize, type ModulePlan, type ModuleSpec, registerModule, type SpecReader } from './spec.js';
+import { throughConv2d } from './transition.js';
 
 /** Options of {@link Conv2d}. */
 export interface Conv2dLayerOptions extends Conv2dOptions {
+  /** A shift per output, from 0; default false, as networks with normalization use it. */
+  bias?: boolean;
   /** Where initial values come from; default: the thread's stream, see {@link manualSeed}. */
   random?: HostRandom;
   /** Default: variance 2 / fan out, as in the reference code. */
@@ -27,18 +31,20 @@ export interface Conv2dLayerOptions extends Conv2dOptions {
 export type WeightStandardization = boolean | number;
 
 /**
- * Convolution without bias, as networks with normalization use it.
+ * Convolution, with stride, padding, dilation and groups.
  *
- * `weight`: [out, in, kernel, kernel]
+ * `weight`: [out, in / groups, kernel, kernel], `bias`: [out], or null
  *
  * @example
  * const conv = new Conv2d(device, 16, 32, 3, { stride: 2, padding: 'same' });
  * const y = conv.forward(x); // [N, 16, 32, 32] to [N, 32, 16, 16]
+ * const depthwise = new Conv2d(device, 32, 32, 3, { padding: 'same', groups: 32, bias: true });
  */
 export class Conv2d extends Layer {
   static readonly type = 'Conv2d';
   readonly weight: Tensor;
-  /** Stride and padding. */
+  readonly bias: Tensor | null;
+  /** Stride, padding, dilation and groups. */
   readonly options: Conv2dOptions;
   readonly weightStandardization: WeightStandardization;
 
@@ -57,18 +63,25 @@ export class Conv2d extends Layer {
         `Conv2d: ${name} must be a whole number of at least 1, got ${value}`,
       );
     }
-    const { random = initialRandom(), init = {}, weightStandardization = false, ...rest } = options;
+    const { random = initialRandom(), init = {}, weightStandardization = false, bias = false, ...rest } = options;
+    const { groups = 1 } = rest;
+    check(
+      Number.isInteger(groups) && groups >= 1 && inChannels % groups === 0 && outChannels % groups === 0,
+      'INVALID_ARGUMENT',
+      () => `Conv2d: groups must divide inChannels (${inChannels}) and outChannels (${outChannels}), got ${groups}`,
+    );
     check(
       isWeightStandardization(weightStandardization),
       'INVALID_ARGUMENT',
       `Conv2d: weightStandardization must be true, false or a positive number, got ${weightStandardization}`,
     );
     this.weightStandardization = weightStandardization;
-    const shape = [outChannels, inChannels, kernel, kernel];
+    const shape = [outChannels, inChannels / groups, kernel, kernel];
     this.options = rest;
     this.weight = this.parameter(() =>
       device.tensor(varianceScaling(random, shape, init), shape, { format: 'filter' }),
     );
+    this.bias = bias ? this.parameter(() => device.zeros([outChannels])) : null;
   }
 
   static plan(spec: SpecReader): ModulePlan {
@@ -88,11 +101,24 @@ export class Conv2d extends Layer {
       '"same", a whole number, or two or four of them',
       0,
     );
+    const dilation = spec.value<number | [number, number]>(
+      'dilation',
+      (value) => isSize(value) || (isList(value, 2) && value.every(isSize)),
+      'a whole number of at least 1, or two',
+      1,
+    );
+    const groups = spec.value<number>(
+      'groups',
+      (value) => isSize(value) && inChannels % value === 0 && outChannels % value === 0,
+      `a divisor of ${inChannels} and ${outChannels}`,
+      1,
+    );
+    const bias = spec.flag('bias', false);
     const weightStandardization = Conv2d.standardizationOption(spec);
+    const options = { stride, padding, dilation, groups, bias, weightStandardization };
     return {
-      values: inChannels * outChannels * kernel ** 2,
-      build: (device) =>
-        new Conv2d(device, inChannels, outChannels, kernel, { stride, padding, weightStandardization }),
+      values: (inChannels / groups) * outChannels * kernel ** 2,
+      build: (device) => new Conv2d(device, inChannels, outChannels, kernel, options),
     };
   }
 
@@ -102,10 +128,23 @@ export class Conv2d extends Layer {
   }
 
   override spec(): ModuleSpec {
-    const [outChannels = 1, inChannels = 1, kernel = 1] = this.weight.shape;
-    const { stride = 1, padding = 0 } = this.options;
+    const [outChannels = 1, inGroup = 1, kernel = 1] = this.weight.shape;
+    const { stride = 1, padding = 0, dilation = 1, groups = 1 } = this.options;
     const { weightStandardization } = this;
-    return { type: Conv2d.type, inChannels, outChannels, kernel, stride, padding, weightStandardization };
+    const inChannels = inGroup * groups;
+    return {
+      type: Conv2d.type,
+      inChannels,
+      outChannels,
+      kernel,
+      stride,
+      padding,
+      weightStandardization,
+      // Only what isn't the default, so that files without these options stay as they are.
+      ...(dilation !== 1 && { dilation }),
+      ...(groups !== 1 && { groups }),
+      ...(this.bias && { bias: true }),
+    };
   }
 
   /** Calls `body` with the filter that samples go through, which it must not keep: the weights, or standardized ones. */
@@ -121,21 +160,30 @@ export class Conv2d extends Layer {
   }
 
   override forward(x: Tensor): Tensor {
-    return this.withFilter((filter) => conv2d(x, filter, this.options));
+    return this.withFilter((filter) => shifted(conv2d(x, filter, this.options), this.bias));
   }
 
   override filter({ x, belief }: Filtered): Filtered {
     const [, , height = 1, width = 1] = x.shape;
     // Standardized once for both.
     return this.withFilter((filter) => {
-      const next = belief && propagate(belief, filter, { ...this.options, height, width });
-      return { x: conv2d(x, filter, this.options), belief: next };
+      const next = belief && throughConv2d(belief, filter, this.bias, { ...this.options, height, width });
+      return { x: shifted(conv2d(x, filter, this.options), this.bias), belief: next };
     });
   }
 
   protected override transition(belief: Belief, [, , height = 1, width = 1]: readonly number[]): Belief {
-    return this.withFilter((filter) => propagate(belief, filter, { ...this.options, height, width }));
+    return this.withFilter((filter) => throughConv2d(belief, filter, this.bias, { ...this.options, height, width }));
   }
+}
+
+/** Outputs with their bias; takes them over. */
+function shifted(y: Tensor, bias: Tensor | null): Tensor {
+  if (!bias) return y;
+  const column = reshape(bias, [bias.size, 1, 1]);
+  const result = add(y, column);
+  for (const used of [y, column]) used.dispose();
+  return result;
 }
 
 function isWeightStandardization(value: unknown): boolean {

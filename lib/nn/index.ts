@@ -5,15 +5,20 @@
  */
 export * from './activation.js';
 export * from './batch-norm.js';
+export * from './concat.js';
 export * from './conv2d.js';
+export * from './dropout.js';
 export * from './filtered.js';
+export * from './flatten.js';
 export * from './group-norm.js';
 export * from './init.js';
 export * from './kalman-norm.js';
+export * from './layer-norm.js';
 export * from './linear.js';
 export * from './max-pool.js';
 export * from './module.js';
 export type { NormLayerOptions, RunningNormOptions, RunningStats } from './norm.js';
+export * from './pointwise.js';
 export * from './reference-kalman-norm.js';
 export * from './residual.js';
 export * from './sequential.js';

@@ -1,7 +1,9 @@
+import type { Belief } from '../ops/belief.js';
 import { type BothAxes, type MaxPool2dOptions, maxPool2d } from '../ops/max-pool.js';
 import type { Tensor } from '../tensor.js';
 import { Layer } from './module.js';
 import { isSize, type ModulePlan, type ModuleSpec, registerModule, type SpecReader } from './spec.js';
+import { largest } from './transition.js';
 
 /**
  * The largest value of each window of `kernel` pixels; see {@link maxPool2d}.
@@ -43,6 +45,12 @@ export class MaxPool2d extends Layer {
 
   override forward(x: Tensor): Tensor {
     return maxPool2d(x, this.kernel, this.options);
+  }
+
+  /** An approximation: the values of a window taken as independent Gaussians, and their largest as one. */
+  protected override transition(belief: Belief): Belief {
+    const { kernel } = this;
+    return largest(belief, typeof kernel === 'number' ? kernel ** 2 : kernel[0] * kernel[1]);
   }
 }
 

@@ -1,6 +1,6 @@
 import { check } from '../errors.js';
 import { addBeliefs } from '../ops/belief.js';
-import { add } from '../ops/elementwise.js';
+import { add } from '../ops/broadcast.js';
 import { rectifyBelief } from '../ops/predict.js';
 import type { Tensor } from '../tensor.js';
 import { disposeFiltered, type Filtered } from './filtered.js';

@@ -1,6 +1,6 @@
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
-import { add } from './elementwise.js';
+import { add } from './broadcast.js';
 
 /**
  * What is believed of the distribution of a layer's input: a mean and a variance per (split, channel), as vectors of

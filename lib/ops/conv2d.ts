@@ -25,6 +25,13 @@ export interface Conv2dOptions {
   stride?: number | readonly [number, number];
   /** Default 0. */
   padding?: Padding;
+  /** Distance of the filter's taps in pixels, for both axes or [vertical, horizontal]; default 1. */
+  dilation?: number | readonly [number, number];
+  /**
+   * Into how many equal groups channels and outputs are cut, each output seeing its own group alone: as many as there
+   * are channels is called a depthwise convolution. Default 1.
+   */
+  groups?: number;
 }
 
 /** Before and after along one axis, by TensorFlow's SAME rule. */
@@ -33,20 +40,40 @@ function same(size: number, kernel: number, stride: number): [number, number] {
   return [Math.floor(total / 2), total - Math.floor(total / 2)];
 }
 
-/** Stride and padding as the device wants them. @internal */
+/** [vertical, horizontal] of an option. @internal */
+export function bothSteps(name: string, value: number | readonly [number, number]): readonly [number, number] {
+  const both = typeof value === 'number' ? ([value, value] as const) : value;
+  check(
+    Array.isArray(both) && both.length === 2 && both.every((step) => Number.isInteger(step) && step >= 1),
+    'INVALID_ARGUMENT',
+    () => `conv2d: ${name} must be a whole number of at least 1, or two, got ${String(value)}`,
+  );
+  return both as readonly [number, number];
+}
+
+/** The options as the device wants them. @internal */
 export function convShape(x: readonly number[], w: readonly number[], options: Conv2dOptions): ConvShape {
+  const { dilation = 1, groups = 1 } = options;
+  const steps = bothSteps('dilation', dilation);
+  check(
+    Number.isInteger(groups) && groups >= 1,
+    'INVALID_ARGUMENT',
+    () => `conv2d: groups must be a whole number of at least 1, got ${String(groups)}`,
+  );
+  const [spanH, spanW] = steps.map((step, axis) => ((w[axis + 2] as number) - 1) * step + 1) as [number, number];
+  const windows = windowShape(x, spanH, spanW, options);
+  return groups === 1 && steps.every((step) => step === 1) ? windows : [...windows, ...steps, groups];
+}
+
+type WindowShape = readonly [number, number, number, number, number, number];
+
+/** Stride and padding of windows of a height and width. */
+function windowShape(x: readonly number[], height: number, width: number, options: Conv2dOptions): WindowShape {
   const { stride = 1, padding = 0 } = options;
-  const [strideH, strideW] = typeof stride === 'number' ? [stride, stride] : stride;
-  for (const step of [strideH, strideW]) {
-    check(
-      Number.isInteger(step) && step >= 1,
-      'INVALID_ARGUMENT',
-      `conv2d: stride must be a whole number of at least 1, got ${stride}`,
-    );
-  }
+  const [strideH, strideW] = bothSteps('stride', stride);
   if (padding === 'same') {
-    const [top, bottom] = same(x[2] as number, w[2] as number, strideH);
-    const [left, right] = same(x[3] as number, w[3] as number, strideW);
+    const [top, bottom] = same(x[2] as number, height, strideH);
+    const [left, right] = same(x[3] as number, width, strideW);
     return [strideH, strideW, top, left, bottom, right];
   }
   const sides = typeof padding === 'number' ? [padding, padding] : padding;
@@ -63,8 +90,10 @@ export function convShape(x: readonly number[], w: readonly number[], options: C
  * Cross-correlation, as deep learning calls convolution.
  *
  * @param x [N, in, H, W]; images may be row-major
- * @param weight filter [out, in, height, width]
- * @returns [N, out, H', W'] with H' = floor((H + top + bottom - height) / stride) + 1
+ * @param weight filter [out, in / groups, height, width]
+ * @returns [N, out, H', W'] with H' = floor((H + top + bottom - ((height - 1)·dilation + 1)) / stride) + 1
+ * @throws KalmanNormError `INVALID_ARGUMENT` for options that aren't whole numbers, or groups that don't divide the
+ *   outputs; `SHAPE_MISMATCH` for other channels than the filter's, and a filter larger than the padded image
  */
 export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): Tensor {
   const shape = convShape(x.shape, weight.shape, options);

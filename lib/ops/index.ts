@@ -4,11 +4,32 @@
 export * from './adaptive-kalman.js';
 export * from './batch-norm.js';
 export * from './belief.js';
+export * from './broadcast.js';
 export { type Conv2dOptions, conv2d, type Padding } from './conv2d.js';
-export { add, relu, scale, sigmoid, square } from './elementwise.js';
+export { dropout } from './dropout.js';
+export {
+  abs,
+  clamp,
+  exp,
+  gelu,
+  leakyRelu,
+  log,
+  neg,
+  pow,
+  reciprocal,
+  relu,
+  scale,
+  sigmoid,
+  silu,
+  softplus,
+  sqrt,
+  square,
+  tanh,
+} from './elementwise.js';
 export * from './gather.js';
 export * from './group-norm.js';
 export { type KalmanNormOptions, type KalmanNormResult, kalmanNorm, kalmanResidual } from './kalman.js';
+export { broadcastTo, concat, permute, slice, transpose } from './layout.js';
 export * from './linear.js';
 export * from './loss.js';
 export * from './max-pool.js';
@@ -17,4 +38,6 @@ export { addWithMoments, type Moments, moments, updateRunning } from './moments.
 export * from './pad.js';
 export * from './pool.js';
 export { type Noise, samplePrior, type Transition } from './predict.js';
+export { argmax, max, mean, type ReduceOptions, sum } from './reduce.js';
+export { logSoftmax, softmax } from './softmax.js';
 export * from './weight-standardize.js';

@@ -1,6 +1,8 @@
 import { native } from '../addon/load.js';
+import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
+import { reshape } from './memory.js';
 
 declare module '../addon/contract.js' {
   interface Operations {
@@ -32,4 +34,25 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
       return { x: dx, w: dw, b: db };
     },
   }).y;
+}
+
+/**
+ * The product of matrices.
+ *
+ * @param a [..., m, k]: all matrices are multiplied by the one b
+ * @param b [k, n]
+ * @returns [..., m, n]
+ * @throws KalmanNormError `SHAPE_MISMATCH` where the shapes don't fit
+ */
+export function matmul(a: Tensor, b: Tensor): Tensor {
+  const inner = a.shape.at(-1);
+  check(
+    a.shape.length >= 2 && b.shape.length === 2 && inner === b.shape[0],
+    'SHAPE_MISMATCH',
+    () => `matmul: expected [..., m, k] and [k, n], got [${a.shape.join(', ')}] and [${b.shape.join(', ')}]`,
+  );
+  if (a.shape.length === 2) return linear(a, b, null);
+  const rows = reshape(a, [a.size / (inner as number), inner as number]);
+  const products = linear(rows, b, null);
+  return reshape(products, [...a.shape.slice(0, -1), b.shape[1] as number], 'plain');
 }

@@ -145,6 +145,11 @@ function predictAnalytic(belief: Belief, weight: Tensor, options: PredictOptions
   const { mean, variance, splits } = belief;
   const { height, width, population = false, rectified } = options;
   const shape = convShape([splits, belief.channels, height, width], weight.shape, options);
+  check(
+    shape.length === 6,
+    'INVALID_ARGUMENT',
+    'predict: expected no dilation and no groups; Conv2d knows the transition of both',
+  );
   const transition = { splits, height, width, shape, population, rectified };
   const prior = differentiable({
     name: 'predict',

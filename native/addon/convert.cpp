@@ -153,6 +153,17 @@ DType convert(const Argument& argument) {
   argument.fail("'float32', 'int32' or 'uint8'");
 }
 
+size_t Argument::choice(std::initializer_list<const char*> names) const {
+  const std::string text = value.IsString() ? std::string(value.As<Napi::String>()) : std::string();
+  std::string expected = "one of ";
+  size_t place = 0;
+  for (const char* name : names) {
+    if (text == name) return place;
+    expected += (place++ ? ", '" : "'") + std::string(name) + "'";
+  }
+  fail(expected.c_str());
+}
+
 template <>
 Format convert(const Argument& argument) {
   if (argument.value.IsString()) {
@@ -192,11 +203,14 @@ int64_t convert(const Argument& argument) {
 template <>
 op::ConvShape convert(const Argument& argument) {
   const Napi::Value value = argument.value;
-  if (!value.IsArray() || value.As<Napi::Array>().Length() != 6) {
-    argument.fail("[strideH, strideW, top, left, bottom, right]");
+  const uint32_t length = value.IsArray() ? value.As<Napi::Array>().Length() : 0;
+  if (length != 6 && length != 9) {
+    argument.fail("[strideH, strideW, top, left, bottom, right] or with dilationH, dilationW, groups");
   }
   const auto at = [&](uint32_t index) { return argument.at<int64_t>(index); };
-  return {at(0), at(1), at(2), at(3), at(4), at(5)};
+  const op::ConvShape shape{at(0), at(1), at(2), at(3), at(4), at(5)};
+  if (length == 6) return shape;
+  return {shape.strideH, shape.strideW, shape.top, shape.left, shape.bottom, shape.right, at(6), at(7), at(8)};
 }
 
 template <>

@@ -81,6 +81,12 @@ class Argument {
   [[noreturn]] void fail(const char* expected) const;
   [[noreturn]] void disposed() const;
 
+  /// A text as the enumerator of its place among these.
+  template <class Enum>
+  Enum oneOf(std::initializer_list<const char*> names) const {
+    return static_cast<Enum>(choice(names));
+  }
+
   /// A property of an object, or an element of an array.
   template <class T>
   T get(const char* key, Presence presence = Presence::Required) const;
@@ -88,6 +94,8 @@ class Argument {
   T at(uint32_t index) const;
 
  private:
+  size_t choice(std::initializer_list<const char*> names) const;
+
   const char* name_;  ///< null for an element of an array
   const bool optional_;
   const Argument* parent_;

@@ -1,12 +1,14 @@
 #pragma once
 #include "ops/adaptive_kalman.h"
 #include "ops/batch_norm.h"
+#include "ops/broadcast.h"
 #include "ops/conv2d.h"
 #include "ops/counter.h"
 #include "ops/elementwise.h"
 #include "ops/gather.h"
 #include "ops/group_norm.h"
 #include "ops/kalman.h"
+#include "ops/layout.h"
 #include "ops/linear.h"
 #include "ops/loss.h"
 #include "ops/loss_scale.h"
@@ -16,6 +18,7 @@
 #include "ops/pad.h"
 #include "ops/pool.h"
 #include "ops/predict.h"
+#include "ops/reduce.h"
 #include "ops/sgd.h"
 #include "ops/weight_standardize.h"
 
@@ -27,12 +30,14 @@
   X(Advance, "advance")                                       \
   X(Append, "append")                                         \
   X(Add, "add")                                               \
-  X(Multiply, "multiply")                                     \
   X(Scale, "scale")                                           \
   X(Relu, "relu")                                             \
   X(ReluBackward, "reluBackward")                             \
-  X(Sigmoid, "sigmoid")                                       \
-  X(SigmoidBackward, "sigmoidBackward")                       \
+  X(Map, "map")                                               \
+  X(MapBackward, "mapBackward")                               \
+  X(Binary, "binary")                                         \
+  X(Reduce, "reduce")                                         \
+  X(Rearrange, "rearrange")                                   \
   X(Conv2d, "conv2d")                                         \
   X(Conv2dBackwardData, "conv2dBackwardData")                 \
   X(Conv2dBackwardWeights, "conv2dBackwardWeights")           \

@@ -35,6 +35,17 @@ Tag filterTag(int64_t out, int64_t in) {
   return Tag::oihw;
 }
 
+dnnl::memory::dims filterSizes(const ConvProblem& p) {
+  const int64_t groups = p.shape.groups;
+  if (groups == 1) return {p.out, p.c, p.kernelH, p.kernelW};
+  return {groups, p.out / groups, p.c / groups, p.kernelH, p.kernelW};
+}
+
+/// Where a filter lies. With groups it is given row-major: the device's layouts may have blocks across them.
+Desc describeFilter(const ConvProblem& p) {
+  return describeMemory(filterSizes(p), p.shape.groups == 1 ? filterTag(p.out, p.c) : Tag::goihw);
+}
+
 /// A compiled convolution, with the layouts it wants of its three operands.
 struct Compiled {
   dnnl::primitive primitive;
@@ -48,27 +59,29 @@ struct Compiled {
 /// whatever layout is fastest. Throws dnnl::error where oneDNN has no code for them.
 Compiled compile(const ConvProblem& p, const dnnl::engine& engine, Tag sourceTag, Tag destinationTag) {
   const Desc source = describeMemory({p.n, p.c, p.h, p.w}, sourceTag);
-  const Desc weights = describeMemory({p.out, p.c, p.kernelH, p.kernelW}, Tag::any);
+  const Desc weights = describeMemory(filterSizes(p), Tag::any);
   const Desc destination = describeMemory({p.n, p.out, p.outH, p.outW}, destinationTag);
   const auto algorithm = dnnl::algorithm::convolution_direct;
   const dnnl::memory::dims strides{p.shape.strideH, p.shape.strideW};
+  const dnnl::memory::dims dilations{p.shape.dilationH - 1, p.shape.dilationW - 1};
   const dnnl::memory::dims before{p.shape.top, p.shape.left}, after{p.shape.bottom, p.shape.right};
 
   const dnnl::convolution_forward::primitive_desc forward(
-      {dnnl::prop_kind::forward_training, algorithm, source, weights, destination, strides, before, after}, engine);
+      {dnnl::prop_kind::forward_training, algorithm, source, weights, destination, strides, dilations, before, after},
+      engine);
   switch (p.kind) {
     case Kind::Forward:
       return {dnnl::convolution_forward(forward), forward.impl_info_str(), forward.src_desc(), forward.weights_desc(),
               forward.dst_desc()};
     case Kind::BackwardData: {
       const dnnl::convolution_backward_data::primitive_desc backward(
-          {algorithm, source, weights, destination, strides, before, after}, engine, forward);
+          {algorithm, source, weights, destination, strides, dilations, before, after}, engine, forward);
       return {dnnl::convolution_backward_data(backward), backward.impl_info_str(), backward.diff_src_desc(),
               backward.weights_desc(), backward.diff_dst_desc()};
     }
     case Kind::BackwardWeights: {
       const dnnl::convolution_backward_weights::primitive_desc backward(
-          {algorithm, source, weights, destination, strides, before, after}, engine, forward);
+          {algorithm, source, weights, destination, strides, dilations, before, after}, engine, forward);
       return {dnnl::convolution_backward_weights(backward), backward.impl_info_str(), backward.src_desc(),
               backward.diff_weights_desc(), backward.diff_dst_desc()};
     }
@@ -109,18 +122,19 @@ struct Operand {
 
 std::string textOf(const ConvProblem& p) {
   std::ostringstream text;
-  text << "x [" << p.n << ", " << p.c << ", " << p.h << ", " << p.w << "], filter [" << p.out << ", " << p.c << ", "
-       << p.kernelH << ", " << p.kernelW << "], stride [" << p.shape.strideH << ", " << p.shape.strideW
-       << "], padding [" << p.shape.top << ", " << p.shape.left << ", " << p.shape.bottom << ", " << p.shape.right
-       << "]";
+  text << "x [" << p.n << ", " << p.c << ", " << p.h << ", " << p.w << "], filter [" << p.out << ", "
+       << p.c / p.shape.groups << ", " << p.kernelH << ", " << p.kernelW << "], stride [" << p.shape.strideH << ", "
+       << p.shape.strideW << "], padding [" << p.shape.top << ", " << p.shape.left << ", " << p.shape.bottom << ", "
+       << p.shape.right << "], dilation [" << p.shape.dilationH << ", " << p.shape.dilationW << "], groups "
+       << p.shape.groups;
   return text.str();
 }
 
 ConvProblem problemOf(Kind kind, const op::Act& x, const op::Filter& w, const op::Act& y, const op::ConvShape& shape) {
   ConvProblem p{kind, x.format, x.n, x.c, x.h, x.w, y.c, y.h, y.w, w.h, w.w, shape};
   // Padding that no window touches: problems that differ only in it are the same.
-  p.shape.bottom = (y.h - 1) * shape.strideH + w.h - x.h - shape.top;
-  p.shape.right = (y.w - 1) * shape.strideW + w.w - x.w - shape.left;
+  p.shape.bottom = (y.h - 1) * shape.strideH + shape.spanH(w.h) - x.h - shape.top;
+  p.shape.right = (y.w - 1) * shape.strideW + shape.spanW(w.w) - x.w - shape.left;
   return p;
 }
 
@@ -134,8 +148,7 @@ struct ConvCache::Plan {
       : compiled(compileBest(p, engine, sourceTag, destinationTag)),
         operands{Operand(describeMemory({p.n, p.c, p.h, p.w}, sourceTag), compiled.source, p.kind == Kind::BackwardData,
                          engine),
-                 Operand(describeMemory({p.out, p.c, p.kernelH, p.kernelW}, filterTag(p.out, p.c)), compiled.weights,
-                         p.kind == Kind::BackwardWeights, engine),
+                 Operand(describeFilter(p), compiled.weights, p.kind == Kind::BackwardWeights, engine),
                  Operand(describeMemory({p.n, p.out, p.outH, p.outW}, destinationTag), compiled.destination,
                          p.kind == Kind::Forward, engine)},
         written(p.kind == Kind::BackwardData      ? 0
@@ -165,8 +178,9 @@ ConvCache::~ConvCache() = default;
 
 size_t ConvCache::Hash::operator()(const ConvProblem& p) const {
   size_t hash = static_cast<size_t>(p.kind) * 2 + (p.source == Format::Plain);
-  for (int64_t value : {p.n, p.c, p.h, p.w, p.out, p.outH, p.outW, p.kernelH, p.kernelW, p.shape.strideH,
-                        p.shape.strideW, p.shape.top, p.shape.left}) {
+  for (int64_t value :
+       {p.n, p.c, p.h, p.w, p.out, p.outH, p.outW, p.kernelH, p.kernelW, p.shape.strideH, p.shape.strideW, p.shape.top,
+        p.shape.left, p.shape.dilationH, p.shape.dilationW, p.shape.groups}) {
     hash = (hash ^ static_cast<size_t>(value)) * 0x9E3779B97F4A7C15u;
     hash ^= hash >> 32;
   }
@@ -217,21 +231,50 @@ void ConvCache::run(const ConvProblem& problem, const float* source, const float
   }
 }
 
+namespace {
+
+/// A filter's values in the order in which oneDNN gets them.
+class FilterValues {
+ public:
+  FilterValues(const op::Filter& filter, const op::ConvShape& shape)
+      : filter_(filter), rowMajor_(shape.groups == 1 ? 0 : filter.count()) {}
+
+  float* data() { return rowMajor_.empty() ? filter_.data : rowMajor_.data(); }
+  void read(Context& context) { move(false, context); }
+  void write(Context& context) { move(true, context); }
+
+ private:
+  void move(bool upload, Context& context) {
+    if (!rowMajor_.empty()) cpu::run({{}, filter_, Format::Filter, rowMajor_.data(), upload, true}, context);
+  }
+
+  op::Filter filter_;
+  std::vector<float> rowMajor_;
+};
+
+}  // namespace
+
 void run(const op::Conv2d& o, Context& context) {
   if (winogradFits(o.x, o.w, o.shape) && winogradPays(o.w)) return winogradForward(o);
-  context.convolutions.run(problemOf(Kind::Forward, o.x, o.w, o.y, o.shape), o.x.values(), o.w.data, o.y.values());
+  FilterValues filter(o.w, o.shape);
+  filter.read(context);
+  context.convolutions.run(problemOf(Kind::Forward, o.x, o.w, o.y, o.shape), o.x.values(), filter.data(), o.y.values());
 }
 
 void run(const op::Conv2dBackwardData& o, Context& context) {
   if (winogradFits(o.dx, o.w, o.shape) && winogradPays(o.w)) return winogradBackwardData(o);
-  context.convolutions.run(problemOf(Kind::BackwardData, o.dx, o.w, o.dy, o.shape), o.dx.values(), o.w.data,
+  FilterValues filter(o.w, o.shape);
+  filter.read(context);
+  context.convolutions.run(problemOf(Kind::BackwardData, o.dx, o.w, o.dy, o.shape), o.dx.values(), filter.data(),
                            o.dy.values());
 }
 
 void run(const op::Conv2dBackwardWeights& o, Context& context) {
   if (winogradFits(o.x, o.dw, o.shape)) return winogradBackwardWeights(o);
-  context.convolutions.run(problemOf(Kind::BackwardWeights, o.x, o.dw, o.dy, o.shape), o.x.values(), o.dw.data,
+  FilterValues filter(o.dw, o.shape);
+  context.convolutions.run(problemOf(Kind::BackwardWeights, o.x, o.dw, o.dy, o.shape), o.x.values(), filter.data(),
                            o.dy.values());
+  filter.write(context);
 }
 
 }  // namespace kn::cpu

@@ -12,6 +12,7 @@
 
 #include "conv_cache.h"
 #include "kernels.h"
+#include "layout.h"
 
 namespace kn {
 namespace {
@@ -144,6 +145,7 @@ class CpuDevice : public Device {
 
   /// The layouts have no padding.
   int64_t physicalCount(const Shape& shape, Format) const override { return shape.count(); }
+  op::Axes axes(const Shape& shape, Format format) const override { return cpu::axesOf(shape, format); }
 
   void launch(const op::Transfer& o, std::shared_ptr<void> keep) override {
     add({"transfer", [this, o, keep = std::move(keep)] { cpu::run(o, context_); }});

@@ -21,16 +21,31 @@ void map(const op::Values& out, Function f, const In&... in) {
   });
 }
 
+/// A loop for each kind, so that none chooses within.
+template <class Body>
+void forKind(MapKind kind, const Body& body) {
+  switch (kind) {
+    case MapKind::Exp: return body.template operator()<MapKind::Exp>();
+    case MapKind::Log: return body.template operator()<MapKind::Log>();
+    case MapKind::Sqrt: return body.template operator()<MapKind::Sqrt>();
+    case MapKind::Reciprocal: return body.template operator()<MapKind::Reciprocal>();
+    case MapKind::Abs: return body.template operator()<MapKind::Abs>();
+    case MapKind::Tanh: return body.template operator()<MapKind::Tanh>();
+    case MapKind::Sigmoid: return body.template operator()<MapKind::Sigmoid>();
+    case MapKind::Gelu: return body.template operator()<MapKind::Gelu>();
+    case MapKind::Silu: return body.template operator()<MapKind::Silu>();
+    case MapKind::Softplus: return body.template operator()<MapKind::Softplus>();
+    case MapKind::LeakyRelu: return body.template operator()<MapKind::LeakyRelu>();
+    case MapKind::Pow: return body.template operator()<MapKind::Pow>();
+    case MapKind::Clamp: return body.template operator()<MapKind::Clamp>();
+  }
+}
+
 }  // namespace
 
 void run(const op::Add& o, Context&) {
   map(
       o.out, [](float a, float b) { return a + b; }, o.a, o.b);
-}
-
-void run(const op::Multiply& o, Context&) {
-  map(
-      o.out, [](float a, float b) { return a * b; }, o.a, o.b);
 }
 
 void run(const op::Scale& o, Context&) {
@@ -50,14 +65,18 @@ void run(const op::ReluBackward& o, Context&) {
       o.dx, [](float y, float dy) { return y <= 0 ? 0 : dy; }, o.y, o.dy);
 }
 
-void run(const op::Sigmoid& o, Context&) {
-  map(
-      o.y, [](float x) { return 1 / (1 + std::exp(-x)); }, o.x);
+void run(const op::Map& o, Context&) {
+  forKind(o.kind, [&]<MapKind kind>() {
+    map(
+        o.y, [a = o.a, b = o.b](float x) { return mapValue(kind, x, a, b); }, o.x);
+  });
 }
 
-void run(const op::SigmoidBackward& o, Context&) {
-  map(
-      o.dx, [](float y, float dy) { return dy * y * (1 - y); }, o.y, o.dy);
+void run(const op::MapBackward& o, Context&) {
+  forKind(o.kind, [&]<MapKind kind>() {
+    map(
+        o.dx, [a = o.a, b = o.b](float at, float dy) { return dy * mapSlope(kind, at, a, b); }, o.at, o.dy);
+  });
 }
 
 }  // namespace kn::cpu

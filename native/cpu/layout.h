@@ -1,5 +1,5 @@
 #pragma once
-#include "../core/ops/views.h"
+#include "../core/ops/strided.h"
 #include "simd.h"
 
 /// Where the values of a tensor lie. An activation is [samples, blocks, pixels, width]: width is 8 where the channels
@@ -45,6 +45,23 @@ inline int64_t filterIndex(const op::Filter& f, int64_t out, int64_t in, int64_t
     case FilterLayout::Oihw: return ((out * f.in + in) * f.h + y) * f.w + x;
   }
   return 0;
+}
+
+/// Where the values of a tensor lie along its axes.
+inline op::Axes axesOf(const Shape& shape, Format format) {
+  if (shape.rank() != 4 || format == Format::Plain) return op::rowMajorAxes(shape);
+  const int64_t c = shape[1], h = shape[2], w = shape[3];
+  if (format == Format::Activation) {
+    const int64_t width = blocked(c) ? kLanes : c;
+    return {op::Axis::of(c * h * w), blocked(c) ? op::Axis{1, h * w * kLanes, 0} : op::Axis::of(1),
+            op::Axis::of(w * width), op::Axis::of(width)};
+  }
+  // One step along each axis, and eight.
+  const op::Filter filter{nullptr, shape[0], c, h, w};
+  const auto axis = [&](int64_t out, int64_t in, int64_t y, int64_t x) {
+    return op::Axis{filterIndex(filter, out, in, y, x), filterIndex(filter, 8 * out, 8 * in, 8 * y, 8 * x), 0};
+  };
+  return {axis(1, 0, 0, 0), axis(0, 1, 0, 0), axis(0, 0, 1, 0), axis(0, 0, 0, 1)};
 }
 
 }  // namespace kn::cpu

@@ -14,22 +14,45 @@ struct Outcome {
   bool wrong;
 };
 
-/// One sample; `gradient` gets (softmax - one-hot) · share.
-Outcome crossEntropy(const float* logits, int64_t classes, int64_t label, double share, float* gradient) {
+float weightOf(const op::CrossEntropy& o, int64_t k) { return o.weights ? o.weights[k] : 1; }
+
+/// Sample i; its gradient gets (softmax · sum of targets - targets) · share.
+Outcome crossEntropy(const op::CrossEntropy& o, int64_t i, double share) {
+  const int64_t classes = o.classes, label = o.labels[i];
+  const float* const logits = o.logits + i * classes;
+  float* const gradient = o.dlogits + i * classes;
   if (label < 0 || label >= classes) {
     std::fill_n(gradient, classes, 0.0f);
     return {std::numeric_limits<double>::quiet_NaN(), true};
   }
   const float* largest = std::max_element(logits, logits + classes);
-  double sum = 0;
-  for (int64_t k = 0; k < classes; ++k) sum += std::exp(double{logits[k]} - *largest);
+  const double own = (1 - double{o.smoothing}) * weightOf(o, label);
+  const double spread = double{o.smoothing} / static_cast<double>(classes);
+  double sum = 0, targets = own, cross = own * (double{logits[label]} - *largest);
+  for (int64_t k = 0; k < classes; ++k) {
+    sum += std::exp(double{logits[k]} - *largest);
+    if (spread == 0) continue;
+    targets += spread * weightOf(o, k);
+    cross += spread * weightOf(o, k) * (double{logits[k]} - *largest);
+  }
   for (int64_t k = 0; k < classes; ++k) {
     const double probability = std::exp(double{logits[k]} - *largest) / sum;
-    gradient[k] = static_cast<float>((probability - (k == label ? 1 : 0)) * share);
+    const double target = (k == label ? own : 0) + spread * weightOf(o, k);
+    gradient[k] = static_cast<float>((probability * targets - target) * share);
   }
-  const double loss = std::log(sum) - (double{logits[label]} - *largest);
+  const double loss = targets * std::log(sum) - cross;
   // max_element passes over NaN: a sample without a number for a loss has not been recognised.
   return {loss, largest - logits != label || std::isnan(loss)};
+}
+
+/// What the mean is divided by.
+double totalWeight(const op::CrossEntropy& o) {
+  if (!o.weights) return static_cast<double>(o.n);
+  double total = 0;
+  for (int64_t i = 0; i < o.n; ++i) {
+    if (o.labels[i] >= 0 && o.labels[i] < o.classes) total += o.weights[o.labels[i]];
+  }
+  return total;
 }
 
 }  // namespace
@@ -37,11 +60,9 @@ Outcome crossEntropy(const float* logits, int64_t classes, int64_t label, double
 void run(const op::CrossEntropy& o, Context&) {
   std::vector<Outcome> outcomes(o.n);
   const int64_t grain = std::max<int64_t>(1, 4096 / o.classes);
+  const double total = totalWeight(o);
   parallelRanges(o.n, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      outcomes[i] = crossEntropy(o.logits + i * o.classes, o.classes, o.labels[i], 1.0 / static_cast<double>(o.n),
-                                 o.dlogits + i * o.classes);
-    }
+    for (int64_t i = begin; i < end; ++i) outcomes[i] = crossEntropy(o, i, 1 / total);
   });
   double loss = 0;
   int64_t errors = 0;
@@ -49,7 +70,7 @@ void run(const op::CrossEntropy& o, Context&) {
     loss += outcome.loss;
     errors += outcome.wrong;
   }
-  *o.loss = static_cast<float>(loss / static_cast<double>(o.n));
+  *o.loss = static_cast<float>(loss / total);
   *o.errors = static_cast<float>(errors);
 }
 

@@ -1,8 +1,8 @@
 #include "kernels.h"
 #include "layout.h"
 
-/// Each output of a filter is normalized by itself. Where the outputs are a multiple of eight, eight of them lie side by
-/// side, else one after the other: in either layout a filter is a batch whose samples are groups of outputs.
+/// Each output of a filter is normalized by itself. Where the outputs are a multiple of eight, eight of them lie side
+/// by side, else one after the other: in either layout a filter is a batch whose samples are groups of outputs.
 namespace kn::cpu {
 namespace {
 
@@ -20,8 +20,19 @@ void run(const op::WeightStandardize& o, Context& context) {
 
 void run(const op::WeightStandardizeBackward& o, Context& context) {
   const op::Act w = asBatch(o.w);
-  run(op::GroupNormBackward{w, asBatch(o.dy), asBatch(o.dw), {}, w.c, nullptr, nullptr, o.mean, o.var, nullptr, nullptr,
-                            o.epsilon, false},
+  run(op::GroupNormBackward{w,
+                            asBatch(o.dy),
+                            asBatch(o.dw),
+                            {},
+                            w.c,
+                            nullptr,
+                            nullptr,
+                            o.mean,
+                            o.var,
+                            nullptr,
+                            nullptr,
+                            o.epsilon,
+                            false},
       context);
 }
 

@@ -278,7 +278,7 @@ inline void accumulateBlock(const float* v, int64_t in, const float* d, int64_t 
 
 bool winogradFits(const op::Act& x, const op::Filter& w, const op::ConvShape& shape) {
   return x.format == Format::Activation && w.h == 3 && w.w == 3 && shape.strideH == 1 && shape.strideW == 1 &&
-         shape.top <= 2 && shape.left <= 2 && w.in % kLanes == 0 && w.out % kLanes == 0;
+         shape.plain() && shape.top <= 2 && shape.left <= 2 && w.in % kLanes == 0 && w.out % kLanes == 0;
 }
 
 void winogradForward(const op::Conv2d& o) { convolve(o.x, packFilters(o.w, false), o.y, o.shape.top, o.shape.left); }

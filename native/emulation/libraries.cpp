@@ -89,7 +89,7 @@ class EmulatedLibraries final : public Libraries {
     run(context, [=] {
       emulation::convolve(problem, a, b, out);
       if (problem.direction == Direction::BackwardWeights) {
-        roundGradient(problem.type, problem.k * problem.r * problem.s * problem.c, static_cast<float*>(out));
+        roundGradient(problem.type, problem.filterCount(), static_cast<float*>(out));
       }
     });
   }

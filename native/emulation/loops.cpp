@@ -41,11 +41,11 @@ struct Tile {
 
 /// For each place of the output and each tap of the filter, the place of the input, or -1.
 std::vector<int64_t> inputPlaces(int64_t outputs, int64_t inputs, int64_t taps, int64_t stride, int64_t before,
-                                 bool backward) {
+                                 int64_t dilation, bool backward) {
   std::vector<int64_t> places;
   for (int64_t out = 0; out < outputs; ++out)
     for (int64_t tap = 0; tap < taps; ++tap) {
-      int64_t place = backward ? out + before - tap : out * stride - before + tap;
+      int64_t place = backward ? out + before - tap * dilation : out * stride - before + tap * dilation;
       if (backward) place = place >= 0 && place % stride == 0 ? place / stride : -1;
       places.push_back(place < inputs ? std::max<int64_t>(place, -1) : -1);
     }
@@ -106,8 +106,8 @@ std::vector<float> convert(const void* from, DType type, int64_t count) { return
 void forward(const cuda::Convolution& p, const void* x, const void* w, void* y) {
   const int64_t taps = p.r * p.s, stride = paddedRow(p.k);
   Gather gather{p.n, p.h, p.w, p.c, p.p, p.q, p.k, p.r, p.s, {}, {}, std::vector<float>(taps * p.c * stride)};
-  gather.rows = inputPlaces(p.p, p.h, p.r, p.shape.strideH, p.shape.top, false);
-  gather.columns = inputPlaces(p.q, p.w, p.s, p.shape.strideW, p.shape.left, false);
+  gather.rows = inputPlaces(p.p, p.h, p.r, p.shape.strideH, p.shape.top, p.shape.dilationH, false);
+  gather.columns = inputPlaces(p.q, p.w, p.s, p.shape.strideW, p.shape.left, p.shape.dilationW, false);
   const std::vector<float> filter = convert(w, p.type, p.k * taps * p.c);
   for (int64_t k = 0; k < p.k; ++k)
     for (int64_t i = 0; i < taps * p.c; ++i) gather.weights[i * stride + k] = filter[k * taps * p.c + i];
@@ -118,8 +118,8 @@ void forward(const cuda::Convolution& p, const void* x, const void* w, void* y) 
 void backwardData(const cuda::Convolution& p, const void* dy, const void* w, void* dx) {
   const int64_t taps = p.r * p.s, stride = paddedRow(p.c);
   Gather gather{p.n, p.p, p.q, p.k, p.h, p.w, p.c, p.r, p.s, {}, {}, std::vector<float>(taps * p.k * stride)};
-  gather.rows = inputPlaces(p.h, p.p, p.r, p.shape.strideH, p.shape.top, true);
-  gather.columns = inputPlaces(p.w, p.q, p.s, p.shape.strideW, p.shape.left, true);
+  gather.rows = inputPlaces(p.h, p.p, p.r, p.shape.strideH, p.shape.top, p.shape.dilationH, true);
+  gather.columns = inputPlaces(p.w, p.q, p.s, p.shape.strideW, p.shape.left, p.shape.dilationW, true);
   const std::vector<float> filter = convert(w, p.type, p.k * taps * p.c);
   for (int64_t k = 0; k < p.k; ++k)
     for (int64_t tap = 0; tap < taps; ++tap)
@@ -136,9 +136,10 @@ class WeightGradient {
       : p(problem),
         x_(loadRows(x, p.type, p.n * p.h * p.w, p.c)),
         dy_(loadRows(dy, p.type, p.n * p.p * p.q, p.k)),
-        rows_(inputPlaces(p.p, p.h, p.r, p.shape.strideH, p.shape.top, false)),
+        rows_(inputPlaces(p.p, p.h, p.r, p.shape.strideH, p.shape.top, p.shape.dilationH, false)),
         range_(p.s, {0, 0}) {
-    const std::vector<int64_t> columns = inputPlaces(p.q, p.w, p.s, p.shape.strideW, p.shape.left, false);
+    const std::vector<int64_t> columns =
+        inputPlaces(p.q, p.w, p.s, p.shape.strideW, p.shape.left, p.shape.dilationW, false);
     for (int64_t s = 0; s < p.s; ++s)
       for (int64_t x = 0; x < p.q; ++x)
         if (columns[x * p.s + s] >= 0) range_[s] = {range_[s].second == 0 ? x : range_[s].first, x + 1};
@@ -170,7 +171,7 @@ class WeightGradient {
       for (int64_t x = first; x < end; x += kRun) {
         const int64_t count = std::min(kRun, end - x);
         const float* const at = gradient + x * outStride;
-        const float* from = input + (x * p.shape.strideW - p.shape.left + s) * inStride;
+        const float* from = input + (x * p.shape.strideW - p.shape.left + s * p.shape.dilationW) * inStride;
         tile.add({at, at + 1, at + 2, at + 3}, outStride, from, p.shape.strideW * inStride, count);
         pending += count;
         if (pending >= kRun) flush();
@@ -201,6 +202,54 @@ void backwardWeights(const cuda::Convolution& p, const void* x, const void* dy, 
       for (const auto& part : sums) sum += part[i * stride + c];
       dw[i * p.c + c] = static_cast<float>(sum);
     }
+}
+
+/// Copies channels [from, from + count) of rows of `channels` values, or back into them.
+void moveChannels(std::byte* whole, int64_t rows, int64_t channels, std::byte* part, int64_t from, int64_t count,
+                  size_t size, bool back) {
+  const size_t bytes = count * size;
+  for (int64_t row = 0; row < rows; ++row) {
+    std::byte* const inWhole = whole + (row * channels + from) * size;
+    std::byte* const inPart = part + row * bytes;
+    std::memcpy(back ? inWhole : inPart, back ? inPart : inWhole, bytes);
+  }
+}
+
+/// Each group is a convolution of its own, of some of the channels of x and y and of the filter's outputs.
+void convolveGroups(const cuda::Convolution& p, const void* a, const void* b, void* out) {
+  const int64_t groups = p.shape.groups, in = p.c / groups, outs = p.k / groups;
+  const bool data = p.direction == cuda::Direction::BackwardData,
+             weights = p.direction == cuda::Direction::BackwardWeights;
+  cuda::Convolution one = p;
+  one.c = in;
+  one.k = outs;
+  one.shape.groups = 1;
+  const size_t size = dtypeSize(p.type), filterSize = weights ? sizeof(float) : size;
+  const int64_t filter = outs * p.r * p.s * in;
+  const auto bytes = [](const void* values) { return static_cast<std::byte*>(const_cast<void*>(values)); };
+  std::byte* const x = bytes(data ? out : a);
+  std::byte* const w = bytes(weights ? out : b);
+  std::byte* const y = bytes(data ? a : weights ? b : out);
+  const int64_t inputs = p.n * p.h * p.w, outputs = p.n * p.p * p.q;
+  std::vector<std::byte> xPart(inputs * in * size), yPart(outputs * outs * size);
+  for (int64_t group = 0; group < groups; ++group) {
+    std::byte* const filterPart = w + group * filter * filterSize;
+    const auto moveX = [&](bool back) { moveChannels(x, inputs, p.c, xPart.data(), group * in, in, size, back); };
+    const auto moveY = [&](bool back) { moveChannels(y, outputs, p.k, yPart.data(), group * outs, outs, size, back); };
+    if (data) {
+      moveY(false);
+      convolve(one, yPart.data(), filterPart, xPart.data());
+      moveX(true);
+    } else if (weights) {
+      moveX(false);
+      moveY(false);
+      convolve(one, xPart.data(), yPart.data(), filterPart);
+    } else {
+      moveX(false);
+      convolve(one, xPart.data(), filterPart, yPart.data());
+      moveY(true);
+    }
+  }
 }
 
 /// body(begin, end) over parts of [0, count).
@@ -248,6 +297,7 @@ void storeRows(const std::vector<float>& from, DType type, int64_t rows, int64_t
 }
 
 void convolve(const cuda::Convolution& problem, const void* a, const void* b, void* out) {
+  if (problem.shape.groups > 1) return convolveGroups(problem, a, b, out);
   switch (problem.direction) {
     case cuda::Direction::Forward: return forward(problem, a, b, out);
     case cuda::Direction::BackwardData: return backwardData(problem, a, b, out);
@@ -260,8 +310,8 @@ void multiply(const cuda::MatrixProduct& problem, const float* a, const float* b
   const int64_t stride = paddedRow(n), inputStride = paddedRow(k);
   // A row of m pixels with k channels.
   Gather gather{1, 1, m, k, 1, m, n, 1, 1, {}, {}, std::vector<float>(k * stride)};
-  gather.rows = inputPlaces(1, 1, 1, 1, 0, false);
-  gather.columns = inputPlaces(m, m, 1, 1, 0, false);
+  gather.rows = inputPlaces(1, 1, 1, 1, 0, 1, false);
+  gather.columns = inputPlaces(m, m, 1, 1, 0, 1, false);
   std::vector<float> input(m * inputStride);
   for (int64_t i = 0; i < k; ++i) {
     for (int64_t row = 0; row < m; ++row) input[row * inputStride + i] = transposeA ? a[i * m + row] : a[row * k + i];

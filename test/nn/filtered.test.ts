@@ -1,16 +1,23 @@
 import test from 'ava';
 import {
+  AdaptiveAvgPool2d,
   AvgPool2d,
   BatchNorm2d,
   Belief,
   buildModel,
   CifarResNet,
+  Concat,
   Conv2d,
   type Device,
+  Dropout,
+  Flatten,
   GlobalAvgPool2d,
+  Identity,
   KalmanNorm2d,
   Layer,
+  LeakyReLU,
   Linear,
+  MaxPool2d,
   openDevice,
   ReLU,
   Residual,
@@ -21,10 +28,11 @@ import {
 } from '../../lib/index.js';
 import { map, type NdArray, ndarray, vector } from '../support/array.js';
 import { checkOp } from '../support/check-op.js';
-import { bits, tolerance } from '../support/compare.js';
+import { bits, closeTo, tolerance } from '../support/compare.js';
 import { eachDevice } from '../support/devices.js';
 import * as plain from '../support/reference.js';
 import { adaptiveKalmanNorm } from '../support/reference-adaptive.js';
+import { at, build } from '../support/reference-arrays.js';
 import type { Hold } from '../support/reference-kalman.js';
 import { addBeliefs, padBelief } from '../support/reference-kalman.js';
 import { propagate, rectified } from '../support/reference-transition.js';
@@ -41,6 +49,31 @@ const averaged = (belief: Statistics, count: number) => ({
   variance: map(belief.variance, (value) => value / count),
 });
 
+/** Moments of f(x) for a Gaussian x, by Simpson's rule on either side of the kink at 0. */
+function momentsOf(mean: number, variance: number, f: (x: number) => number) {
+  const std = Math.sqrt(variance);
+  const sums = [0, 0, 0];
+  for (const [from, to] of [
+    [mean - 10 * std, 0],
+    [0, mean + 10 * std],
+  ] as const) {
+    const count = 2000;
+    const step = (to - from) / count;
+    for (let i = 0; step > 0 && i <= count; i++) {
+      const x = from + i * step;
+      const part = (i % count ? (i % 2 ? 4 : 2) : 1) / 3;
+      const weight = (part * step * Math.exp((-0.5 * (x - mean) ** 2) / variance)) / (std * Math.sqrt(2 * Math.PI));
+      for (const power of [0, 1, 2]) sums[power]! += weight * f(x) ** power;
+    }
+  }
+  return { mean: sums[1]!, variance: sums[2]! - sums[1]! ** 2 };
+}
+
+const each = (belief: Statistics, body: (mean: number, variance: number) => { mean: number; variance: number }) => {
+  const moments = [...belief.mean.data].map((m, i) => body(m, belief.variance.data[i]!));
+  return { mean: vector(moments.map((m) => m.mean)), variance: vector(moments.map((m) => m.variance)) };
+};
+
 /** Layers that know what they make of a belief of 6 channels, with the float64 oracle. */
 const transitions: Record<
   string,
@@ -53,6 +86,29 @@ const transitions: Record<
     expected: (belief) => averaged(rectify(belief), 4),
   },
   'global average pooling': { make: () => new GlobalAvgPool2d(), expected: (belief) => averaged(belief, 24) },
+  'leaky ReLU': {
+    make: () => new LeakyReLU(0.2),
+    expected: (belief) => each(belief, (m, v) => momentsOf(m, v, (x) => (x > 0 ? x : 0.2 * x))),
+  },
+  'leaky ReLU behind ReLU': { make: () => new Sequential(new ReLU(), new LeakyReLU(0.2)), expected: rectify },
+  'dropout behind ReLU': {
+    make: (device) => new Sequential(new ReLU(), new Dropout(device, 0.25)),
+    expected: (belief) => each(rectify(belief), (mean, v) => ({ mean, variance: v + (mean ** 2 + v) / 3 })),
+  },
+  'dropout in inference': { make: (device) => new Dropout(device, 0.25).eval(), expected: (belief) => belief },
+  identity: { make: () => new Identity(), expected: (belief) => belief },
+  // The moments of the largest of 4 and of 9 normal values, from tables of order statistics.
+  'max pooling': {
+    make: () => new MaxPool2d(2),
+    expected: (belief) =>
+      each(belief, (m, v) => ({ mean: m + 1.029375373 * Math.sqrt(v), variance: 0.4917152369 * v })),
+  },
+  'max pooling behind ReLU': {
+    make: () => new Sequential(new ReLU(), new MaxPool2d(3, { stride: 1, padding: 1 })),
+    expected: (belief) =>
+      rectify(each(belief, (m, v) => ({ mean: m + 1.4850131622 * Math.sqrt(v), variance: 0.3573533264 * v }))),
+  },
+  'adaptive pooling': { make: () => new AdaptiveAvgPool2d(), expected: (belief) => averaged(belief, 24) },
   'residual sum behind ReLU': {
     make: () => new Residual(new ReLU(), new ReLU()),
     expected: (belief) => addBeliefs(rectify(belief), rectify(belief)),
@@ -74,8 +130,8 @@ for (const [name, { make, expected }] of Object.entries(transitions)) {
         const seen = belief!.rectified
           ? new AvgPool2d(1).filter({ x: device.zeros([2, 6, 4, 6]), belief }).belief!
           : belief!;
-        // A mean that is handed on would be the leaf itself.
-        return [scale(seen.mean, 1), seen.variance];
+        // Moments that are handed on would be the leaves themselves.
+        return [scale(seen.mean, 1), scale(seen.variance, 1)];
       },
       reference: (belief) => {
         const { mean, variance } = expected(belief);
@@ -112,6 +168,115 @@ eachDevice(test, 'transition: linear', async (t, device, random) => {
     },
     tolerance: tolerance.sum(5),
   }));
+});
+
+/** The filter over all channels, without dilation, that one with groups and dilation stands for. */
+function written(weight: NdArray, groups: number, [down, across]: readonly [number, number]): NdArray {
+  const [out, inGroup, height, width] = weight.shape as [number, number, number, number];
+  const shape = [out, inGroup * groups, (height - 1) * down + 1, (width - 1) * across + 1];
+  return build(shape, ([o, i, y, x]) => {
+    const own = i! - Math.floor((o! * groups) / out) * inGroup;
+    if (own < 0 || own >= inGroup || y! % down || x! % across) return 0;
+    return at(weight, [o!, own, y! / down, x! / across]);
+  });
+}
+
+for (const { title, groups, dilation } of [
+  { title: 'bias', groups: 1, dilation: [1, 1] },
+  { title: 'dilation and bias', groups: 1, dilation: [2, 1] },
+  { title: 'groups and bias', groups: 2, dilation: [1, 1] },
+  { title: 'depthwise, dilation and bias', groups: 4, dilation: [1, 2] },
+] as const) {
+  eachDevice(test, `transition: convolution with ${title}`, async (t, device, random) => {
+    await checkOp(t, device, random, () => ({
+      inputs: {
+        mean: random.normals([4]),
+        variance: random.uniforms([4], 0.2, 2),
+        weight: { ...random.normals([8, 4 / groups, 3, 3]), format: 'filter' as const },
+        bias: random.normals([8]),
+      },
+      run: ({ mean, variance, weight, bias }) => {
+        const layer = new Conv2d(device, 4, 8, 3, { padding: 1, bias: true, groups, dilation });
+        const { belief } = Object.assign(layer, { weight, bias }).filter({
+          x: device.zeros([2, 4, 5, 6]),
+          belief: new Belief(mean, variance, 1, true),
+        });
+        return [belief!.mean, belief!.variance];
+      },
+      reference: ({ mean, variance, weight, bias }) => {
+        const geometry = { splits: 1, height: 5, width: 6, stride: [1, 1], sides: [1, 1, 1, 1] } as const;
+        const prior = propagate({ mean, variance }, written(weight, groups, dilation), geometry);
+        return [plain.add(prior.mean, bias), prior.variance];
+      },
+      tolerance: tolerance.sum(36),
+    }));
+  });
+}
+
+eachDevice(test, 'Conv2d: with bias, dilation and groups, through its spec', async (t, device, random) => {
+  const options = { padding: 2, dilation: 2, groups: 3, bias: true } as const;
+  using layer = new Conv2d(device, 6, 9, 3, options);
+  t.deepEqual(layer.weight.shape, [9, 2, 3, 3]);
+  const [x, bias] = [random.normals([2, 6, 5, 4]), random.normals([9])];
+  layer.loadStateDict(
+    new Map(await layer.stateValues()).set('bias', {
+      shape: [9],
+
+      data: Float32Array.from(bias.data),
+    }),
+  );
+  using copy = buildModel(device, layer.spec()) as Conv2d;
+  copy.loadStateDict(await layer.stateValues());
+  const weight = { shape: layer.weight.shape, data: Float64Array.from(await layer.weight.data()) };
+  const sides = [2, 2, 2, 2] as const;
+  const y = plain.conv2d(x, weight, [1, 1], sides, { dilation: [2, 2], groups: 3 });
+  const expected = build(y.shape, (index) => at(y, index) + bias.data[index[1]!]!);
+  const input = device.tensor(Float32Array.from(x.data), x.shape);
+  for (const conv of [layer, copy]) {
+    closeTo(t, await conv.forward(input).data(), expected.data, tolerance.sum(18), 'output');
+  }
+  t.throws(() => new Conv2d(device, 6, 9, 3, { groups: 2 }), { code: 'INVALID_ARGUMENT', message: /divide/ });
+  const spec = { ...layer.spec(), groups: 2 };
+  t.throws(() => buildModel(device, spec), { code: 'INVALID_ARGUMENT', message: /groups/ });
+});
+
+eachDevice(test, 'transition: concatenation of branches, with and without a rectified one', async (t, device) => {
+  const belief = new Belief(device.tensor([1, -2, 3, -4]), device.tensor([5, 6, 7, 8]), 2);
+  const x = device.tensor([1, -1, 2, -2], [2, 2, 1, 1]);
+  const copies = new Concat(new Identity(), new Sequential(new Identity()));
+  const same = copies.filter({ x, belief });
+  t.deepEqual([...(await same.x.data())], [1, -1, 1, -1, 2, -2, 2, -2]);
+  t.deepEqual([...(await same.belief!.mean.data())], [1, -2, 1, -2, 3, -4, 3, -4]);
+  t.deepEqual([...(await same.belief!.variance.data())], [5, 6, 5, 6, 7, 8, 7, 8]);
+  const mixed = new Concat(new Identity(), new ReLU());
+  const { belief: both } = mixed.filter({ x, belief });
+  const { mean, variance } = rectify({ mean: vector([1, -2, 3, -4]), variance: vector([5, 6, 7, 8]) });
+  const expected = (a: readonly number[], b: ArrayLike<number>) => [
+    a[0]!,
+    a[1]!,
+    b[0]!,
+    b[1]!,
+    a[2]!,
+    a[3]!,
+    b[2]!,
+    b[3]!,
+  ];
+  closeTo(t, await both!.mean.data(), expected([1, -2, 3, -4], mean.data), tolerance.elementwise, 'mean');
+  closeTo(t, await both!.variance.data(), expected([5, 6, 7, 8], variance.data), tolerance.elementwise, 'variance');
+  t.false(both!.rectified);
+  t.is(new Concat(new Identity(), new Unknown(new ReLU())).filter({ x, belief }).belief, null);
+  const copy = buildModel(device, mixed.spec()!);
+  t.deepEqual(copy.spec(), mixed.spec());
+  t.deepEqual([...(await mixed.forward(x).data())], [1, -1, 1, 0, 2, -2, 2, 0]);
+  t.throws(() => new Concat(), { code: 'INVALID_ARGUMENT' });
+});
+
+eachDevice(test, 'transition: flatten repeats a channel for each of its pixels', async (t, device) => {
+  const belief = new Belief(device.tensor([1, 2, 3, 4]), device.tensor([5, 6, 7, 8]), 2, true);
+  const { belief: flat } = new Flatten().filter({ x: device.zeros([2, 2, 3, 1]), belief });
+  t.deepEqual([...(await flat!.mean.data())], [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]);
+  t.deepEqual([...(await flat!.variance.data())], [5, 5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8]);
+  t.true(flat!.rectified && flat!.splits === 2 && flat!.channels === 6);
 });
 
 interface Weights<T> {

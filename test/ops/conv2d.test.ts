@@ -172,6 +172,91 @@ const cases: Case[] = [
   },
 ];
 
+const grouped: Case[] = [
+  {
+    title: 'dilation, SAME',
+    shape: [2, 5, 9, 8],
+    outChannels: 6,
+    kernel: [3, 3],
+    options: { padding: 'same', dilation: 2 },
+    stride: [1, 1],
+    sides: [2, 2, 2, 2],
+  },
+  {
+    title: 'tiles: dilation that differs by axis, stride, four paddings',
+    shape: [1, 32, 8, 9],
+    outChannels: 32,
+    kernel: [3, 3],
+    options: { padding: [1, 0, 2, 3], dilation: [2, 1], stride: [1, 2] },
+    stride: [1, 2],
+    sides: [1, 0, 2, 3],
+  },
+  {
+    title: 'depthwise, blocks of eight',
+    shape: [2, 16, 6, 5],
+    outChannels: 16,
+    kernel: [3, 3],
+    options: { padding: 1, groups: 16 },
+    stride: [1, 1],
+    sides: [1, 1, 1, 1],
+  },
+  {
+    title: 'depthwise, two outputs a channel, stride, dilation',
+    shape: [2, 5, 9, 7],
+    outChannels: 10,
+    kernel: [3, 3],
+    options: { padding: 2, groups: 5, stride: 2, dilation: 2 },
+    stride: [2, 2],
+    sides: [2, 2, 2, 2],
+  },
+  {
+    title: 'groups of channels in blocks of eight, of row-major images',
+    shape: [2, 16, 5, 4],
+    outChannels: 32,
+    kernel: [3, 3],
+    options: { padding: 'same', groups: 2 },
+    stride: [1, 1],
+    sides: [1, 1, 1, 1],
+    format: 'plain',
+  },
+  {
+    title: 'groups across blocks of eight',
+    shape: [2, 24, 4, 3],
+    outChannels: 16,
+    kernel: [1, 3],
+    options: { padding: [0, 1], groups: 4 },
+    stride: [1, 1],
+    sides: [0, 1, 0, 1],
+  },
+];
+
+for (const { title, shape, outChannels, kernel, options, stride, sides, format = 'activation' } of grouped) {
+  const { groups = 1, dilation = 1 } = options;
+  const steps = typeof dilation === 'number' ? ([dilation, dilation] as const) : dilation;
+  eachDevice(test, `conv2d: ${title}`, async (t, device, random) => {
+    await checkOp(t, device, random, () => ({
+      inputs: {
+        x: { ...random.normals(shape), format },
+        weight: { ...random.normals([outChannels, shape[1] / groups, ...kernel]), format: 'filter' as const },
+      },
+      run: ({ x, weight }) => [conv2d(x, weight, options)],
+      reference: ({ x, weight }) => [reference.conv2d(x, weight, stride, sides, { dilation: steps, groups })],
+      tolerance: tolerance.sum((shape[1] / groups) * kernel[0] * kernel[1]),
+      gradientTolerance: tolerance.sum(Math.max(shape[0] * shape[2] * shape[3], outChannels * kernel[0] * kernel[1])),
+    }));
+  });
+}
+
+eachDevice(test, 'conv2d: groups and dilation that can not be', (t, device) => {
+  const x = device.ones([1, 8, 4, 4]);
+  const weight = device.tensor(new Float32Array(6 * 4 * 9), [6, 4, 3, 3], { format: 'filter' });
+  t.throws(() => conv2d(x, weight, { groups: 4 }), { code: 'INVALID_ARGUMENT', message: /groups must divide.* 6/ });
+  t.throws(() => conv2d(x, weight, { groups: 3 }), { code: 'SHAPE_MISMATCH', message: /12 channels/ });
+  t.throws(() => conv2d(x, weight, { groups: 0 }), { code: 'INVALID_ARGUMENT', message: /groups/ });
+  t.throws(() => conv2d(x, weight, { groups: 2, dilation: 0 }), { code: 'INVALID_ARGUMENT', message: /dilation/ });
+  t.throws(() => conv2d(x, weight, { groups: 2, dilation: 2 }), { code: 'SHAPE_MISMATCH', message: /larger/ });
+});
+
 for (const { title, shape, outChannels, kernel, options, stride, sides, format = 'activation' } of cases) {
   eachDevice(test, `conv2d: ${title}`, async (t, device, random) => {
     await checkOp(t, device, random, () => ({

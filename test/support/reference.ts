@@ -31,13 +31,21 @@ export function samePadding(height: number, width: number, kernel: number, strid
   return [top, left, h - top, w - left];
 }
 
-/** Cross-correlation of [N, I, H, W] with [O, I, kh, kw]. */
-export function conv2d(x: NdArray, weight: NdArray, [strideH, strideW]: readonly [number, number], sides: Sides) {
-  const [n, inner, h, w] = sizes(x);
-  const [outer, , kh, kw] = sizes(weight);
+/** Cross-correlation of [N, I, H, W] with [O, I / groups, kh, kw]. */
+export function conv2d(
+  x: NdArray,
+  weight: NdArray,
+  [strideH, strideW]: readonly [number, number],
+  sides: Sides,
+  { dilation: [stepH, stepW] = [1, 1], groups = 1 }: { dilation?: readonly [number, number]; groups?: number } = {},
+) {
+  const [n, channels, h, w] = sizes(x);
+  const [outer, inner, kh, kw] = sizes(weight);
+  const spanH = (kh - 1) * stepH + 1;
+  const spanW = (kw - 1) * stepW + 1;
   const [top, left, bottom, right] = sides;
-  const height = Math.floor((h + top + bottom - kh) / strideH) + 1;
-  const width = Math.floor((w + left + right - kw) / strideW) + 1;
+  const height = Math.floor((h + top + bottom - spanH) / strideH) + 1;
+  const width = Math.floor((w + left + right - spanW) / strideW) + 1;
   const y = ndarray([n, outer, height, width]);
   let at = 0;
   for (let s = 0; s < n; s++) {
@@ -46,14 +54,15 @@ export function conv2d(x: NdArray, weight: NdArray, [strideH, strideW]: readonly
         for (let column = 0; column < width; column++) {
           let total = 0;
           for (let ky = 0; ky < kh; ky++) {
-            const iy = row * strideH + ky - top;
+            const iy = row * strideH + ky * stepH - top;
             if (iy < 0 || iy >= h) continue;
             for (let kx = 0; kx < kw; kx++) {
-              const ix = column * strideW + kx - left;
+              const ix = column * strideW + kx * stepW - left;
               if (ix < 0 || ix >= w) continue;
               for (let i = 0; i < inner; i++) {
+                const c = Math.floor((o * groups) / outer) * inner + i;
                 total +=
-                  x.data[((s * inner + i) * h + iy) * w + ix]! * weight.data[((o * inner + i) * kh + ky) * kw + kx]!;
+                  x.data[((s * channels + c) * h + iy) * w + ix]! * weight.data[((o * inner + i) * kh + ky) * kw + kx]!;
               }
             }
           }

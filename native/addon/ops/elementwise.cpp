@@ -3,18 +3,23 @@
 
 namespace kn::addon {
 
+template <>
+MapKind convert(const Argument& a) {
+  return a.oneOf<MapKind>({"exp", "log", "sqrt", "reciprocal", "abs", "tanh", "sigmoid", "gelu", "silu", "softplus",
+                           "leakyRelu", "pow", "clamp"});
+}
+
 namespace {
 
 const Functions functions{
     bind<&add>("add", "a", "b"),
     bind<&addInto>("addInto", "target", "other"),
-    bind<&multiply>("multiply", "a", "b"),
     bind<&scale>("scale", "x", "factor"),
     bind<&scaleBy>("scaleBy", "x", "factor"),
     bind<&relu>("relu", "x"),
     bind<&reluBackward>("reluBackward", "y", "dy"),
-    bind<&sigmoid>("sigmoid", "x"),
-    bind<&sigmoidBackward>("sigmoidBackward", "y", "dy"),
+    bind<&map>("map", "x", "kind", "a", "b"),
+    bind<&mapBackward>("mapBackward", "at", "dy", "kind", "a", "b"),
 };
 
 }  // namespace

@@ -28,10 +28,14 @@ Shape outputShape(const Shape& x, const Shape& w, const op::ConvShape& conv) {
   require(conv.top >= 0 && conv.left >= 0 && conv.bottom >= 0 && conv.right >= 0, ErrorCode::InvalidArgument,
           "conv2d: padding must not be negative, got [", conv.top, ", ", conv.left, ", ", conv.bottom, ", ", conv.right,
           "]");
-  require(x[1] == w[1], ErrorCode::ShapeMismatch, "conv2d: x must have ", w[1], " channels for a filter of shape ",
-          w.str(), ", got ", x[1]);
-  const int64_t height = x[2] + conv.top + conv.bottom - w[2];
-  const int64_t width = x[3] + conv.left + conv.right - w[3];
+  require(conv.dilationH >= 1 && conv.dilationW >= 1, ErrorCode::InvalidArgument,
+          "conv2d: dilation must be at least 1, got [", conv.dilationH, ", ", conv.dilationW, "]");
+  require(conv.groups >= 1 && w[0] % conv.groups == 0, ErrorCode::InvalidArgument,
+          "conv2d: groups must divide the filter's ", w[0], " outputs, got ", conv.groups);
+  require(x[1] == w[1] * conv.groups, ErrorCode::ShapeMismatch, "conv2d: x must have ", w[1] * conv.groups,
+          " channels for a filter of shape ", w.str(), " in ", conv.groups, " groups, got ", x[1]);
+  const int64_t height = x[2] + conv.top + conv.bottom - conv.spanH(w[2]);
+  const int64_t width = x[3] + conv.left + conv.right - conv.spanW(w[3]);
   require(height >= 0 && width >= 0, ErrorCode::ShapeMismatch, "conv2d: the filter ", w.str(),
           " is larger than the padded input ", x.str());
   return {x[0], w[0], height / conv.strideH + 1, width / conv.strideW + 1};

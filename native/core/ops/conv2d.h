@@ -3,8 +3,16 @@
 
 namespace kn::op {
 
+/// The filter's taps are `dilation` pixels apart. Each of `groups` equal parts of the outputs sees its own part of x's
+/// channels: the filter is [out, in / groups, height, width].
 struct ConvShape {
   int64_t strideH = 1, strideW = 1, top = 0, left = 0, bottom = 0, right = 0;
+  int64_t dilationH = 1, dilationW = 1, groups = 1;
+  /// Whether it is nothing but stride and padding, which is all that windows without a filter have.
+  bool plain() const { return dilationH == 1 && dilationW == 1 && groups == 1; }
+  /// What a filter of this height or width spans.
+  int64_t spanH(int64_t height) const { return (height - 1) * dilationH + 1; }
+  int64_t spanW(int64_t width) const { return (width - 1) * dilationW + 1; }
   bool operator==(const ConvShape&) const = default;
 };
 struct Conv2d {

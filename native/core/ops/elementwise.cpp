@@ -17,44 +17,17 @@ op::Values same(Device& device, const Tensor& t, const Tensor& like, Name name) 
   return values(t);
 }
 
-/// A function of each value.
-template <class Op>
-Tensor map(const Tensor& x, const char* function) {
-  checkFloat(x, {function, "x"});
-  Device& device = x.device();
-  const op::Values from = same(device, x, x, {function, "x"});
-  Tensor y = emptyLike(device, x);
-  device.launch(Op{from, values(y)});
-  return y;
-}
-
-/// Its gradient, from its results.
-template <class Op>
-Tensor mapBackward(const Tensor& y, const Tensor& dy, const char* function) {
-  checkFloat(y, {function, "y"});
-  Device& device = y.device();
-  const op::Values output = same(device, y, y, {function, "y"});
-  const op::Values gradient = same(device, dy, y, {function, "dy"});
-  Tensor dx = emptyLike(device, y);
-  device.launch(Op{output, gradient, values(dx)});
-  return dx;
-}
-
-/// A function of two values each.
-template <class Op>
-Tensor combine(const Tensor& a, const Tensor& b, const char* function) {
-  checkFloat(a, {function, "a"});
-  Device& device = a.device();
-  const op::Values left = same(device, a, a, {function, "a"});
-  const op::Values right = same(device, b, a, {function, "b"});
-  Tensor out = emptyLike(device, a);
-  device.launch(Op{left, right, values(out)});
-  return out;
-}
-
 }  // namespace
 
-Tensor add(const Tensor& a, const Tensor& b) { return combine<op::Add>(a, b, "add"); }
+Tensor add(const Tensor& a, const Tensor& b) {
+  checkFloat(a, {"add", "a"});
+  Device& device = a.device();
+  const op::Values left = same(device, a, a, {"add", "a"});
+  const op::Values right = same(device, b, a, {"add", "b"});
+  Tensor out = emptyLike(device, a);
+  device.launch(op::Add{left, right, values(out)});
+  return out;
+}
 
 void addInto(const Tensor& target, const Tensor& other) {
   checkFloat(target, {"addInto", "target"});
@@ -63,8 +36,6 @@ void addInto(const Tensor& target, const Tensor& other) {
   const op::Values right = same(device, other, target, {"addInto", "other"});
   device.launch(op::Add{left, right, left});
 }
-
-Tensor multiply(const Tensor& a, const Tensor& b) { return combine<op::Multiply>(a, b, "multiply"); }
 
 Tensor scale(const Tensor& x, double factor) {
   checkFloat(x, {"scale", "x"});
@@ -86,14 +57,42 @@ Tensor scaleBy(const Tensor& x, const Tensor& factor) {
   return out;
 }
 
-Tensor relu(const Tensor& x) { return map<op::Relu>(x, "relu"); }
+Tensor relu(const Tensor& x) {
+  checkFloat(x, {"relu", "x"});
+  Device& device = x.device();
+  const op::Values from = same(device, x, x, {"relu", "x"});
+  Tensor y = emptyLike(device, x);
+  device.launch(op::Relu{from, values(y)});
+  return y;
+}
 
-Tensor reluBackward(const Tensor& y, const Tensor& dy) { return mapBackward<op::ReluBackward>(y, dy, "reluBackward"); }
+Tensor reluBackward(const Tensor& y, const Tensor& dy) {
+  checkFloat(y, {"reluBackward", "y"});
+  Device& device = y.device();
+  const op::Values output = same(device, y, y, {"reluBackward", "y"});
+  const op::Values gradient = same(device, dy, y, {"reluBackward", "dy"});
+  Tensor dx = emptyLike(device, y);
+  device.launch(op::ReluBackward{output, gradient, values(dx)});
+  return dx;
+}
 
-Tensor sigmoid(const Tensor& x) { return map<op::Sigmoid>(x, "sigmoid"); }
+Tensor map(const Tensor& x, MapKind kind, double a, double b) {
+  checkFloat(x, {"map", "x"});
+  Device& device = x.device();
+  const op::Values from = same(device, x, x, {"map", "x"});
+  Tensor y = emptyLike(device, x);
+  device.launch(op::Map{from, values(y), kind, static_cast<float>(a), static_cast<float>(b)});
+  return y;
+}
 
-Tensor sigmoidBackward(const Tensor& y, const Tensor& dy) {
-  return mapBackward<op::SigmoidBackward>(y, dy, "sigmoidBackward");
+Tensor mapBackward(const Tensor& at, const Tensor& dy, MapKind kind, double a, double b) {
+  checkFloat(at, {"mapBackward", "at"});
+  Device& device = at.device();
+  const op::Values from = same(device, at, at, {"mapBackward", "at"});
+  const op::Values gradient = same(device, dy, at, {"mapBackward", "dy"});
+  Tensor dx = emptyLike(device, at);
+  device.launch(op::MapBackward{from, gradient, values(dx), kind, static_cast<float>(a), static_cast<float>(b)});
+  return dx;
 }
 
 }  // namespace kn

@@ -1,14 +1,11 @@
 #pragma once
+#include "map_functions.h"
 #include "views.h"
 
 namespace kn::op {
 
 /// `out` may be a or b.
 struct Add {
-  Values a, b, out;
-};
-/// Value by value. `out` may be a or b.
-struct Multiply {
   Values a, b, out;
 };
 struct Scale {
@@ -22,12 +19,16 @@ struct Relu {
 struct ReluBackward {
   Values y, dy, dx;
 };
-/// 1 / (1 + exp(-x))
-struct Sigmoid {
+struct Map {
   Values x, y;
+  MapKind kind;
+  float a, b;  ///< parameters of some kinds
 };
-struct SigmoidBackward {
-  Values y, dy, dx;
+/// `at`: y where `slopeFromResult(kind)`, else x.
+struct MapBackward {
+  Values at, dy, dx;
+  MapKind kind;
+  float a, b;
 };
 
 }  // namespace kn::op
@@ -36,13 +37,13 @@ namespace kn {
 
 Tensor add(const Tensor& a, const Tensor& b);
 void addInto(const Tensor& target, const Tensor& other);
-Tensor multiply(const Tensor& a, const Tensor& b);
 Tensor scale(const Tensor& x, double factor);
 /// x times a tensor of one value.
 Tensor scaleBy(const Tensor& x, const Tensor& factor);
 Tensor relu(const Tensor& x);
 Tensor reluBackward(const Tensor& y, const Tensor& dy);
-Tensor sigmoid(const Tensor& x);
-Tensor sigmoidBackward(const Tensor& y, const Tensor& dy);
+Tensor map(const Tensor& x, MapKind kind, double a, double b);
+/// `at`: the result of `map` where `slopeFromResult(kind)`, else its x.
+Tensor mapBackward(const Tensor& at, const Tensor& dy, MapKind kind, double a, double b);
 
 }  // namespace kn

@@ -10,6 +10,7 @@ op::MaxWindows windowsOf(const Shape& window, const op::ConvShape& shape) {
           window.str());
   require(shape.strideH >= 1 && shape.strideW >= 1, ErrorCode::InvalidArgument,
           "maxPool2d: stride must be at least 1, got [", shape.strideH, ", ", shape.strideW, "]");
+  require(shape.plain(), ErrorCode::InvalidArgument, "maxPool2d: expected no dilation and no groups");
   const auto fits = [](int64_t side, int64_t size) { return side >= 0 && side < size; };
   require(fits(shape.top, window[0]) && fits(shape.bottom, window[0]) && fits(shape.left, window[1]) &&
               fits(shape.right, window[1]),

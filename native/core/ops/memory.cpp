@@ -141,14 +141,15 @@ void copy(const Tensor& from, const Tensor& to) {
 
 Tensor reshape(const Tensor& t, const Shape& shape, Format format) {
   checkAlive(t, {"reshape", "tensor"});
-  checkFloat(t, {"reshape", "tensor"});
+  const bool plainTarget = format == Format::Plain || shape.rank() <= 2;
+  // What moves values between layouts knows float32 only.
+  if (t.dtype != DType::I32 || !rowMajor(t) || !plainTarget) checkFloat(t, {"reshape", "tensor"});
   checkDevice(t.device(), t, {"reshape", "tensor"});
   checkFormat(shape, format);
   require(shape.count() == t.count(), ErrorCode::ShapeMismatch, "reshape: ", t.shape.str(), " has ", t.count(),
           " values, ", shape.str(), " has ", shape.count());
   Device& device = t.device();
-  const bool plainTarget = format == Format::Plain || shape.rank() <= 2;
-  Tensor result = device.empty(shape, DType::F32, format);
+  Tensor result = device.empty(shape, t.dtype, format);
   const Tensor* plain = &t;
   Tensor staging;
   if (!rowMajor(t)) {

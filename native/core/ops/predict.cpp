@@ -12,6 +12,7 @@ op::Predict check(Device& device, const MeanVar& belief, const Tensor& w, int64_
   checkDevice(device, w, {fn, "weight"});
   require(w.shape.rank() == 4 && w.format == Format::Filter, ErrorCode::ShapeMismatch, fn,
           ": weight must be a filter [out, in, height, width], got ", formatName(w.format), " ", w.shape.str());
+  require(shape.plain(), ErrorCode::InvalidArgument, fn, ": expected no dilation and no groups");
   require(splits >= 1, ErrorCode::InvalidArgument, fn, ": splits must be at least 1, got ", splits);
   require(w.shape[2] <= 32 && w.shape[3] <= 32, ErrorCode::InvalidArgument, fn,
           ": weight must have at most 32 x 32 taps, got ", w.shape.str());

@@ -1,11 +1,7 @@
 #pragma once
 #include <cmath>
 
-#ifdef __CUDACC__
-#define KN_HOST_DEVICE __host__ __device__
-#else
-#define KN_HOST_DEVICE
-#endif
+#include "host_device.h"
 
 /// The rectified Gaussian a = max(x, 0), x ~ N(mean, var), in closed form and stable in both tails. For the kernels of
 /// every device.

@@ -63,6 +63,8 @@ class Device {
   virtual std::shared_ptr<void> hostMemory(size_t bytes);
   /// Values of the physical layout of a tensor (padding included).
   virtual int64_t physicalCount(const Shape& shape, Format format) const = 0;
+  /// Where the values of a tensor lie along its axes.
+  virtual op::Axes axes(const Shape& shape, Format format) const = 0;
   /// How activations [N, C, H, W] are stored. Matrices, filters and statistics are always float32.
   virtual DType activationType() const { return DType::F32; }
   /// The format in which a convolution reads images of few channels best.

@@ -32,11 +32,6 @@ __global__ void addValues(const T* a, const T* b, T* out, int64_t count) {
 }
 
 template <class T, int V>
-__global__ void multiplyValues(const T* a, const T* b, T* out, int64_t count) {
-  mapValues<V>([](float left, float right) { return left * right; }, count, out, a, b);
-}
-
-template <class T, int V>
 __global__ void scaleValues(const T* x, T* out, int64_t count, float constant, const float* by) {
   const float factor = by ? constant * *by : constant;
   mapValues<V>([factor](float value) { return factor * value; }, count, out, x);
@@ -53,14 +48,15 @@ __global__ void reluBackward(const T* y, const T* dy, T* dx, int64_t count) {
   mapValues<V>([](float value, float gradient) { return value <= 0 ? 0.0f : gradient; }, count, dx, y, dy);
 }
 
+/// All threads take the same way through the choice of a kind.
 template <class T, int V>
-__global__ void sigmoidForward(const T* x, T* y, int64_t count) {
-  mapValues<V>([](float value) { return 1 / (1 + expf(-value)); }, count, y, x);
+__global__ void mapForward(const T* x, T* y, int64_t count, MapKind kind, float a, float b) {
+  mapValues<V>([=](float value) { return mapValue(kind, value, a, b); }, count, y, x);
 }
 
 template <class T, int V>
-__global__ void sigmoidBackward(const T* y, const T* dy, T* dx, int64_t count) {
-  mapValues<V>([](float value, float gradient) { return gradient * value * (1 - value); }, count, dx, y, dy);
+__global__ void mapSlopes(const T* at, const T* dy, T* dx, int64_t count, MapKind kind, float a, float b) {
+  mapValues<V>([=](float value, float gradient) { return gradient * mapSlope(kind, value, a, b); }, count, dx, at, dy);
 }
 
 namespace {
@@ -78,16 +74,6 @@ void run(const op::Add& o, Context& context) {
       o.out.stored,
       [&]<class T, int V>() {
         launchItems(context, ceilDivide(o.out.count, V), addValues<T, V>, o.a.values<T>(), o.b.values<T>(),
-                    o.out.values<T>(), o.out.count);
-      },
-      o.a.data, o.b.data, o.out.data);
-}
-
-void run(const op::Multiply& o, Context& context) {
-  forValues(
-      o.out.stored,
-      [&]<class T, int V>() {
-        launchItems(context, ceilDivide(o.out.count, V), multiplyValues<T, V>, o.a.values<T>(), o.b.values<T>(),
                     o.out.values<T>(), o.out.count);
       },
       o.a.data, o.b.data, o.out.data);
@@ -122,24 +108,24 @@ void run(const op::ReluBackward& o, Context& context) {
       o.y.data, o.dy.data, o.dx.data);
 }
 
-void run(const op::Sigmoid& o, Context& context) {
+void run(const op::Map& o, Context& context) {
   forValues(
       o.y.stored,
       [&]<class T, int V>() {
-        launchItems(context, ceilDivide(o.y.count, V), sigmoidForward<T, V>, o.x.values<T>(), o.y.values<T>(),
-                    o.y.count);
+        launchItems(context, ceilDivide(o.y.count, V), mapForward<T, V>, o.x.values<T>(), o.y.values<T>(), o.y.count,
+                    o.kind, o.a, o.b);
       },
       o.x.data, o.y.data);
 }
 
-void run(const op::SigmoidBackward& o, Context& context) {
+void run(const op::MapBackward& o, Context& context) {
   forValues(
       o.dx.stored,
       [&]<class T, int V>() {
-        launchItems(context, ceilDivide(o.dx.count, V), sigmoidBackward<T, V>, o.y.values<T>(), o.dy.values<T>(),
-                    o.dx.values<T>(), o.dx.count);
+        launchItems(context, ceilDivide(o.dx.count, V), mapSlopes<T, V>, o.at.values<T>(), o.dy.values<T>(),
+                    o.dx.values<T>(), o.dx.count, o.kind, o.a, o.b);
       },
-      o.y.data, o.dy.data, o.dx.data);
+      o.at.data, o.dy.data, o.dx.data);
 }
 
 }  // namespace kn::cuda

@@ -32,10 +32,11 @@ const char* directionName(Direction direction) {
 std::string nameOf(const Convolution& o) {
   std::ostringstream name;
   name << "the " << (o.type == DType::F32 && o.tf32 ? "TF32" : dtypeName(o.type)) << ' ' << directionName(o.direction)
-       << ": x [" << o.n << ", " << o.c << ", " << o.h << ", " << o.w << "], filter [" << o.k << ", " << o.c << ", "
-       << o.r << ", " << o.s << "], y [" << o.n << ", " << o.k << ", " << o.p << ", " << o.q << "], stride ["
-       << o.shape.strideH << ", " << o.shape.strideW << "], padding [" << o.shape.top << ", " << o.shape.left << ", "
-       << o.shape.bottom << ", " << o.shape.right << ']';
+       << ": x [" << o.n << ", " << o.c << ", " << o.h << ", " << o.w << "], filter [" << o.k << ", "
+       << o.c / o.shape.groups << ", " << o.r << ", " << o.s << "], y [" << o.n << ", " << o.k << ", " << o.p << ", "
+       << o.q << "], stride [" << o.shape.strideH << ", " << o.shape.strideW << "], padding [" << o.shape.top << ", "
+       << o.shape.left << ", " << o.shape.bottom << ", " << o.shape.right << "], dilation [" << o.shape.dilationH
+       << ", " << o.shape.dilationW << "], groups " << o.shape.groups;
   return name.str();
 }
 
@@ -56,10 +57,10 @@ int64_t paddingAfter(int64_t size, int64_t kernel, int64_t stride, int64_t befor
 Descriptor& convolutionShape(Graph& graph, const Convolution& o) {
   const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
   const auto& shape = o.shape;
-  const std::array<int64_t, 2> strides = {shape.strideH, shape.strideW}, dilations = {1, 1},
+  const std::array<int64_t, 2> strides = {shape.strideH, shape.strideW}, dilations = {shape.dilationH, shape.dilationW},
                                before = {shape.top, shape.left},
-                               after = {paddingAfter(o.h, o.r, shape.strideH, shape.top, o.p),
-                                        paddingAfter(o.w, o.s, shape.strideW, shape.left, o.q)};
+                               after = {paddingAfter(o.h, shape.spanH(o.r), shape.strideH, shape.top, o.p),
+                                        paddingAfter(o.w, shape.spanW(o.s), shape.strideW, shape.left, o.q)};
   return graph.keep(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR)
       .set(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, int64_t{2})
       .set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_DATA_FLOAT)
@@ -95,7 +96,7 @@ constexpr ConvolutionNames kConvolutionNames[] = {
 
 Graph convolutionGraph(const Convolution& o, int64_t alignment) {
   Graph graph(nameOf(o));
-  const Sizes x = {o.n, o.c, o.h, o.w}, w = {o.k, o.c, o.r, o.s}, y = {o.n, o.k, o.p, o.q};
+  const Sizes x = {o.n, o.c, o.h, o.w}, w = {o.k, o.c / o.shape.groups, o.r, o.s}, y = {o.n, o.k, o.p, o.q};
   const auto tensor = [&](int64_t id, const Sizes& sizes) -> const Descriptor& {
     return graph.tensor(id, dataType(o.type), sizes, alignment);
   };
@@ -158,7 +159,7 @@ size_t Plans::Hash::operator()(const Key<Convolution>& key) const {
   const auto& o = key.problem;
   const auto& s = o.shape;
   return hashOf(key.variant, o.direction, o.type, o.tf32, o.n, o.c, o.h, o.w, o.k, o.r, o.s, o.p, o.q, s.strideH,
-                s.strideW, s.top, s.left, s.bottom, s.right);
+                s.strideW, s.top, s.left, s.bottom, s.right, s.dilationH, s.dilationW, s.groups);
 }
 
 size_t Plans::Hash::operator()(const Key<DnnBatchNorm>& key) const {

@@ -58,7 +58,7 @@ class NvidiaLibraries final : public Libraries {
     // cuDNN's engines that write a float32 gradient of shorter activations are compiled at run time, want a multiple of
     // eight channels, and on newer devices don't split a long sum between multiprocessors, as layers of few channels
     // need it. So the gradient, summed in float32, is rounded once, and widened here.
-    const int64_t count = problem.k * problem.r * problem.s * problem.c;
+    const int64_t count = problem.filterCount();
     const auto rough = context.scratch(static_cast<size_t>(count) * dtypeSize(problem.type));
     convolveAs(context, problem, a, b, rough->data);
     const op::Act values{rough->data, 1, 1, 1, count, Format::Activation, problem.type};

@@ -10,7 +10,8 @@ namespace kn::cuda {
 
 enum class Direction : uint8_t { Forward, BackwardData, BackwardWeights };
 
-/// A convolution of NHWC activations with a KRSC filter; also the key of its plan. Sums are always kept in float32.
+/// A convolution of NHWC activations with a KRSC filter, of c / groups channels; also the key of its plan. Sums are
+/// always kept in float32.
 struct Convolution {
   Direction direction = Direction::Forward;
   /// Of activations and of a filter that is read. A weight gradient is always float32, though its values may have been
@@ -22,6 +23,7 @@ struct Convolution {
   int64_t p = 0, q = 0;                ///< height and width of y
   op::ConvShape shape;
   bool operator==(const Convolution&) const = default;
+  int64_t filterCount() const { return k * r * s * (c / shape.groups); }
 };
 
 /// out[m, n] = a[m, k]·b[k, n] (+ bias[n]), float32, row-major; a and b may be stored transposed.

@@ -127,6 +127,12 @@ class CudaDevice : public Device {
   std::map<std::string, ProfileEntry> profile() const override { return profiler_.read(); }
 
   int64_t physicalCount(const Shape& shape, Format) const override { return shape.count(); }
+  /// NHWC; a filter is to its outputs what a batch is to its samples.
+  op::Axes axes(const Shape& shape, Format format) const override {
+    if (shape.rank() != 4 || format == Format::Plain) return op::rowMajorAxes(shape);
+    const int64_t c = shape[1], h = shape[2], w = shape[3];
+    return {op::Axis::of(c * h * w), op::Axis::of(1), op::Axis::of(w * c), op::Axis::of(c)};
+  }
   DType activationType() const override { return storedType(precision_); }
   Format imageFormat() const override { return Format::Activation; }
 

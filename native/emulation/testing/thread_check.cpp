@@ -124,7 +124,7 @@ class Network {
     const Tensor third = conv2d(secondOut.y, weight(2), kSame);
     const NormResult norm = batchNorm(third, weight(7), weight(8), kSplits, kEpsilon, true, {});
     const Tensor features = globalAvgPool(norm.y);
-    const LossResult loss = crossEntropy(linear(features, weight(9), weight(10)), batch.labels);
+    const LossResult loss = crossEntropy(linear(features, weight(9), weight(10)), batch.labels, 0, {});
 
     std::vector<Tensor> d(parameters_.size());
     LinearGradients top = linearBackward(features, weight(9), loss.dlogits, true, true);
@@ -246,7 +246,7 @@ Values otherKernels(Device& device) {
   const MeanVar next = predict(belief, w, kSplits, 6, 6, kSame, false, true);
   const PredictGradients dbelief = predictBackward(belief, w, kSplits, 6, 6, kSame, false, true, next);
   const MeanVar rectified = rectifyBelief(belief), drectified = rectifyBeliefBackward(belief, rectified);
-  const Tensor product = multiply(x, dy);
+  const Tensor product = binary(x, dy, BinaryKind::Multiply);
   const Values filtered = adaptiveKernels(device, x, dy, gamma, beta);
   const Tensor random = full(device, {3}, DType::I32, Format::Plain, 9);
   const Tensor drawn = samplePrior(belief, kSplits, 6, 6, {random, 0}, {});

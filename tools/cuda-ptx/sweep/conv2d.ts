@@ -8,5 +8,8 @@ export default {
     for (const format of ['plain', 'activation'] as const) {
       inputs.differentiate(conv2d(inputs.tensor([2, channels, 6, 5], format), weight, { padding: 'same' }));
     }
+    const image = inputs.tensor([2, channels, 6, 5]);
+    const depthwise = inputs.tensor([channels, 1, 3, 3], 'filter');
+    inputs.differentiate(conv2d(image, depthwise, { padding: 2, dilation: 2, groups: channels }));
   },
 } satisfies Family;

@@ -1,10 +1,10 @@
-import { add, backward, relu, samples, scale, sigmoid, square } from '../../../lib/index.js';
+import { add, backward, gelu, relu, samples, scale, sigmoid, square } from '../../../lib/index.js';
 import type { Family } from '../inputs.js';
 
 export default {
   everyWidth(inputs, channels) {
     const x = inputs.tensor([3, channels, 5, 3]);
-    inputs.differentiate(relu(add(x, scale(x, 0.5))), sigmoid(x), square(x));
+    inputs.differentiate(relu(add(x, scale(x, 0.5))), sigmoid(x), gelu(x), square(x));
   },
 
   /** Samples that don't begin at a multiple of 16 bytes. */

@@ -6,6 +6,11 @@ export default {
   once(inputs) {
     const logits = linear(inputs.tensor([70, 12]), inputs.tensor([12, 37]), inputs.tensor([37]));
     const labels = Int32Array.from({ length: 70 }, (_, i) => ((i * 7) % 40) - 1);
-    inputs.differentiate(crossEntropy(logits, inputs.device.tensor(labels)).loss);
+    const targets = inputs.device.tensor(labels);
+    const weights = inputs.positive(37);
+    inputs.differentiate(
+      crossEntropy(logits, targets).loss,
+      crossEntropy(logits, targets, { smoothing: 0.1, weights }).loss,
+    );
   },
 } satisfies Family;

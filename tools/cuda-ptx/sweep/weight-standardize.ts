@@ -3,6 +3,6 @@ import type { Family } from '../inputs.js';
 
 export default {
   everyWidth(inputs, channels) {
-    inputs.differentiate(weightStandardize(inputs.tensor([3, channels, 3, 3])));
+    inputs.differentiate(weightStandardize(inputs.tensor([3, channels, 3, 3], 'filter')));
   },
 } satisfies Family;
