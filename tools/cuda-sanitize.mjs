@@ -15,7 +15,7 @@ import { ROOT, run, runScript, SetupError, say, setUp } from './setup.mjs';
  * Beside the tests of every op family. Whole networks (trainer, learned-gain, transition-network) run the same kernels and
  * take a minute each under the sanitizers; memory and determinism are about the CPU device.
  */
-const MORE_TESTS = ['cuda', 'precision', 'models/kalman-block', 'optim/loss-scaler', 'optim/sgd'];
+const MORE_TESTS = ['cuda', 'precision', 'models/kalman-block', 'optim/loss-scaler', 'optim/sgd', 'optim/adam'];
 const ORDERS = ['ascending', 'descending', 'shuffled'];
 
 await runScript(async () => {

@@ -3,7 +3,9 @@
  *
  * @module optim
  */
+export * from './adam.js';
 export * from './loss-scaler.js';
-export type { ParameterList } from './parameter-list.js';
+export { type OptimizedParameter, Optimizer, type OptimizerMemory, type OptimizerOptions } from './optimizer.js';
+export type { NamedParameter, ParameterGroup, ParameterList } from './parameter-list.js';
 export * from './schedule.js';
 export * from './sgd.js';

@@ -10,7 +10,7 @@ import { addInto, scale } from '../ops/elementwise.js';
 import { crossEntropy, type Loss } from '../ops/loss.js';
 import { samples } from '../ops/memory.js';
 import { LossScaler } from '../optim/loss-scaler.js';
-import type { Sgd } from '../optim/sgd.js';
+import { Optimizer } from '../optim/optimizer.js';
 import type { Program } from '../program.js';
 import { HostRandom } from '../random.js';
 import { noScope, scope } from '../scope.js';
@@ -31,7 +31,7 @@ export interface Classifier extends Module {
 export interface TrainerOptions {
   device: Device;
   model: Classifier;
-  optimizer: Sgd;
+  optimizer: Optimizer;
   /** Training and test images, in memory or behind {@link BatchSource}s. */
   dataset: Dataset | SplitSource;
   /** Default 128. The rest of an epoch that doesn't fill a batch is left out. */
@@ -125,7 +125,7 @@ export class Trainer {
     const { imageMemory = 2 ** 31, mean = 'image', accumulate = 1 } = options;
     check(model instanceof Module, 'INVALID_ARGUMENT', () => `Trainer: model must be a module, got ${String(model)}`);
     check(
-      typeof optimizer?.step === 'function',
+      optimizer instanceof Optimizer,
       'INVALID_ARGUMENT',
       () => `Trainer: optimizer must be an optimizer such as Sgd, got ${String(optimizer)}`,
     );

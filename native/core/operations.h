@@ -1,4 +1,5 @@
 #pragma once
+#include "ops/adam.h"
 #include "ops/adaptive_kalman.h"
 #include "ops/batch_norm.h"
 #include "ops/broadcast.h"
@@ -81,4 +82,5 @@
   X(CheckFinite, "checkFinite")                               \
   X(UpdateLossScale, "updateLossScale")                       \
   X(Sgd, "sgd")                                               \
+  X(Adam, "adam")                                             \
   X(Gather, "gather")

@@ -1,4 +1,4 @@
-import { backward, LossScaler, Sgd, scale } from '../../../lib/index.js';
+import { Adam, backward, LossScaler, Sgd, scale } from '../../../lib/index.js';
 import type { Family } from '../inputs.js';
 
 export default {
@@ -6,16 +6,21 @@ export default {
   once(inputs) {
     const { device } = inputs;
     const weights = ['w', 'v'].map((name, i) => [name, inputs.tensor([9, 500 + i])] as const);
-    const optimizer = new Sgd(device, new Map(weights), 0.1, { weightDecay: 1e-3 });
-    const scaler = new LossScaler(device, { growthInterval: 1 });
-    for (const factor of [1, Number.POSITIVE_INFINITY]) {
-      for (const [, weight] of weights) {
-        weight.zeroGrad();
-        backward(scale(weight, 1), device.full(weight.shape, factor));
+    const parameters = new Map(weights);
+    for (const optimizer of [
+      new Sgd(device, parameters, 0.1, { weightDecay: 1e-3, nesterov: true }),
+      new Adam(device, parameters, 0.1, { weightDecay: 1e-3 }),
+    ]) {
+      const scaler = new LossScaler(device, { growthInterval: 1 });
+      for (const factor of [1, Number.POSITIVE_INFINITY]) {
+        for (const [, weight] of weights) {
+          weight.zeroGrad();
+          backward(scale(weight, 1), device.full(weight.shape, factor));
+        }
+        optimizer.step(scaler);
       }
-      optimizer.step(scaler);
+      scaler.dispose();
+      optimizer.dispose();
     }
-    scaler.dispose();
-    optimizer.dispose();
   },
 } satisfies Family;
