@@ -111,6 +111,11 @@ export abstract class Optimizer {
     this.rateValue = value;
   }
 
+  /** What it trains, each once. */
+  parameters(): Tensor[] {
+    return this.slots.map(({ weight }) => weight);
+  }
+
   /** Forgets the gradients of all parameters. */
   zeroGrad(): void {
     for (const { weight } of this.slots) weight.zeroGrad();

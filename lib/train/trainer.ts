@@ -9,8 +9,11 @@ import { advance, append } from '../ops/counter.js';
 import { addInto, scale } from '../ops/elementwise.js';
 import { crossEntropy, type Loss } from '../ops/loss.js';
 import { samples } from '../ops/memory.js';
+import { clipGradNorm } from '../optim/clip.js';
 import { LossScaler } from '../optim/loss-scaler.js';
 import { Optimizer } from '../optim/optimizer.js';
+import type { Schedule } from '../optim/schedule.js';
+import { WeightAverage } from '../optim/weight-average.js';
 import type { Program } from '../program.js';
 import { HostRandom } from '../random.js';
 import { noScope, scope } from '../scope.js';
@@ -32,6 +35,15 @@ export interface TrainerOptions {
   device: Device;
   model: Classifier;
   optimizer: Optimizer;
+  /**
+   * Learning rate by the step, counted from 1 over all epochs; default: whatever the optimizer has. Steps are then enqueued
+   * one by one.
+   */
+  schedule?: Schedule;
+  /** Clips gradients to this global norm; see {@link clipGradNorm}. Default: not at all. */
+  clipNorm?: number;
+  /** Is updated after each step, and evaluated with; not the trainer's own. */
+  average?: WeightAverage;
   /** Training and test images, in memory or behind {@link BatchSource}s. */
   dataset: Dataset | SplitSource;
   /** Default 128. The rest of an epoch that doesn't fill a batch is left out. */
@@ -154,6 +166,22 @@ export class Trainer {
       'INVALID_ARGUMENT',
       () => `Trainer: mean must be "image", "channel" or ${lengths.join(' or ')} values, got ${String(mean)}`,
     );
+    const { schedule = null, clipNorm = 1, average = null } = options;
+    check(
+      schedule === null || typeof schedule === 'function',
+      'INVALID_ARGUMENT',
+      () => `Trainer: schedule must be a function, got ${String(schedule)}`,
+    );
+    check(
+      Number.isFinite(clipNorm) && clipNorm > 0,
+      'INVALID_ARGUMENT',
+      `Trainer: clipNorm must be a positive number, got ${clipNorm}`,
+    );
+    check(
+      average === null || average instanceof WeightAverage,
+      'INVALID_ARGUMENT',
+      () => `Trainer: average must be a WeightAverage, got ${String(average)}`,
+    );
     this.batchSize = batchSize;
     this.accumulate = accumulate;
     this.scale = scale;
@@ -218,7 +246,7 @@ export class Trainer {
     while (figures.steps < this.stepsPerEpoch && !signal?.aborted) {
       const present = await this.train.provide(figures.steps);
       const count = Math.min(chunk, present, this.stepsPerEpoch - figures.steps);
-      this.enqueue(count);
+      this.enqueue(count, (epoch - 1) * this.stepsPerEpoch + figures.steps);
       const steps = figures.steps + count;
       const batches = await this.look(steps);
       const bad = batches.findIndex(({ loss }) => !Number.isFinite(loss));
@@ -241,7 +269,9 @@ export class Trainer {
    * @throws KalmanNormError `INVALID_STATE` where another pass of this trainer isn't done
    */
   evaluate(options: PassOptions = {}): Promise<Figures> {
-    return this.exclusively('evaluate', () => this.classify(options));
+    const { average } = this.options;
+    const classify = () => this.classify(options);
+    return this.exclusively('evaluate', () => (average && !average.applied ? average.during(classify) : classify()));
   }
 
   private async classify({ signal }: PassOptions): Promise<Figures> {
@@ -341,8 +371,20 @@ export class Trainer {
     await this.test.load(image);
   }
 
-  /** Enqueues training steps. */
-  private enqueue(count: number): void {
+  /** Enqueues training steps, after so many of all epochs. */
+  private enqueue(count: number, before: number): void {
+    const { schedule, optimizer } = this.options;
+    if (!schedule) {
+      this.repeat(count);
+      return;
+    }
+    for (let step = before + 1; step <= before + count; step++) {
+      optimizer.learningRate = schedule(step);
+      this.repeat(1);
+    }
+  }
+
+  private repeat(count: number): void {
     if (this.options.eager) {
       for (let i = 0; i < count; i++) this.step();
     } else {
@@ -359,7 +401,7 @@ export class Trainer {
   }
 
   private step(): void {
-    const { model, optimizer, augment = true } = this.options;
+    const { model, optimizer, average, clipNorm, augment = true } = this.options;
     scope(() => {
       const { images, labels } = this.train.batch(this.batchSize, this.history.cursor, augment ? this.random : null);
       model.zeroGrad();
@@ -370,7 +412,9 @@ export class Trainer {
       } else {
         this.note(this.inParts(images, labels));
       }
+      if (clipNorm !== undefined) clipGradNorm(optimizer.parameters(), clipNorm, this.scaler);
       optimizer.step(this.scaler);
+      average?.update();
     });
     this.random.advance();
   }
