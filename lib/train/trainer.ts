@@ -1,78 +1,21 @@
 import { backward, noGrad } from '../autograd.js';
-import type { Dataset } from '../data/dataset.js';
-import { meanImage, type SplitSource, sourcesOf } from '../data/source.js';
+import { meanImage, type SplitSource } from '../data/source.js';
 import { DeviceRandom } from '../device-random.js';
 import { check, type KalmanNormError } from '../errors.js';
 import type { ModelDescription } from '../io/model-description.js';
-import { Module } from '../nn/module.js';
 import { advance, append } from '../ops/counter.js';
 import { addInto, scale } from '../ops/elementwise.js';
 import { crossEntropy, type Loss } from '../ops/loss.js';
 import { samples } from '../ops/memory.js';
 import { clipGradNorm } from '../optim/clip.js';
 import { LossScaler } from '../optim/loss-scaler.js';
-import { Optimizer } from '../optim/optimizer.js';
-import type { Schedule } from '../optim/schedule.js';
-import { WeightAverage } from '../optim/weight-average.js';
 import type { Program } from '../program.js';
 import { HostRandom } from '../random.js';
 import { noScope, scope } from '../scope.js';
 import { readState, type StateValues, writeState } from '../state.js';
-import type { Device, Tensor } from '../tensor.js';
+import type { Tensor } from '../tensor.js';
 import { DeviceImages } from './device-images.js';
-
-/** A network that classifies images. */
-export interface Classifier extends Module {
-  /**
-   * @param images [N, C, H, W]
-   * @param noise what random layers draw from; null in inference
-   */
-  forward(images: Tensor, noise: DeviceRandom | null): Tensor;
-}
-
-/** Options of {@link Trainer}. */
-export interface TrainerOptions {
-  device: Device;
-  model: Classifier;
-  optimizer: Optimizer;
-  /**
-   * Learning rate by the step, counted from 1 over all epochs; default: whatever the optimizer has. Steps are then enqueued
-   * one by one.
-   */
-  schedule?: Schedule;
-  /** Clips gradients to this global norm; see {@link clipGradNorm}. Default: not at all. */
-  clipNorm?: number;
-  /** Is updated after each step, and evaluated with; not the trainer's own. */
-  average?: WeightAverage;
-  /** Training and test images, in memory or behind {@link BatchSource}s. */
-  dataset: Dataset | SplitSource;
-  /** Default 128. The rest of an epoch that doesn't fill a batch is left out. */
-  batchSize?: number;
-  /**
-   * In how many equal parts a batch goes through the network, one after the other, before the optimizer makes its step:
-   * memory holds the activations of one part. Normalizations see a part as their batch, so that they need no splits; what
-   * moves between steps, such as running averages, moves with every part. Default 1.
-   */
-  accumulate?: number;
-  /** Of the order of samples, crops, flips and noise; default 0. */
-  seed?: number;
-  /**
-   * What is subtracted from images: the mean `image` of training and test images, as in the reference (default), their
-   * mean per `channel`, which fits images of other sizes too, or values: an image [C, H, W] or one value a channel.
-   */
-  mean?: 'image' | 'channel' | Float32Array | readonly number[];
-  /** Factor on images after the mean is subtracted; default 1/128. */
-  scale?: number;
-  /**
-   * Bytes of training images, and of test images, that may lie on the device; default 2 GiB. Larger sets are read in
-   * pieces during each pass, the next while the device works.
-   */
-  imageMemory?: number;
-  /** Random crops and flips; default true. */
-  augment?: boolean;
-  /** Enqueue every operation of every step from JavaScript, instead of replaying a recorded step; default false. */
-  eager?: boolean;
-}
+import { checkTrainerOptions, type TrainerOptions } from './trainer-options.js';
 
 /** Figures of (a part of) an epoch of training or an evaluation. */
 export interface Figures {
@@ -133,55 +76,9 @@ export class Trainer {
    *   `SHAPE_MISMATCH` where parts of the data set don't fit each other
    */
   constructor(private readonly options: TrainerOptions) {
-    const { device, model, optimizer, dataset, batchSize = 128, seed = 0, scale = 1 / 128 } = options;
-    const { imageMemory = 2 ** 31, mean = 'image', accumulate = 1 } = options;
-    check(model instanceof Module, 'INVALID_ARGUMENT', () => `Trainer: model must be a module, got ${String(model)}`);
-    check(
-      optimizer instanceof Optimizer,
-      'INVALID_ARGUMENT',
-      () => `Trainer: optimizer must be an optimizer such as Sgd, got ${String(optimizer)}`,
-    );
-    this.sources = sourcesOf(dataset);
+    const { device, batchSize = 128, accumulate = 1, seed = 0, scale = 1 / 128, imageMemory = 2 ** 31 } = options;
+    this.sources = checkTrainerOptions(options);
     const [trainCount, testCount] = [this.sources.train.labels.length, this.sources.test.labels.length];
-    check(
-      Number.isInteger(batchSize) && batchSize >= 1 && batchSize <= trainCount,
-      'INVALID_ARGUMENT',
-      `Trainer: batchSize must be between 1 and the ${trainCount} training images, got ${batchSize}`,
-    );
-    check(
-      Number.isInteger(accumulate) && accumulate >= 1 && batchSize % accumulate === 0,
-      'INVALID_ARGUMENT',
-      `Trainer: accumulate must be a divisor of the batch size ${batchSize}, got ${accumulate}`,
-    );
-    check(
-      Number.isFinite(scale) && scale > 0,
-      'INVALID_ARGUMENT',
-      `Trainer: scale must be a positive number, got ${scale}`,
-    );
-    check(imageMemory >= 0, 'INVALID_ARGUMENT', `Trainer: imageMemory must not be negative, got ${imageMemory}`);
-    const { channels, height, width } = this.sources.train;
-    const lengths = [channels, channels * height * width];
-    check(
-      mean === 'image' || mean === 'channel' || lengths.includes(mean?.length),
-      'INVALID_ARGUMENT',
-      () => `Trainer: mean must be "image", "channel" or ${lengths.join(' or ')} values, got ${String(mean)}`,
-    );
-    const { schedule = null, clipNorm = 1, average = null } = options;
-    check(
-      schedule === null || typeof schedule === 'function',
-      'INVALID_ARGUMENT',
-      () => `Trainer: schedule must be a function, got ${String(schedule)}`,
-    );
-    check(
-      Number.isFinite(clipNorm) && clipNorm > 0,
-      'INVALID_ARGUMENT',
-      `Trainer: clipNorm must be a positive number, got ${clipNorm}`,
-    );
-    check(
-      average === null || average instanceof WeightAverage,
-      'INVALID_ARGUMENT',
-      () => `Trainer: average must be a WeightAverage, got ${String(average)}`,
-    );
     this.batchSize = batchSize;
     this.accumulate = accumulate;
     this.scale = scale;
