@@ -11,11 +11,12 @@ import { join } from 'node:path';
 import { buildEmulation, findToolkit } from './cuda-toolkit.mjs';
 import { ROOT, run, runScript, SetupError, say, setUp } from './setup.mjs';
 
+const KERNELS_OF_OPTIM = ['adam', 'clip', 'loss-scaler', 'sgd', 'weight-average'].map((name) => `optim/${name}`);
 /**
  * Beside the tests of every op family. Whole networks (trainer, learned-gain, transition-network) run the same kernels and
  * take a minute each under the sanitizers; memory and determinism are about the CPU device.
  */
-const MORE_TESTS = ['cuda', 'precision', 'models/kalman-block', 'optim/loss-scaler', 'optim/sgd'];
+const MORE_TESTS = ['cuda', 'precision', 'models/kalman-block', ...KERNELS_OF_OPTIM];
 const ORDERS = ['ascending', 'descending', 'shuffled'];
 
 await runScript(async () => {

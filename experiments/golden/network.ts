@@ -48,9 +48,6 @@ function normSpec(fields: Fields): NormSpec {
 /** Runs a whole-model case. */
 export async function checkNetwork(c: Case, companions: Companions): Promise<void> {
   const { fields, recording } = c;
-  // Sgd has no Nesterov momentum.
-  fields.require('nesterov', false);
-
   const names = [...fields.list('trainable'), ...fields.list('buffers')].map((entry) =>
     String((entry as unknown[])[0]),
   );
@@ -65,6 +62,7 @@ export async function checkNetwork(c: Case, companions: Companions): Promise<voi
 
   const optimizer = new Sgd(c.device, model.namedParameters(), fields.number('learning_rate'), {
     momentum: fields.number('momentum'),
+    nesterov: fields.flag('nesterov'),
     weightDecay: fields.number('weight_decay'),
   });
   const run = new Run(c, model, optimizer, companions.inputs);

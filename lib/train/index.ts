@@ -5,3 +5,4 @@
  */
 export * from '../io/checkpoint.js';
 export * from './trainer.js';
+export type { Classifier, TrainerOptions } from './trainer-options.js';

@@ -1,66 +1,21 @@
 import { backward, noGrad } from '../autograd.js';
-import type { Dataset } from '../data/dataset.js';
-import { meanImage, type SplitSource, sourcesOf } from '../data/source.js';
+import { meanImage, type SplitSource } from '../data/source.js';
 import { DeviceRandom } from '../device-random.js';
 import { check, type KalmanNormError } from '../errors.js';
 import type { ModelDescription } from '../io/model-description.js';
-import { Module } from '../nn/module.js';
 import { advance, append } from '../ops/counter.js';
 import { addInto, scale } from '../ops/elementwise.js';
 import { crossEntropy, type Loss } from '../ops/loss.js';
 import { samples } from '../ops/memory.js';
+import { clipGradNorm } from '../optim/clip.js';
 import { LossScaler } from '../optim/loss-scaler.js';
-import type { Sgd } from '../optim/sgd.js';
 import type { Program } from '../program.js';
 import { HostRandom } from '../random.js';
 import { noScope, scope } from '../scope.js';
 import { readState, type StateValues, writeState } from '../state.js';
-import type { Device, Tensor } from '../tensor.js';
+import type { Tensor } from '../tensor.js';
 import { DeviceImages } from './device-images.js';
-
-/** A network that classifies images. */
-export interface Classifier extends Module {
-  /**
-   * @param images [N, C, H, W]
-   * @param noise what random layers draw from; null in inference
-   */
-  forward(images: Tensor, noise: DeviceRandom | null): Tensor;
-}
-
-/** Options of {@link Trainer}. */
-export interface TrainerOptions {
-  device: Device;
-  model: Classifier;
-  optimizer: Sgd;
-  /** Training and test images, in memory or behind {@link BatchSource}s. */
-  dataset: Dataset | SplitSource;
-  /** Default 128. The rest of an epoch that doesn't fill a batch is left out. */
-  batchSize?: number;
-  /**
-   * In how many equal parts a batch goes through the network, one after the other, before the optimizer makes its step:
-   * memory holds the activations of one part. Normalizations see a part as their batch, so that they need no splits; what
-   * moves between steps, such as running averages, moves with every part. Default 1.
-   */
-  accumulate?: number;
-  /** Of the order of samples, crops, flips and noise; default 0. */
-  seed?: number;
-  /**
-   * What is subtracted from images: the mean `image` of training and test images, as in the reference (default), their
-   * mean per `channel`, which fits images of other sizes too, or values: an image [C, H, W] or one value a channel.
-   */
-  mean?: 'image' | 'channel' | Float32Array | readonly number[];
-  /** Factor on images after the mean is subtracted; default 1/128. */
-  scale?: number;
-  /**
-   * Bytes of training images, and of test images, that may lie on the device; default 2 GiB. Larger sets are read in
-   * pieces during each pass, the next while the device works.
-   */
-  imageMemory?: number;
-  /** Random crops and flips; default true. */
-  augment?: boolean;
-  /** Enqueue every operation of every step from JavaScript, instead of replaying a recorded step; default false. */
-  eager?: boolean;
-}
+import { checkTrainerOptions, type TrainerOptions } from './trainer-options.js';
 
 /** Figures of (a part of) an epoch of training or an evaluation. */
 export interface Figures {
@@ -121,39 +76,9 @@ export class Trainer {
    *   `SHAPE_MISMATCH` where parts of the data set don't fit each other
    */
   constructor(private readonly options: TrainerOptions) {
-    const { device, model, optimizer, dataset, batchSize = 128, seed = 0, scale = 1 / 128 } = options;
-    const { imageMemory = 2 ** 31, mean = 'image', accumulate = 1 } = options;
-    check(model instanceof Module, 'INVALID_ARGUMENT', () => `Trainer: model must be a module, got ${String(model)}`);
-    check(
-      typeof optimizer?.step === 'function',
-      'INVALID_ARGUMENT',
-      () => `Trainer: optimizer must be an optimizer such as Sgd, got ${String(optimizer)}`,
-    );
-    this.sources = sourcesOf(dataset);
+    const { device, batchSize = 128, accumulate = 1, seed = 0, scale = 1 / 128, imageMemory = 2 ** 31 } = options;
+    this.sources = checkTrainerOptions(options);
     const [trainCount, testCount] = [this.sources.train.labels.length, this.sources.test.labels.length];
-    check(
-      Number.isInteger(batchSize) && batchSize >= 1 && batchSize <= trainCount,
-      'INVALID_ARGUMENT',
-      `Trainer: batchSize must be between 1 and the ${trainCount} training images, got ${batchSize}`,
-    );
-    check(
-      Number.isInteger(accumulate) && accumulate >= 1 && batchSize % accumulate === 0,
-      'INVALID_ARGUMENT',
-      `Trainer: accumulate must be a divisor of the batch size ${batchSize}, got ${accumulate}`,
-    );
-    check(
-      Number.isFinite(scale) && scale > 0,
-      'INVALID_ARGUMENT',
-      `Trainer: scale must be a positive number, got ${scale}`,
-    );
-    check(imageMemory >= 0, 'INVALID_ARGUMENT', `Trainer: imageMemory must not be negative, got ${imageMemory}`);
-    const { channels, height, width } = this.sources.train;
-    const lengths = [channels, channels * height * width];
-    check(
-      mean === 'image' || mean === 'channel' || lengths.includes(mean?.length),
-      'INVALID_ARGUMENT',
-      () => `Trainer: mean must be "image", "channel" or ${lengths.join(' or ')} values, got ${String(mean)}`,
-    );
     this.batchSize = batchSize;
     this.accumulate = accumulate;
     this.scale = scale;
@@ -218,7 +143,7 @@ export class Trainer {
     while (figures.steps < this.stepsPerEpoch && !signal?.aborted) {
       const present = await this.train.provide(figures.steps);
       const count = Math.min(chunk, present, this.stepsPerEpoch - figures.steps);
-      this.enqueue(count);
+      this.enqueue(count, (epoch - 1) * this.stepsPerEpoch + figures.steps);
       const steps = figures.steps + count;
       const batches = await this.look(steps);
       const bad = batches.findIndex(({ loss }) => !Number.isFinite(loss));
@@ -241,7 +166,9 @@ export class Trainer {
    * @throws KalmanNormError `INVALID_STATE` where another pass of this trainer isn't done
    */
   evaluate(options: PassOptions = {}): Promise<Figures> {
-    return this.exclusively('evaluate', () => this.classify(options));
+    const { average } = this.options;
+    const classify = () => this.classify(options);
+    return this.exclusively('evaluate', () => (average && !average.applied ? average.during(classify) : classify()));
   }
 
   private async classify({ signal }: PassOptions): Promise<Figures> {
@@ -341,8 +268,20 @@ export class Trainer {
     await this.test.load(image);
   }
 
-  /** Enqueues training steps. */
-  private enqueue(count: number): void {
+  /** Enqueues training steps, after so many of all epochs. */
+  private enqueue(count: number, before: number): void {
+    const { schedule, optimizer } = this.options;
+    if (!schedule) {
+      this.repeat(count);
+      return;
+    }
+    for (let step = before + 1; step <= before + count; step++) {
+      optimizer.learningRate = schedule(step);
+      this.repeat(1);
+    }
+  }
+
+  private repeat(count: number): void {
     if (this.options.eager) {
       for (let i = 0; i < count; i++) this.step();
     } else {
@@ -359,7 +298,7 @@ export class Trainer {
   }
 
   private step(): void {
-    const { model, optimizer, augment = true } = this.options;
+    const { model, optimizer, average, clipNorm, augment = true } = this.options;
     scope(() => {
       const { images, labels } = this.train.batch(this.batchSize, this.history.cursor, augment ? this.random : null);
       model.zeroGrad();
@@ -370,7 +309,9 @@ export class Trainer {
       } else {
         this.note(this.inParts(images, labels));
       }
+      if (clipNorm !== undefined) clipGradNorm(optimizer.parameters(), clipNorm, this.scaler);
       optimizer.step(this.scaler);
+      average?.update();
     });
     this.random.advance();
   }

@@ -1,7 +1,10 @@
 #pragma once
+#include "ops/adam.h"
 #include "ops/adaptive_kalman.h"
+#include "ops/average.h"
 #include "ops/batch_norm.h"
 #include "ops/broadcast.h"
+#include "ops/clip.h"
 #include "ops/conv2d.h"
 #include "ops/counter.h"
 #include "ops/elementwise.h"
@@ -80,5 +83,9 @@
   X(CrossEntropy, "crossEntropy")                             \
   X(CheckFinite, "checkFinite")                               \
   X(UpdateLossScale, "updateLossScale")                       \
+  X(ClipNorm, "clipNorm")                                     \
+  X(ClipValue, "clipValue")                                   \
   X(Sgd, "sgd")                                               \
+  X(Adam, "adam")                                             \
+  X(Average, "average")                                       \
   X(Gather, "gather")

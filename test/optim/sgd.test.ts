@@ -1,58 +1,46 @@
 import test from 'ava';
-import { backward, type Format, Sgd, scale, type Tensor } from '../../lib/index.js';
+import { backward, Sgd, scale } from '../../lib/index.js';
 import { dot, type NdArray } from '../support/array.js';
 import { closeTo, tolerance } from '../support/compare.js';
 import { eachDevice } from '../support/devices.js';
+import { drawGradients, drawSlots, parametersOf, stepWithSlopes } from '../support/optimizer.js';
 
-/** Parameters of all forms, one of them large enough to be cut among threads. */
-const forms: { name: string; shape: readonly number[]; format?: Format; decays: boolean }[] = [
-  { name: 'filter', shape: [16, 5, 3, 3], format: 'filter', decays: true },
-  { name: 'blocked filter', shape: [24, 16, 3, 3], format: 'filter', decays: true },
-  { name: 'matrix', shape: [300, 170], decays: true },
-  { name: 'bias', shape: [10], decays: false },
-  { name: 'few values', shape: [3], decays: false },
-];
+for (const nesterov of [false, true]) {
+  const title = `Sgd${nesterov ? ', Nesterov' : ''}: momentum, weight decay of matrices and filters, a changing rate`;
+  eachDevice(test, title, async (t, device, random) => {
+    const momentum = 0.9;
+    const weightDecay = 0.05;
+    const slots = drawSlots(device, random);
+    const accs = slots.map(({ w }) => new Float64Array(w.length));
+    const optimizer = new Sgd(device, parametersOf(slots), 0.1, { momentum, weightDecay, nesterov });
+    t.deepEqual(
+      [...optimizer.namedBuffers().keys()],
+      slots.map(({ name }) => name),
+    );
 
-eachDevice(test, 'Sgd: momentum, weight decay of matrices and filters, a changing rate', async (t, device, random) => {
-  const momentum = 0.9;
-  const weightDecay = 0.05;
-  const upload = (x: NdArray, format?: Format) =>
-    device.tensor(Float32Array.from(x.data), x.shape, format ? { format } : {});
-  const slots = forms.map(({ name, shape, format, decays }) => {
-    const start = random.normals(shape);
-    const tensor = upload(start, format);
-    tensor.requiresGrad = true;
-    return { name, format, decays, tensor, w: start.data, acc: new Float64Array(start.data.length) };
-  });
-  const parameters = new Map<string, Tensor>(slots.map(({ name, tensor }) => [name, tensor]));
-  const optimizer = new Sgd(device, parameters, 0.1, { momentum, weightDecay });
-  t.deepEqual(
-    [...optimizer.namedBuffers().keys()],
-    forms.map(({ name }) => name),
-  );
-
-  for (const rate of [0.1, 0.1, 0.01]) {
-    optimizer.learningRate = rate;
-    for (const { tensor, format, w, acc, decays } of slots) {
-      const gradient = random.normals(tensor.shape);
-      tensor.zeroGrad();
-      backward(scale(tensor, 1), upload(gradient, format));
-      for (let i = 0; i < w.length; i++) {
-        acc[i] = momentum * acc[i]! + gradient.data[i]! + (decays ? weightDecay * w[i]! : 0);
-        w[i]! -= rate * acc[i]!;
-      }
+    for (const rate of [0.1, 0.1, 0.01]) {
+      optimizer.learningRate = rate;
+      drawGradients(slots, random).forEach(({ data }, s) => {
+        const { w, decays } = slots[s]!;
+        const acc = accs[s]!;
+        for (let i = 0; i < w.length; i++) {
+          const slope = data[i]! + (decays ? weightDecay * w[i]! : 0);
+          acc[i] = momentum * acc[i]! + slope;
+          w[i]! -= rate * (nesterov ? slope + momentum * acc[i]! : acc[i]!);
+        }
+      });
+      stepWithSlopes(slots, optimizer);
     }
-    optimizer.step();
-  }
-  for (const { name, tensor, w, acc } of slots) {
-    closeTo(t, await tensor.data(), w, 3 * tolerance.elementwise, name);
-    const buffer = optimizer.namedBuffers().get(name)!;
-    closeTo(t, await buffer.data(), acc, 3 * tolerance.elementwise, `momentum of ${name}`);
-  }
-  const squares = slots.reduce((sum, { w, decays }) => sum + (decays ? dot(w, w) : 0), 0);
-  closeTo(t, [await optimizer.penalty()], [(weightDecay * squares) / 2], tolerance.elementwise, 'penalty');
-  optimizer.dispose();
-});
+    for (const [s, { name, tensor, w }] of slots.entries()) {
+      closeTo(t, await tensor.data(), w, 3 * tolerance.elementwise, name);
+      const buffer = optimizer.namedBuffers().get(name)!;
+      closeTo(t, await buffer.data(), accs[s]!, 3 * tolerance.elementwise, `momentum of ${name}`);
+    }
+    const squares = slots.reduce((sum, { w, decays }) => sum + (decays ? dot(w, w) : 0), 0);
+    closeTo(t, [await optimizer.penalty()], [(weightDecay * squares) / 2], tolerance.elementwise, 'penalty');
+    optimizer.dispose();
+  });
+}
 
 eachDevice(test, 'Sgd: which parameters decay can be chosen by name', async (t, device) => {
   const parameters = new Map(

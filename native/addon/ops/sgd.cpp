@@ -5,13 +5,14 @@ namespace kn::addon {
 
 template <>
 SgdTensors convert(const Argument& a) {
-  return {a.get<Tensor>("weight"), a.get<Tensor>("gradient"), a.get<Tensor>("momentum"), a.get<double>("weightDecay")};
+  return {a.get<Tensor>("weight"), a.get<Tensor>("gradient"), a.get<Tensor>("momentum"), a.get<double>("weightDecay"),
+          a.get<double>("rateFactor")};
 }
 
 namespace {
 
 const Functions functions{
-    bind<&sgd>("sgd", "parameters", "learningRate", "momentum", "lossScale?"),
+    bind<&sgd>("sgd", "parameters", "learningRate", "momentum", "nesterov", "lossScale?"),
 };
 
 }  // namespace

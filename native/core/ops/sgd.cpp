@@ -1,32 +1,26 @@
 #include "sgd.h"
 
-#include "checks.h"
 #include "loss_scale.h"
+#include "parameter_checks.h"
 
 namespace kn {
 
-void sgd(const std::vector<SgdTensors>& parameters, const Tensor& learningRate, double momentum,
+void sgd(const std::vector<SgdTensors>& parameters, const Tensor& learningRate, double momentum, bool nesterov,
          const Tensor& lossScale) {
-  checkFloat(learningRate, {"sgd", "learningRate"});
+  constexpr const char* fn = "sgd";
+  checkFloat(learningRate, {fn, "learningRate"});
   Device& device = learningRate.device();
   op::Sgd step{{},
-               vector(device, learningRate, 1, {"sgd", "learningRate"}),
-               fraction(momentum, {"sgd", "momentum"}),
-               optionalVector(device, lossScale, kLossScaleState, {"sgd", "lossScale"})};
+               vector(device, learningRate, 1, {fn, "learningRate"}),
+               fraction(momentum, {fn, "momentum"}),
+               nesterov,
+               optionalVector(device, lossScale, kLossScaleState, {fn, "lossScale"})};
   for (const SgdTensors& p : parameters) {
-    for (const auto& [tensor, name] : {std::pair{&p.weight, "weight"}, std::pair{&p.gradient, "gradient"},
-                                       std::pair{&p.momentum, "momentum buffer"}}) {
-      checkFloat(*tensor, {"sgd", name});
-      checkDevice(device, *tensor, {"sgd", name});
-      checkShape(*tensor, p.weight.shape, {"sgd", name});
-      require(tensor->format == p.weight.format, ErrorCode::InvalidArgument, "sgd: ", name, " must have the ",
-              formatName(p.weight.format), " format, got ", formatName(tensor->format));
-    }
-    require(std::isfinite(p.weightDecay) && p.weightDecay >= 0, ErrorCode::InvalidArgument,
-            "sgd: weightDecay must not be negative, got ", p.weightDecay);
-    step.parameters.push_back({p.weight.data(), p.momentum.data(), p.gradient.data(),
-                               device.physicalCount(p.weight.shape, p.weight.format),
-                               static_cast<float>(p.weightDecay)});
+    step.parameters.push_back(
+        {valuesBeside(device, p.weight, p.weight, {fn, "weight"}),
+         valuesBeside(device, p.momentum, p.weight, {fn, "momentum buffer"}),
+         valuesBeside(device, p.gradient, p.weight, {fn, "gradient"}), parameterCount(device, p.weight, {fn, "weight"}),
+         notNegative(p.weightDecay, {fn, "weightDecay"}), notNegative(p.rateFactor, {fn, "rateFactor"})});
   }
   device.launch(step);
 }

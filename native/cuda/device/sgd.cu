@@ -7,8 +7,8 @@ namespace kn::cuda {
 struct SgdTensor {
   float *w, *momentum;
   const float* gradient;
-  int64_t count;
-  float weightDecay;
+  int32_t count;
+  float weightDecay, rateFactor;
   int32_t firstBlock;
 };
 
@@ -16,17 +16,20 @@ namespace {
 
 struct SgdFactors {
   float momentum, learningRate, unscale;
+  bool nesterov;
 };
 
 template <int V>
 __device__ __forceinline__ void step(const SgdTensor& t, int64_t at, const SgdFactors& factors) {
   const Pack<V> gradient = load<V>(t.gradient + at);
   Pack<V> velocity = load<V>(t.momentum + at), weight = load<V>(t.w + at);
+  const float learningRate = factors.learningRate * t.rateFactor;
 #pragma unroll
   for (int i = 0; i < V; ++i) {
     const float slope = fmaf(t.weightDecay, weight[i], factors.unscale * gradient[i]);
     velocity[i] = fmaf(factors.momentum, velocity[i], slope);
-    weight[i] = fmaf(-factors.learningRate, velocity[i], weight[i]);
+    const float direction = factors.nesterov ? fmaf(factors.momentum, velocity[i], slope) : velocity[i];
+    weight[i] = fmaf(-learningRate, direction, weight[i]);
   }
   store<V>(t.momentum + at, velocity);
   store<V>(t.w + at, weight);
@@ -35,11 +38,11 @@ __device__ __forceinline__ void step(const SgdTensor& t, int64_t at, const SgdFa
 }  // namespace
 
 /// 20 bytes a weight.
-__global__ void sgdStep(TensorBatch<SgdTensor> batch, const float* learningRate, float momentum,
+__global__ void sgdStep(TensorBatch<SgdTensor> batch, const float* learningRate, float momentum, bool nesterov,
                         const float* lossScale) {
   if (lossScale && lossScale[2] != 0) return;
   constexpr int V = kWide<float>;
-  const SgdFactors factors{momentum, *learningRate, lossScale ? 1 / lossScale[0] : 1.0f};
+  const SgdFactors factors{momentum, *learningRate, lossScale ? 1 / lossScale[0] : 1.0f, nesterov};
   const int block = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   const SgdTensor t = batch.tensors[tensorOf(batch, block)];
   const bool aligned = (addressOf(t.w) | addressOf(t.momentum) | addressOf(t.gradient)) % 16 == 0;
@@ -50,11 +53,11 @@ __global__ void sgdStep(TensorBatch<SgdTensor> batch, const float* learningRate,
 
 void run(const op::Sgd& o, Context& context) {
   const auto make = [](const op::SgdParameter& p, int32_t firstBlock) {
-    return SgdTensor{p.w, p.momentum, p.gradient, p.count, p.weightDecay, firstBlock};
+    return SgdTensor{p.w, p.momentum, p.gradient, p.count, p.weightDecay, p.rateFactor, firstBlock};
   };
   forBatches<SgdTensor>(o.parameters, make, [&](const TensorBatch<SgdTensor>& batch, int64_t blocks) {
     launch(sgdStep, dim3(static_cast<unsigned>(blocks)), dim3(kItemThreads), 0, context.stream, batch, o.learningRate,
-           o.momentum, o.lossScale);
+           o.momentum, o.nesterov, o.lossScale);
   });
 }
 

@@ -147,7 +147,7 @@ class Network {
     d[0] = conv2dBackwardWeights(batch.images, dkalman.dx, weight(0), kSame);
 
     for (size_t i = 0; i < d.size(); ++i) parameters_[i].gradient = d[i];
-    sgd(parameters_, rate_, 0.9, {});
+    sgd(parameters_, rate_, 0.9, false, {});
     for (SgdTensors& parameter : parameters_) parameter.gradient = {};
     append(loss.loss, cursor_, history_);
     advance(cursor_, 1);

@@ -1,21 +1,40 @@
-import { backward, LossScaler, Sgd, scale } from '../../../lib/index.js';
+import {
+  Adam,
+  backward,
+  clipGradNorm,
+  clipGradValue,
+  LossScaler,
+  Sgd,
+  scale,
+  WeightAverage,
+} from '../../../lib/index.js';
 import type { Family } from '../inputs.js';
 
 export default {
-  /** A gradient that overflows under a loss scale. */
+  /** A gradient that is clipped, and one that isn't finite under a loss scale. */
   once(inputs) {
     const { device } = inputs;
     const weights = ['w', 'v'].map((name, i) => [name, inputs.tensor([9, 500 + i])] as const);
-    const optimizer = new Sgd(device, new Map(weights), 0.1, { weightDecay: 1e-3 });
-    const scaler = new LossScaler(device, { growthInterval: 1 });
-    for (const factor of [1, Number.POSITIVE_INFINITY]) {
-      for (const [, weight] of weights) {
-        weight.zeroGrad();
-        backward(scale(weight, 1), device.full(weight.shape, factor));
+    const parameters = new Map(weights);
+    const average = new WeightAverage(device, parameters, { warmUp: true });
+    for (const optimizer of [
+      new Sgd(device, parameters, 0.1, { weightDecay: 1e-3, nesterov: true }),
+      new Adam(device, parameters, 0.1, { weightDecay: 1e-3 }),
+    ]) {
+      const scaler = new LossScaler(device, { growthInterval: 1 });
+      for (const factor of [1, Number.NaN]) {
+        for (const [, weight] of weights) {
+          weight.zeroGrad();
+          backward(scale(weight, 1), device.full(weight.shape, factor));
+        }
+        clipGradValue(parameters, 0.5, scaler);
+        clipGradNorm(parameters, 2, scaler);
+        optimizer.step(scaler);
+        average.update();
       }
-      optimizer.step(scaler);
+      scaler.dispose();
+      optimizer.dispose();
     }
-    scaler.dispose();
-    optimizer.dispose();
+    average.dispose();
   },
 } satisfies Family;

@@ -1,0 +1,120 @@
+import type { Dataset } from '../data/dataset.js';
+import { type SplitSource, sourcesOf } from '../data/source.js';
+import type { DeviceRandom } from '../device-random.js';
+import { check } from '../errors.js';
+import { Module } from '../nn/module.js';
+import { Optimizer } from '../optim/optimizer.js';
+import type { Schedule } from '../optim/schedule.js';
+import { WeightAverage } from '../optim/weight-average.js';
+import type { Device, Tensor } from '../tensor.js';
+
+/** A network that classifies images. */
+export interface Classifier extends Module {
+  /**
+   * @param images [N, C, H, W]
+   * @param noise what random layers draw from; null in inference
+   */
+  forward(images: Tensor, noise: DeviceRandom | null): Tensor;
+}
+
+/** Options of {@link Trainer}. */
+export interface TrainerOptions {
+  device: Device;
+  model: Classifier;
+  optimizer: Optimizer;
+  /**
+   * Learning rate by the step, counted from 1 over all epochs; default: whatever the optimizer has. Steps are then enqueued
+   * one by one.
+   */
+  schedule?: Schedule;
+  /** Clips gradients to this global norm; see {@link clipGradNorm}. Default: not at all. */
+  clipNorm?: number;
+  /** Is updated after each step, and evaluated with; not the trainer's own. */
+  average?: WeightAverage;
+  /** Training and test images, in memory or behind {@link BatchSource}s. */
+  dataset: Dataset | SplitSource;
+  /** Default 128. The rest of an epoch that doesn't fill a batch is left out. */
+  batchSize?: number;
+  /**
+   * In how many equal parts a batch goes through the network, one after the other, before the optimizer makes its step:
+   * memory holds the activations of one part. Normalizations see a part as their batch, so that they need no splits; what
+   * moves between steps, such as running averages, moves with every part. Default 1.
+   */
+  accumulate?: number;
+  /** Of the order of samples, crops, flips and noise; default 0. */
+  seed?: number;
+  /**
+   * What is subtracted from images: the mean `image` of training and test images, as in the reference (default), their
+   * mean per `channel`, which fits images of other sizes too, or values: an image [C, H, W] or one value a channel.
+   */
+  mean?: 'image' | 'channel' | Float32Array | readonly number[];
+  /** Factor on images after the mean is subtracted; default 1/128. */
+  scale?: number;
+  /**
+   * Bytes of training images, and of test images, that may lie on the device; default 2 GiB. Larger sets are read in
+   * pieces during each pass, the next while the device works.
+   */
+  imageMemory?: number;
+  /** Random crops and flips; default true. */
+  augment?: boolean;
+  /** Enqueue every operation of every step from JavaScript, instead of replaying a recorded step; default false. */
+  eager?: boolean;
+}
+
+/**
+ * The sources of the options' data set, once all options are what they should be.
+ *
+ * @throws KalmanNormError as the constructor of {@link Trainer}
+ * @internal
+ */
+export function checkTrainerOptions(options: TrainerOptions): SplitSource {
+  const { model, optimizer, batchSize = 128, accumulate = 1, scale = 1 / 128, imageMemory = 2 ** 31 } = options;
+  const { mean = 'image', schedule = null, clipNorm = 1, average = null } = options;
+  check(model instanceof Module, 'INVALID_ARGUMENT', () => `Trainer: model must be a module, got ${String(model)}`);
+  check(
+    optimizer instanceof Optimizer,
+    'INVALID_ARGUMENT',
+    () => `Trainer: optimizer must be an optimizer such as Sgd, got ${String(optimizer)}`,
+  );
+  const sources = sourcesOf(options.dataset);
+  const trainCount = sources.train.labels.length;
+  check(
+    Number.isInteger(batchSize) && batchSize >= 1 && batchSize <= trainCount,
+    'INVALID_ARGUMENT',
+    `Trainer: batchSize must be between 1 and the ${trainCount} training images, got ${batchSize}`,
+  );
+  check(
+    Number.isInteger(accumulate) && accumulate >= 1 && batchSize % accumulate === 0,
+    'INVALID_ARGUMENT',
+    `Trainer: accumulate must be a divisor of the batch size ${batchSize}, got ${accumulate}`,
+  );
+  check(
+    Number.isFinite(scale) && scale > 0,
+    'INVALID_ARGUMENT',
+    `Trainer: scale must be a positive number, got ${scale}`,
+  );
+  check(imageMemory >= 0, 'INVALID_ARGUMENT', `Trainer: imageMemory must not be negative, got ${imageMemory}`);
+  const { channels, height, width } = sources.train;
+  const lengths = [channels, channels * height * width];
+  check(
+    mean === 'image' || mean === 'channel' || lengths.includes(mean?.length),
+    'INVALID_ARGUMENT',
+    () => `Trainer: mean must be "image", "channel" or ${lengths.join(' or ')} values, got ${String(mean)}`,
+  );
+  check(
+    schedule === null || typeof schedule === 'function',
+    'INVALID_ARGUMENT',
+    () => `Trainer: schedule must be a function, got ${String(schedule)}`,
+  );
+  check(
+    Number.isFinite(clipNorm) && clipNorm > 0,
+    'INVALID_ARGUMENT',
+    `Trainer: clipNorm must be a positive number, got ${clipNorm}`,
+  );
+  check(
+    average === null || average instanceof WeightAverage,
+    'INVALID_ARGUMENT',
+    () => `Trainer: average must be a WeightAverage, got ${String(average)}`,
+  );
+  return sources;
+}
