@@ -10,13 +10,13 @@ import { writeFileAtomic } from '../lib/io/atomic-file.js';
 import { parseError } from './flags.js';
 import { drawSvg, renderPng } from './report/chart.js';
 import { groupRuns, spreadOf } from './report/groups.js';
-import { distinguish, type Run, readRuns } from './report/log.js';
+import { distinguish, type Run, readRuns, runFolders } from './report/log.js';
 import { buildPage, percent, summarize } from './report/page.js';
 
 const usage = `usage: npm run report -- RUN_DIR... [--out DIR] [--title TEXT] [--dashed RUN_DIR]
 
 Reads log.jsonl in every RUN_DIR, and writes report.svg, report.png and report.html. Runs that differ in nothing but their
-seed become one curve, their mean, in a band from the lowest to the highest.
+seed become one curve, their mean, in a band from the lowest to the highest. The folder of a sweep stands for its runs.
 
   --dashed RUN_DIR  a run to compare with: dashed, and its training error is left out; may be repeated
   --out DIR     where to write. Default: the folder that holds the first RUN_DIR
@@ -45,15 +45,16 @@ export interface Report {
  * Writes `report.svg`, `report.png` and `report.html` about several runs. Nothing is written unless every log can be
  * read.
  *
- * @param dirs the folders of the runs, each with a `log.jsonl`
+ * @param dirs the folders of the runs, each with a `log.jsonl`, or of sweeps
  * @throws KalmanNormError as `readRuns`
  */
 export async function writeReport(dirs: readonly string[], options: ReportOptions = {}): Promise<Report> {
   const { dashed = [] } = options;
-  const read = await readRuns([...dirs, ...dashed.filter((dir) => !dirs.includes(dir))]);
-  const marked = read.map((run) => (dashed.includes(run.dir) ? { ...run, isReference: true } : run));
+  const [folders, references] = await Promise.all([runFolders(dirs), runFolders(dashed)]);
+  const read = await readRuns([...folders, ...references.filter((dir) => !folders.includes(dir))]);
+  const marked = read.map((run) => (references.includes(run.dir) ? { ...run, isReference: true } : run));
   const runs = distinguish(groupRuns(marked));
-  const { out = dirname(resolve(dirs[0]!)), title = defaultTitle(runs) } = options;
+  const { out = dirname(resolve(folders[0]!)), title = defaultTitle(runs) } = options;
   const svg = drawSvg(runs, title);
   const { png, hasFont } = renderPng(svg);
   const contents: [string, string | Uint8Array][] = [

@@ -25,28 +25,50 @@ export async function configurationOf(experiment: Experiment, args: readonly str
     'INVALID_ARGUMENT',
     `--resume: ${folder} is a run of ${stored.name}, got ${experiment.name}`,
   );
-  const withFlags = (flags: Configuration['flags']) => {
-    const words = Object.entries(flags).map(([flag, value]) => (value === true ? `--${flag}` : `--${flag}=${value}`));
-    return parseOptions(experiment, [...words, `--log_dir=${folder}`]) as Configuration;
-  };
-  const before = withFlags(stored.flags);
-  const after = withFlags({ ...stored.flags, ...given.flags });
-  const changed = (Object.keys(after) as (keyof Configuration)[]).filter(
-    (key) => !incidental.has(key) && JSON.stringify(after[key]) !== JSON.stringify(before[key]),
-  );
-  const differences = Object.entries(given.flags)
-    .filter(([flag, value]) => stored.flags[flag] !== value)
-    .map(([flag, value]) => `${dashed(flag)} is ${stored.flags[flag] ?? 'not given'} in the run, got ${value}`);
+  const wanted = { ...stored.flags, ...given.flags };
+  const differences = differencesOf(experiment, stored.flags, wanted);
   check(
-    changed.length === 0 || given.force,
+    differences.length === 0 || given.force,
     'INVALID_ARGUMENT',
     () => `--resume: ${differences.join('; ')}. --force goes on all the same`,
   );
-  return { ...after, resume: folder, force: given.force };
+  return { ...withFlags(experiment, wanted, folder), resume: folder, force: given.force };
 }
 
-/** The first line of a run's log. */
-async function storedConfiguration(folder: string): Promise<Configuration> {
+/**
+ * What other flags would change in what a run gives, in words; none where only the way it goes is another.
+ *
+ * @param stored the flags of the run, as its configuration has them
+ */
+export function differencesOf(
+  experiment: Experiment,
+  stored: Configuration['flags'],
+  wanted: Configuration['flags'],
+): string[] {
+  const [before, after] = [stored, wanted].map((flags) => withFlags(experiment, flags, 'anywhere')) as [
+    Configuration,
+    Configuration,
+  ];
+  const changed = (Object.keys(after) as (keyof Configuration)[]).some(
+    (key) => !incidental.has(key) && JSON.stringify(after[key]) !== JSON.stringify(before[key]),
+  );
+  const told = (flags: Configuration['flags'], flag: string) => flags[flag] ?? 'not given';
+  return [...new Set([...Object.keys(wanted), ...Object.keys(stored)])]
+    .filter((flag) => changed && stored[flag] !== wanted[flag])
+    .map((flag) => `${dashed(flag)} is ${told(stored, flag)} in the run, got ${told(wanted, flag)}`);
+}
+
+function withFlags(experiment: Experiment, flags: Configuration['flags'], folder: string): Configuration {
+  const words = Object.entries(flags).map(([flag, value]) => (value === true ? `--${flag}` : `--${flag}=${value}`));
+  return parseOptions(experiment, [...words, `--log_dir=${folder}`]) as Configuration;
+}
+
+/**
+ * The first line of a run's log.
+ *
+ * @throws KalmanNormError `FILE_NOT_FOUND`, `FILE_CORRUPT` where there is no log to go on from
+ */
+export async function storedConfiguration(folder: string): Promise<Configuration> {
   const path = join(folder, logFile);
   const file = await open(path).catch((error: NodeJS.ErrnoException) => {
     throw new KalmanNormError('FILE_NOT_FOUND', `--resume: there is no run in ${folder}: ${error.message}`, {

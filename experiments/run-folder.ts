@@ -96,30 +96,49 @@ export class RunFolder {
 
   /** Lets other processes have the folder. */
   async release(): Promise<void> {
-    await rm(join(this.path, lockFile), { force: true });
+    await unlockFolder(this.path);
   }
 
   private static async locked(path: string): Promise<RunFolder> {
-    const owner: Owner = { pid: process.pid, host: hostname(), began: await beginning(process.pid) };
-    const own = join(path, `${lockFile}.${process.pid}`);
-    await usable(path, async () => {
-      for (;;) {
-        await refuseOwned(path);
-        try {
-          // A link appears with its content, and not over another.
-          await writeFile(own, JSON.stringify(owner));
-          await link(own, join(path, lockFile));
-          return;
-        } catch (error) {
-          // Another process was faster: look who it is.
-          if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-        } finally {
-          await rm(own, { force: true });
-        }
-      }
-    });
+    await usable(path, () => lockFolder(path));
     return new RunFolder(path);
   }
+}
+
+/**
+ * Keeps other processes out of a folder until {@link unlockFolder}, or the end of this process.
+ *
+ * @throws KalmanNormError `INVALID_STATE` where a process has it; failures of the operating system pass through
+ */
+export async function lockFolder(path: string): Promise<void> {
+  const owner: Owner = { pid: process.pid, host: hostname(), began: await beginning(process.pid) };
+  const own = join(path, `${lockFile}.${process.pid}`);
+  for (;;) {
+    await refuseOwned(path);
+    try {
+      // A link appears with its content, and not over another.
+      await writeFile(own, JSON.stringify(owner));
+      await link(own, join(path, lockFile));
+      return;
+    } catch (error) {
+      // Another process was faster: look who it is.
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    } finally {
+      await rm(own, { force: true });
+    }
+  }
+}
+
+/** Lets other processes have a folder that this one has locked. */
+export async function unlockFolder(path: string): Promise<void> {
+  await rm(join(path, lockFile), { force: true });
+}
+
+/** Whether a living process writes into a folder. */
+export async function isInUse(path: string): Promise<boolean> {
+  const text = await readFile(join(path, lockFile), 'utf8').catch(() => null);
+  const owner = text === null ? null : ownerOf(text);
+  return owner !== null && isAlive(owner);
 }
 
 /** Refuses a folder whose lock is held by a living process; removes the lock of one that is gone. */

@@ -1,3 +1,4 @@
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { check, KalmanNormError } from '../../lib/errors.js';
 import { readWholeFile } from '../../lib/io/read-file.js';
@@ -62,6 +63,22 @@ export async function readRuns(dirs: readonly string[]): Promise<Run[]> {
     runs.push(parseLog(new TextDecoder().decode(bytes), dir));
   }
   return runs;
+}
+
+/**
+ * The folders of runs among `dirs`, and those of the runs directly below one that is no run itself, as a sweep's is. Runs
+ * below that have no epoch yet are left out. A folder without any stays, for {@link readRuns} to refuse.
+ */
+export async function runFolders(dirs: readonly string[]): Promise<string[]> {
+  const text = (dir: string) => readFile(join(dir, logFile), 'utf8').catch(() => null);
+  const found = dirs.map(async (dir) => {
+    if ((await text(dir)) !== null) return [dir];
+    const names = (await readdir(dir).catch(() => [])).sort().map((name) => join(dir, name));
+    const logs = await Promise.all(names.map(text));
+    const begun = names.filter((_, i) => logs[i]?.includes('\n{"type":"epoch"'));
+    return begun.length > 0 ? begun : [dir];
+  });
+  return (await Promise.all(found)).flat();
 }
 
 /** Runs of one label get their folders into it, that a reader can tell them apart. */

@@ -1,0 +1,91 @@
+/**
+ * Runs a grid of configurations and seeds: `npm run sweep -- SWEEP.yaml [--jobs N] [--list]`.
+ */
+import { pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
+import colors from 'picocolors';
+import { check, KalmanNormError } from '../lib/errors.js';
+import { inFlags, number, parseError } from './flags.js';
+import { execute, stageOf } from './sweep/execute.js';
+import { readPlan } from './sweep/plan.js';
+
+const usage = `usage: npm run sweep -- SWEEP.yaml [--jobs N] [--list]
+
+Trains every combination of the grid with every seed, each in a folder of its own. Started again, it goes on: runs that
+have ended are left alone, runs that were stopped are resumed. SWEEP.yaml (or .json) holds
+
+  experiment: cifar              # the script; default: cifar
+  out: train_log/micro-batches   # folder of the runs; default: train_log and the file's name
+  jobs: 2                        # runs at a time; default: 1
+  seeds: 3                       # 0, 1 and 2; or a list. Default: 0 alone
+  flags: { epochs: 30, threads: 1 }
+  grid:                          # or a list of several
+    norm: [batch, kalman]
+    splits: [1, 64]
+
+  --jobs N  runs at a time, whatever the file says
+  --list    tell the runs and how far they are; start none
+
+npm run report -- OUT draws them: a curve for each configuration, in a band over its seeds.`;
+
+/** The command. Returns the exit code: 1 where a run failed, 130 after Ctrl-C. */
+async function main(args: readonly string[]): Promise<number> {
+  const controller = new AbortController();
+  const stop = () => controller.abort();
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+  try {
+    const { positionals, values } = parse(args);
+    if (values.help === true) {
+      console.log(usage);
+      return 0;
+    }
+    check(
+      positionals.length === 1,
+      'INVALID_ARGUMENT',
+      `SWEEP.yaml: expected one file, got ${positionals.length}; --help tells what it holds`,
+    );
+    const read = await readPlan(positionals[0] as string);
+    const isCount = (value: number) => Number.isInteger(value) && value >= 1;
+    const jobs = number('jobs', values.jobs, read.jobs, isCount, 'a whole number of at least 1');
+    const plan = { ...read, jobs };
+    if (values.list === true) {
+      for (const run of plan.runs) console.log(`${(await stageOf(run)).padEnd(8)} ${run.dir}`);
+      return 0;
+    }
+    console.log(colors.bold(`${plan.runs.length} runs, ${jobs} at a time, below ${plan.out}`));
+    const crowded = jobs > 1 && plan.runs.some(({ configuration }) => configuration.threads === 0);
+    if (crowded) console.log(colors.yellow('runs without the flag threads take all cores, and these run side by side'));
+    const outcomes = await execute(plan, {
+      signal: controller.signal,
+      onChange: (run, event, detail) => console.log(`${event.padEnd(11)} ${run.name}${detail ? `: ${detail}` : ''}`),
+    });
+    const count = (wanted: string) => outcomes.filter((outcome) => outcome === wanted).length;
+    const kinds = ['finished', 'diverged', 'failed', 'interrupted'];
+    console.log(kinds.flatMap((kind) => (count(kind) > 0 ? [`${count(kind)} ${kind}`] : [])).join(', '));
+    if (controller.signal.aborted) return 130;
+    return count('failed') > 0 ? 1 : 0;
+  } catch (error) {
+    if (!(error instanceof KalmanNormError)) throw error;
+    console.error(`sweep: ${inFlags(error.message)}`);
+    return 1;
+  } finally {
+    process.off('SIGINT', stop);
+    process.off('SIGTERM', stop);
+  }
+}
+
+function parse(args: readonly string[]) {
+  const options = {
+    jobs: { type: 'string' },
+    list: { type: 'boolean' },
+    help: { type: 'boolean', short: 'h' },
+  } as const;
+  try {
+    return parseArgs({ args: [...args], allowPositionals: true, options });
+  } catch (error) {
+    throw parseError(error, Object.keys(options));
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) process.exitCode = await main(process.argv.slice(2));
