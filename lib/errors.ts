@@ -13,6 +13,7 @@
  * - `PACKAGE_MISSING`: an optional npm package is needed and isn't installed
  * - `STATE_MISMATCH`: a state dict has missing, extra or misshapen entries; nothing was loaded
  * - `DIVERGED`: the loss became NaN or infinite
+ * - `OVERLOADED`: more was asked of a model than it may keep waiting; ask again later
  * - `DOWNLOAD_FAILED`: a data set couldn't be fetched
  */
 export type ErrorCode =
@@ -31,6 +32,7 @@ export type ErrorCode =
   | 'PACKAGE_MISSING'
   | 'STATE_MISMATCH'
   | 'DIVERGED'
+  | 'OVERLOADED'
   | 'DOWNLOAD_FAILED';
 
 /** The one error type of the library: every message names the argument, what was expected and what came. */

@@ -18,7 +18,7 @@ export {
   type ModelDescription,
   normalizeImages,
 } from './io/model-description.js';
-export * from './io/model-file.js';
+export { type ModelInfo, openModel, type SaveModelOptions, saveModel } from './io/model-file.js';
 export * from './io/safetensors.js';
 export * as kalman from './kalman/index.js';
 export * from './models/cifar-resnet.js';
@@ -33,6 +33,7 @@ export * as optim from './optim/index.js';
 export { Program } from './program.js';
 export { HostRandom, manualSeed } from './random.js';
 export { scope } from './scope.js';
+export * from './serve/index.js';
 export type { StateValues } from './state.js';
 export { Device, type ProfileEntry, Tensor, type TensorOptions } from './tensor.js';
 export * from './train/index.js';

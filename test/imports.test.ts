@@ -72,6 +72,7 @@ const floors = [
   'models',
   'kalman',
   'train',
+  'serve',
   'index',
 ];
 

@@ -12,6 +12,7 @@ import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs
 import { basename, join, relative, resolve } from 'node:path';
 import { check, KalmanNormError } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic-file.js';
+import { imageDecoder } from '../io/decode-image.js';
 import { hasErrno, openToRead, readAt, readWholeFile } from '../io/read-file.js';
 import { formatCount } from './dataset.js';
 import { type BatchSource, checkSource } from './source.js';
@@ -208,7 +209,7 @@ async function convert(
   { onProgress, signal }: ImageFolderOptions,
 ): Promise<Index> {
   const { files, channels, height, width, classNames, fingerprint, paths } = conversion;
-  const decode = await decoder(conversion);
+  const decode = await imageDecoder('openImageFolder', conversion);
   await mkdir(resolve(paths.pixels, '..'), { recursive: true });
   const temporary = `${paths.pixels}.${process.pid}.tmp`;
   const labels: number[] = [];
@@ -260,35 +261,6 @@ function reasonOf(error: unknown): string {
 function listOf(skipped: readonly SkippedFile[]): string {
   const shown = skipped.slice(0, 3).map(({ file, reason }) => `${file} (${reason})`);
   return shown.join(', ') + (skipped.length > 3 ? ` and ${skipped.length - 3} more` : '');
-}
-
-/** Turns a file into planes of pixels. */
-async function decoder({ channels, height, width, fit }: Conversion): Promise<(path: string) => Promise<Uint8Array>> {
-  const { default: sharp } = await import('sharp').catch((error: unknown) => {
-    const remedy = 'npm install sharp@^0.35.5';
-    throw new KalmanNormError('PACKAGE_MISSING', `openImageFolder: images are decoded by sharp: ${remedy}`, {
-      cause: error,
-    });
-  });
-  return async (path) => {
-    const pixels = await sharp(path, { failOn: 'error' })
-      .rotate()
-      .flatten({ background: '#000' })
-      .resize(width, height, { fit })
-      .toColourspace(channels === 1 ? 'b-w' : 'srgb')
-      .raw()
-      .toBuffer();
-    check(
-      pixels.length === channels * height * width,
-      'FILE_CORRUPT',
-      `expected ${channels} colour planes, got ${pixels.length / (height * width)}`,
-    );
-    const planes = new Uint8Array(pixels.length);
-    for (let c = 0; c < channels; c++) {
-      for (let i = 0; i < height * width; i++) planes[c * height * width + i] = pixels[i * channels + c] as number;
-    }
-    return planes;
-  };
 }
 
 async function openConverted(folder: string, path: string, index: Index): Promise<ImageFolder> {

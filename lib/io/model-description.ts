@@ -50,11 +50,16 @@ export function normalizeImages(pixels: Uint8Array, { input, normalization }: Mo
   );
   const { mean, scale } = normalization;
   const perPixel = mean.length === size;
-  return Float32Array.from(pixels, (pixel, i) => {
-    const channel = Math.floor(i / plane) % channels;
+  const values = new Float32Array(pixels.length);
+  // Plain loops: this runs on the event loop of services.
+  for (let start = 0; start < pixels.length; start += plane) {
+    const channel = (start / plane) % channels;
     const factor = typeof scale === 'number' ? scale : (scale[channel] as number);
-    return (pixel - (mean[perPixel ? i % size : channel] as number)) * factor;
-  });
+    for (let i = start; i < start + plane; i++) {
+      values[i] = ((pixels[i] as number) - (mean[perPixel ? i % size : channel] as number)) * factor;
+    }
+  }
+  return values;
 }
 
 /**

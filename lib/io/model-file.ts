@@ -104,8 +104,9 @@ function meanImageOf({ input, normalization }: ModelDescription): SafetensorsTen
  * @returns what the file says of the network
  * @throws KalmanNormError `FILE_NOT_FOUND`, `FILE_CORRUPT`, `UNKNOWN_VERSION`, or `STATE_MISMATCH` naming the file and
  *   all entries that are missing, unexpected or of another shape; nothing is loaded then
+ * @internal
  */
-export async function loadModel(path: string, module: Module): Promise<ModelInfo> {
+export async function loadWeights(path: string, module: Module): Promise<ModelInfo> {
   const file = await readModel(path);
   inFile(path, () => module.loadStateDict(file.state));
   return file.info;

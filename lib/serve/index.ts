@@ -1,0 +1,2 @@
+export * from './inference-model.js';
+export * from './load-model.js';

@@ -1,0 +1,224 @@
+import { check, KalmanNormError } from '../errors.js';
+import type { ModelInfo } from '../io/model-file.js';
+import type { Module } from '../nn/module.js';
+import type { Device, Tensor } from '../tensor.js';
+import { Batcher } from './batcher.js';
+import { type Network, Programs } from './programs.js';
+import { SampleReader } from './samples.js';
+
+/** How a model gathers and limits its work. */
+export interface InferenceOptions {
+  /** Most samples that run at once. Default: 16 */
+  readonly maxBatch?: number;
+  /** Milliseconds that a sample may wait for others while nothing runs. Default: 0, those of one turn of the event loop */
+  readonly maxDelay?: number;
+  /** Most samples that may be accepted and not answered; calls beyond get `OVERLOADED`. Default: 256 */
+  readonly maxQueue?: number;
+  /** Batch sizes whose program is kept. Default: 8 */
+  readonly maxPrograms?: number;
+  /** Most pixels of an encoded image, before it is resized. Default: 2^25 */
+  readonly maxPixels?: number;
+}
+
+/**
+ * One input of a network. A `Buffer` is an encoded image (JPEG, PNG or WebP; needs `sharp`), resized to the network's
+ * input. Another `Uint8Array` is pixels, 0 to 255, [C, H, W]. To both the model's normalization is applied. A
+ * `Float32Array`, [C, H, W], is taken as it is.
+ */
+export type Sample = Uint8Array | Float32Array;
+
+/** Options of a call. */
+export interface PredictOptions {
+  /** Takes what has not started out of the queue, and rejects with the signal's reason. Default: none */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Options of {@link InferenceModel.classify}. */
+export interface ClassifyOptions extends PredictOptions {
+  /** Number of classes wanted, the likeliest first. Default: 5, or all where there are fewer */
+  readonly topK?: number;
+}
+
+/** A class that an image may belong to. */
+export interface Classification {
+  readonly index: number;
+  /** Null where the model file has no names. */
+  readonly name: string | null;
+  /** By softmax over all classes. */
+  readonly probability: number;
+}
+
+/** Most values of an input: a file's word alone must not allocate more. */
+const MAX_INPUT = 2 ** 24;
+
+/**
+ * A trained network, ready to be used; made by {@link loadModel}. Calls that come together run as one batch; each
+ * batch size is recorded once and then replayed. Only the copies in (with the normalization of pixels) and out run on the
+ * event loop.
+ */
+export class InferenceModel {
+  private readonly programs: Programs;
+  private readonly samples: SampleReader;
+  private readonly batcher: Batcher<Float32Array, Float32Array>;
+  private readonly maxQueue: number;
+  /** Number of values of a sample, C·H·W. */
+  readonly inputSize: number;
+  /** Number of outputs of a sample; classes, for a classifier. */
+  readonly outputs: number;
+  private accepted = 0;
+  private disposal: Promise<void> | null = null;
+
+  /** @internal Use {@link loadModel}. */
+  constructor(
+    device: Device,
+    private readonly module: Module,
+    /** What the file says of the network. */
+    readonly info: ModelInfo,
+    options: InferenceOptions,
+  ) {
+    const { maxBatch = 16, maxDelay = 0, maxQueue = 256, maxPrograms = 8, maxPixels = 2 ** 25, ...others } = options;
+    const [unknown] = Object.keys(others);
+    check(unknown === undefined, 'INVALID_ARGUMENT', `loadModel: there is no option "${unknown}"`);
+    for (const [name, size] of Object.entries({ maxBatch, maxQueue, maxPrograms, maxPixels })) {
+      check(
+        Number.isSafeInteger(size) && size >= 1,
+        'INVALID_ARGUMENT',
+        `loadModel: ${name} must be a whole number of at least 1, got ${size}`,
+      );
+    }
+    check(
+      maxDelay >= 0 && maxDelay <= 60_000,
+      'INVALID_ARGUMENT',
+      `loadModel: maxDelay must be from 0 to 60000 milliseconds, got ${maxDelay}`,
+    );
+    const { input, classNames } = info;
+    check(input !== undefined, 'STATE_MISMATCH', "the file doesn't say the size of the input; give saveModel `input`");
+    this.inputSize = input.channels * input.height * input.width;
+    check(
+      this.inputSize <= MAX_INPUT,
+      'STATE_MISMATCH',
+      `the input must have at most ${MAX_INPUT} values, got ${input.channels} × ${input.height} × ${input.width}`,
+    );
+    check('forward' in module, 'STATE_MISMATCH', 'the network has no method forward');
+    this.maxQueue = maxQueue;
+    this.samples = new SampleReader(info, input, maxPixels);
+    this.programs = new Programs(device, module as Module & Network, input, maxPrograms);
+    try {
+      this.outputs = this.programs.outputs;
+      check(
+        classNames === undefined || classNames.length === this.outputs,
+        'STATE_MISMATCH',
+        () => `there are ${classNames?.length} names of classes for ${this.outputs} outputs`,
+      );
+    } catch (error) {
+      this.programs.dispose();
+      if (!(error instanceof KalmanNormError) || error.code === 'OUT_OF_MEMORY') throw error;
+      throw new KalmanNormError('STATE_MISMATCH', `the network can't be run: ${error.message}`, { cause: error });
+    }
+    this.batcher = new Batcher((inputs) => this.runBatch(inputs), { maxBatch, maxDelay });
+  }
+
+  /** Samples that are accepted and not answered yet. */
+  get queued(): number {
+    return this.accepted;
+  }
+
+  /** Batch sizes that are recorded, the one used last at the end. */
+  get recordedSizes(): readonly number[] {
+    return this.programs.sizes;
+  }
+
+  /**
+   * The network's outputs for a sample.
+   *
+   * @returns its {@link InferenceModel.outputs} values, in row-major order
+   * @throws KalmanNormError (all as rejections) `OVERLOADED` where too much is waiting; `SHAPE_MISMATCH`,
+   *   `DTYPE_MISMATCH` and `INVALID_ARGUMENT` for samples that aren't what {@link Sample} says; `PACKAGE_MISSING` where an
+   *   image has to be decoded and sharp isn't installed; `DISPOSED` after {@link InferenceModel.dispose}
+   */
+  predict(input: Sample, options?: PredictOptions): Promise<Float32Array>;
+  /** The outputs of several samples, in their order; of a tensor [N, C, H, W], float32 as it is or uint8 pixels. */
+  predict(input: readonly Sample[] | Tensor, options?: PredictOptions): Promise<Float32Array[]>;
+  async predict(
+    input: Sample | readonly Sample[] | Tensor,
+    { signal }: PredictOptions = {},
+  ): Promise<Float32Array | Float32Array[]> {
+    check(this.disposal === null, 'DISPOSED', 'model: used after its disposal');
+    signal?.throwIfAborted();
+    const several = Array.isArray(input) || this.samples.isTensor(input);
+    const count = this.samples.count(input);
+    check(
+      this.accepted + count <= this.maxQueue,
+      'OVERLOADED',
+      () => `predict: ${this.accepted} samples are waiting; with ${count} more there would be over ${this.maxQueue}`,
+    );
+    this.accepted += count;
+    try {
+      const values = await this.samples.read(input);
+      // Disposed while the images were decoded.
+      check(this.disposal === null, 'DISPOSED', 'model: used after its disposal');
+      const outputs = await Promise.all(values.map((each) => this.batcher.add(each, signal)));
+      return several ? outputs : (outputs[0] as Float32Array);
+    } finally {
+      this.accepted -= count;
+    }
+  }
+
+  /**
+   * The likeliest classes of an image.
+   *
+   * @throws KalmanNormError as {@link InferenceModel.predict}; `INVALID_ARGUMENT` for `topK` outside 1 to the number of
+   *   classes, and where the outputs aren't finite numbers
+   */
+  classify(image: Sample, options?: ClassifyOptions): Promise<Classification[]>;
+  /** The likeliest classes of several images, in their order. */
+  classify(images: readonly Sample[] | Tensor, options?: ClassifyOptions): Promise<Classification[][]>;
+  async classify(
+    images: Sample | readonly Sample[] | Tensor,
+    { topK = Math.min(5, this.outputs), signal }: ClassifyOptions = {},
+  ): Promise<Classification[] | Classification[][]> {
+    check(
+      Number.isInteger(topK) && topK >= 1 && topK <= this.outputs,
+      'INVALID_ARGUMENT',
+      `classify: topK must be a whole number from 1 to ${this.outputs}, got ${topK}`,
+    );
+    const outputs = await this.predict(images as Sample, { signal });
+    const classes = (logits: Float32Array) => likeliest(logits, topK, this.info.classNames);
+    return Array.isArray(outputs) ? (outputs as Float32Array[]).map(classes) : classes(outputs);
+  }
+
+  /**
+   * Rejects what has not started, with `DISPOSED`, and frees the network once what runs has ended. The device stays. A
+   * second call gives the same promise.
+   */
+  dispose(): Promise<void> {
+    this.disposal ??= this.batcher
+      .drop(new KalmanNormError('DISPOSED', 'model: disposed before the sample was run'))
+      .then(() => {
+        this.programs.dispose();
+        this.module.dispose();
+      });
+    return this.disposal;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  private async runBatch(inputs: Float32Array[]): Promise<Float32Array[]> {
+    const batch = new Float32Array(inputs.length * this.inputSize);
+    for (const [i, input] of inputs.entries()) batch.set(input, i * this.inputSize);
+    const values = await this.programs.run(batch, inputs.length);
+    return inputs.map((_, i) => values.slice(i * this.outputs, (i + 1) * this.outputs));
+  }
+}
+
+function likeliest(logits: Float32Array, topK: number, names: readonly string[] | undefined): Classification[] {
+  check(logits.every(Number.isFinite), 'INVALID_ARGUMENT', "classify: the network's outputs aren't finite numbers");
+  const largest = logits.reduce((a, b) => Math.max(a, b));
+  const powers = Float64Array.from(logits, (logit) => Math.exp(logit - largest));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return Array.from(powers, (power, index) => ({ index, name: names?.[index] ?? null, probability: power / sum }))
+    .sort((a, b) => b.probability - a.probability)
+    .slice(0, topK);
+}

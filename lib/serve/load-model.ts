@@ -1,0 +1,52 @@
+import { check, KalmanNormError } from '../errors.js';
+import { loadWeights, type ModelInfo, openModel } from '../io/model-file.js';
+import type { Module } from '../nn/module.js';
+import type { Device } from '../tensor.js';
+import { InferenceModel, type InferenceOptions } from './inference-model.js';
+
+/** Options of {@link loadModel}. */
+export interface LoadModelOptions extends InferenceOptions {
+  /** Where the network runs. */
+  readonly device: Device;
+}
+
+/**
+ * Loads parameters and buffers from a safetensors file into a module. 16-bit floats are widened.
+ *
+ * @returns what the file says of the network
+ * @throws KalmanNormError `FILE_NOT_FOUND`, `FILE_CORRUPT`, `UNKNOWN_VERSION`, or `STATE_MISMATCH` naming the file and
+ *   all entries that are missing, unexpected or of another shape; nothing is loaded then
+ */
+export function loadModel(path: string, module: Module): Promise<ModelInfo>;
+/**
+ * Builds the network that a file describes, ready to be used: there is no code in the file, and all that it says is
+ * checked before memory is allocated.
+ *
+ * @throws KalmanNormError as {@link openModel}; `STATE_MISMATCH` where the file doesn't say the size of its input, the
+ *   network can't take it, or has another number of outputs than there are names of classes; `INVALID_ARGUMENT` for
+ *   options outside their domain
+ *
+ * @example
+ * const model = await loadModel('model.safetensors', { device: openDevice() });
+ * const [best] = await model.classify(await readFile('cat.jpg'));
+ * console.log(best?.name, best?.probability);
+ * await model.dispose();
+ */
+export function loadModel(path: string, options: LoadModelOptions): Promise<InferenceModel>;
+export async function loadModel(path: string, target: Module | LoadModelOptions): Promise<ModelInfo | InferenceModel> {
+  check(
+    typeof target === 'object' && target !== null && ('device' in target || 'stateDict' in target),
+    'INVALID_ARGUMENT',
+    () => `loadModel: expected a module, or options with a device, got ${String(target)}`,
+  );
+  if ('stateDict' in target) return loadWeights(path, target);
+  const { device, ...options } = target;
+  const { model, ...info } = await openModel(path, device);
+  try {
+    return new InferenceModel(device, model, info, options);
+  } catch (error) {
+    model.dispose();
+    if (!(error instanceof KalmanNormError)) throw error;
+    throw new KalmanNormError(error.code, `${path}: ${error.message}`, { cause: error });
+  }
+}
