@@ -9,6 +9,10 @@ const reference: ReferenceSpec = { type: 'reference-kalman', gain: 0.1 };
 const norms: Readonly<Record<NormSpec['type'], Pick<Experiment, 'label' | 'norm' | 'reference'>>> = {
   batch: { label: 'BN', norm: { type: 'batch' } },
   group: { label: 'GN', norm: { type: 'group', groups: 4 } },
+  layer: { label: 'LN', norm: { type: 'layer' } },
+  instance: { label: 'IN', norm: { type: 'instance' } },
+  frn: { label: 'FRN + TLU', norm: { type: 'frn' } },
+  evonorm: { label: 'EvoNorm-S0', norm: { type: 'evonorm', groups: 4 } },
   kalman: { label: 'KN', norm: { type: 'kalman' }, reference },
   'reference-kalman': { label: 'KN', norm: reference },
 };
@@ -105,6 +109,10 @@ type NormFlag = keyof typeof normFlags;
 
 const meaningful: Readonly<Record<NormSpec['type'], readonly NormFlag[]>> = {
   group: ['groups'],
+  layer: [],
+  instance: [],
+  frn: [],
+  evonorm: ['groups'],
   batch: ['splits', 'running-stats'],
   kalman: ['splits', 'preset', 'gain', 'correction', 'observation-gradient'],
   'reference-kalman': ['splits', 'preset', 'running-stats', 'gain', 'transition', 'belief-padding'],
@@ -140,7 +148,8 @@ export function normOf(
     'INVALID_ARGUMENT',
     `--preset: expected reference, got "${preset}"; the corrected filter is --norm kalman`,
   );
-  if (norm.type === 'group') return { ...norm, groups: groupsOf(text, norm.groups ?? 4) };
+  if (norm.type === 'layer' || norm.type === 'instance' || norm.type === 'frn') return norm;
+  if (norm.type === 'group' || norm.type === 'evonorm') return { ...norm, groups: groupsOf(text, norm.groups ?? 4) };
   const splits = whole('splits', norm.splits ?? 1, 1);
   const share = (flag: NormFlag, fallback: number, expected = 'a number from 0 to 1') =>
     number(flag, text(flag), fallback, (value) => value >= 0 && value <= 1, expected);

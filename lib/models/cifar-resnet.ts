@@ -1,9 +1,16 @@
 import { check } from '../errors.js';
+import {
+  type ActivatedNormOptions,
+  type EvoNormOptions,
+  EvoNormS0,
+  FilterResponseNorm2d,
+} from '../nn/activated-norm.js';
 import { BatchNorm2d } from '../nn/batch-norm.js';
 import { Conv2d, type WeightStandardization } from '../nn/conv2d.js';
 import { disposeFiltered, type Filtered } from '../nn/filtered.js';
 import { GroupNorm } from '../nn/group-norm.js';
 import { KalmanNorm2d, type KalmanNormLayerOptions } from '../nn/kalman-norm.js';
+import { InstanceNorm2d, LayerNorm } from '../nn/layer-norm.js';
 import { Linear } from '../nn/linear.js';
 import { type Layer, Module } from '../nn/module.js';
 import type { NormLayerOptions, RunningNormOptions } from '../nn/norm.js';
@@ -21,6 +28,12 @@ import { type BlockOptions, ResidualBlock } from './residual-block.js';
 export type NormSpec =
   | ({ type: 'batch' } & Omit<RunningNormOptions, 'relu' | 'affine'>)
   | ({ type: 'group'; groups?: number } & Pick<NormLayerOptions, 'epsilon'>)
+  | ({ type: 'layer' } & Pick<NormLayerOptions, 'epsilon'>)
+  | ({ type: 'instance' } & Pick<NormLayerOptions, 'epsilon'>)
+  /** Filter response normalization: its thresholded linear unit is the activation. */
+  | ({ type: 'frn' } & ActivatedNormOptions)
+  /** EvoNorm-S0, with 4 groups by default: its gate is the activation. */
+  | ({ type: 'evonorm' } & EvoNormOptions)
   | ({ type: 'kalman' } & Omit<KalmanNormLayerOptions, 'relu'>)
   /** The filter as the paper's authors coded it. */
   | ({
@@ -50,8 +63,8 @@ export interface CifarResNetOptions {
 
 /**
  * The reference's pre-activation residual network for 32 × 32 images: a convolution, three stages of n blocks with
- * 16, 32 and 64 channels, global average pooling and a linear layer. 464,154 parameters at n = 5 for 10 classes, whatever
- * the normalization.
+ * 16, 32 and 64 channels, global average pooling and a linear layer. 464,154 parameters at n = 5 for 10 classes, where
+ * the normalization has a scale and a shift (`frn` and `evonorm` have a third vector).
  *
  * Input: [N, 3, H, W], mean subtracted and divided by 128; output: logits [N, classes].
  */
@@ -198,9 +211,19 @@ function isWhole(value: unknown, from: number, to: number): boolean {
 
 /** Reads a normalization from a spec, with the options that {@link NormSpec} has. */
 function planNorm(spec: SpecReader): NormSpec {
-  const type = spec.choice('type', ['batch', 'group', 'kalman', 'reference-kalman']);
-  const epsilon = spec.number('epsilon', Number.MIN_VALUE, Number.MAX_VALUE, 1e-5);
-  if (type === 'group') {
+  const type = spec.choice('type', [
+    'batch',
+    'group',
+    'layer',
+    'instance',
+    'frn',
+    'evonorm',
+    'kalman',
+    'reference-kalman',
+  ]);
+  const epsilon = spec.number('epsilon', Number.MIN_VALUE, Number.MAX_VALUE, type === 'frn' ? 1e-6 : 1e-5);
+  if (type === 'layer' || type === 'instance' || type === 'frn') return { type, epsilon };
+  if (type === 'group' || type === 'evonorm') {
     const groups = spec.value<number>(
       'groups',
       (value) => [1, 2, 4, 8, 16].includes(value as number),
@@ -232,6 +255,14 @@ function makeNorm(device: Device, spec: NormSpec, channels: number): Layer {
       return new BatchNorm2d(device, channels, { ...spec, relu: true });
     case 'group':
       return new GroupNorm(device, spec.groups ?? 4, channels, { ...spec, relu: true });
+    case 'layer':
+      return new LayerNorm(device, channels, { ...spec, relu: true });
+    case 'instance':
+      return new InstanceNorm2d(device, channels, { ...spec, relu: true });
+    case 'frn':
+      return new FilterResponseNorm2d(device, channels, spec);
+    case 'evonorm':
+      return new EvoNormS0(device, channels, { ...spec, groups: spec.groups ?? 4 });
     case 'kalman':
       return new KalmanNorm2d(device, channels, { ...spec, relu: true });
     case 'reference-kalman':

@@ -17,9 +17,9 @@ export interface BlockOptions<Norm> {
   widens: boolean;
   /** The network's first block: its input is normalized already. */
   first: boolean;
-  /** With ReLU; null in the first block. */
+  /** With its activation, such as ReLU; null in the first block. */
   norm1: Norm | null;
-  /** With ReLU. */
+  /** With its activation. */
   norm2: Norm;
   random: HostRandom;
   /** Of the convolutions' weights; default false. */

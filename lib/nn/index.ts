@@ -3,6 +3,7 @@
  *
  * @module nn
  */
+export * from './activated-norm.js';
 export * from './activation.js';
 export * from './batch-norm.js';
 export * from './concat.js';

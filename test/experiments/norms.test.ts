@@ -45,6 +45,8 @@ test('--norm: labels and folders tell runs apart', (t) => {
   t.is(labelled(), 'KN, micro-batch 128 in train_log/cifar-kalman');
   t.is(labelled('--norm', 'batch', '--splits', '64'), 'BN, micro-batch 2 in train_log/cifar-batch');
   t.is(labelled('--norm', 'group', '--weight-standardization'), 'WS + GN in train_log/cifar-group');
+  t.is(labelled('--norm', 'frn'), 'FRN + TLU in train_log/cifar-frn');
+  t.like(parseOptions(cifar, ['--norm', 'evonorm', '--groups', '8']), { norm: { type: 'evonorm', groups: 8 } });
   t.is(parseOptions(gn, ['--weight-standardization'])?.label, 'WS + GN');
 });
 
@@ -63,6 +65,7 @@ test('what doesn’t fit a normalization is refused, with the nearest name there
   t.regex(refusal(cifar, '--norm', 'unheard-of') ?? '', /got "unheard-of"$/);
   t.is(refusal(gn, '--norm', 'group'), '--norm has no meaning for cifar-gn');
   t.is(refusal(cifar, '--norm', 'group', '--splits', '2'), '--splits has no meaning for cifar with --norm group');
+  t.is(refusal(cifar, '--norm', 'layer', '--groups', '2'), '--groups has no meaning for cifar with --norm layer');
   t.regex(refusal(cifar, '--norm', 'batch', '--gain', '1') ?? '', /--gain has no meaning for cifar with --norm batch/);
   t.regex(refusal(cifar, '--groups', '2') ?? '', /--groups has no meaning for cifar with --norm kalman and --preset/);
   t.regex(refusal(cifar, '--norm', 'group', '--groups', '3') ?? '', /--groups: expected a divisor of 16, got "3"/);

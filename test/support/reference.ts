@@ -9,8 +9,13 @@ import { type NdArray, ndarray, sizes, sum, zip } from './array.js';
 export const kink = { nearest: Number.POSITIVE_INFINITY };
 
 function rectify(value: number): number {
-  kink.nearest = Math.min(kink.nearest, Math.abs(value));
-  return value > 0 || Number.isNaN(value) ? value : 0;
+  return threshold(value, 0);
+}
+
+/** The larger of both. */
+export function threshold(value: number, least: number): number {
+  kink.nearest = Math.min(kink.nearest, Math.abs(value - least));
+  return value > least || Number.isNaN(value) ? value : least;
 }
 
 export function relu(x: NdArray): NdArray {
