@@ -81,8 +81,8 @@ export const normFlags = {
   },
   'observation-gradient': {
     type: 'string',
-    help: "share of the gradient that flows through the batch's statistics",
-    absent: 0.5,
+    help: "share of the gradient that flows through the batch's statistics, or auto: 1 - 1/m for m samples in a split",
+    absent: 'auto',
   },
   'running-stats': {
     type: 'string',
@@ -153,7 +153,10 @@ export function normOf(
           ? 'adaptive'
           : share('gain', 0, '"adaptive" or a number from 0 to 1'),
       correction: share('correction', 0.1),
-      observationGradient: share('observation-gradient', 0.5),
+      observationGradient:
+        (text('observation-gradient') ?? 'auto') === 'auto'
+          ? 'auto'
+          : share('observation-gradient', 0, '"auto" or a number from 0 to 1'),
     };
   }
   const runningStats = choice<RunningStats>('running-stats', text('running-stats'), norm.runningStats ?? 'all-splits', [

@@ -19,7 +19,7 @@ const defaults: FilterOptions = {
   correction: 0.1,
   adaptation: 0.1,
   gate: 4,
-  observationGradient: 0.5,
+  observationGradient: 'auto',
 };
 
 /**
@@ -29,7 +29,7 @@ const defaults: FilterOptions = {
  *
  * Inference uses running averages of what training normalized by, and ignores priors and splits.
  *
- * `gamma`, `beta`, `runningMean`, `runningVariance`: [C]; `filterState`: [9, C], its rows are {@link filterRows}.
+ * `gamma`, `beta`, `runningMean`, `runningVariance`: [C]; `filterState`: [10, C], its rows are {@link filterRows}.
  *
  * @example
  * const norm = new KalmanNorm2d(device, 16, { splits: 64, relu: true });
@@ -50,7 +50,8 @@ export class KalmanNorm2d extends RunningNorm {
       'INVALID_ARGUMENT',
       `KalmanNorm2d: gain must be "adaptive" or between 0 and 1, got ${gain}`,
     );
-    for (const [name, value] of Object.entries({ correction, adaptation, observationGradient })) {
+    const share = observationGradient === 'auto' ? 0 : observationGradient;
+    for (const [name, value] of Object.entries({ correction, adaptation, observationGradient: share })) {
       check(
         value >= 0 && value <= 1,
         'INVALID_ARGUMENT',
@@ -72,13 +73,20 @@ export class KalmanNorm2d extends RunningNorm {
 
   /** The filter's options in a spec. @internal */
   static filterOptions(spec: SpecReader): FilterOptions {
-    const isGain = (value: unknown) => value === 'adaptive' || (typeof value === 'number' && value >= 0 && value <= 1);
+    const isShare = (value: unknown) => typeof value === 'number' && value >= 0 && value <= 1;
+    const isGain = (value: unknown) => value === 'adaptive' || isShare(value);
+    const isGradient = (value: unknown) => value === 'auto' || isShare(value);
     return {
       gain: spec.value('gain', isGain, '"adaptive" or a number from 0 to 1', defaults.gain),
       correction: spec.number('correction', 0, 1, defaults.correction),
       adaptation: spec.number('adaptation', 0, 1, defaults.adaptation),
       gate: spec.number('gate', Number.MIN_VALUE, Number.MAX_VALUE, defaults.gate),
-      observationGradient: spec.number('observationGradient', 0, 1, defaults.observationGradient),
+      observationGradient: spec.value(
+        'observationGradient',
+        isGradient,
+        '"auto" or a number from 0 to 1',
+        defaults.observationGradient,
+      ),
     };
   }
 

@@ -20,7 +20,7 @@ declare module '../addon/contract.js' {
   };
 
   interface Operations {
-    /** Moves `state` [9, C] and the running averages. Without a prior the belief is what the correction makes of N(0, 1). */
+    /** Moves `state` [10, C] and the running averages. Without a prior the belief is what the correction makes of N(0, 1). */
     adaptiveKalmanNorm(
       args: {
         x: Handle;
@@ -70,11 +70,12 @@ export const filterRows = [
   'lastMean',
   'lastVariance',
   'steps',
+  'varianceBias',
 ] as const;
 
 /** What an adaptive Kalman normalization keeps from step to step, and moves. */
 export interface AdaptiveState {
-  /** [9, C], from zeros: see {@link filterRows}. */
+  /** [10, C], from zeros: see {@link filterRows}. */
   filter: Tensor;
   /** Averages of what was normalized by, [C] each, for inference. */
   running: Moments;
@@ -92,8 +93,11 @@ export interface AdaptiveKalmanOptions extends NormOptions {
   adaptation?: number;
   /** An innovation whose square exceeds its noise this many times widens the gain; default 4. */
   gate?: number;
-  /** What the observation gets of the gradient beyond its gain, in [0, 1]; default 0.5. The belief gets the rest. */
-  observationGradient?: number;
+  /**
+   * What the observation gets of the gradient beyond its gain, in [0, 1]; the belief gets the rest. Default `auto`:
+   * 1 - 1/m with m samples in a split, {@link observationGradientOf}.
+   */
+  observationGradient?: number | 'auto';
   /** Weight of a step in the running averages; default 0.1. */
   momentum?: number;
 }
@@ -104,6 +108,18 @@ export interface AdaptiveKalmanResult {
   output: Tensor;
   /** The prior, corrected: what is believed of x. One for all splits. */
   belief: Belief;
+}
+
+/**
+ * What the observation gets of the gradient beyond its gain. The gradient through a split's statistics takes from every
+ * sample what it shares with its split, itself included: of m samples that is 1/m of what tells the samples apart, all
+ * of it at m = 1. The rest, 1 - 1/m, is what the observation knows of the population.
+ *
+ * @param samples N of the batch
+ * @param share the option; `auto` unless a number
+ */
+export function observationGradientOf(samples: number, splits: number, share: number | 'auto' = 'auto'): number {
+  return share === 'auto' ? Math.max(0, 1 - splits / samples) : share;
 }
 
 /**
@@ -125,7 +141,8 @@ export function adaptiveKalmanNorm(
   options: AdaptiveKalmanOptions = {},
 ): AdaptiveKalmanResult {
   const { splits = 1, gain = 'adaptive', correction = 0.1, adaptation = 0.1, gate = 4, momentum = 0.1 } = options;
-  const { observationGradient = 0.5, epsilon = 1e-5, relu = false } = options;
+  const { epsilon = 1e-5, relu = false } = options;
+  const observationGradient = observationGradientOf(x.shape[0] as number, splits, options.observationGradient);
   check(
     !prior || (prior.splits === 1 && !prior.rectified),
     'INVALID_ARGUMENT',

@@ -15,7 +15,7 @@ interface Case {
   prior?: boolean;
   /** Whether it is the first step, in which all of the state is zero. */
   first?: boolean;
-  observationGradient?: number;
+  observationGradient?: number | 'auto';
   correction?: number;
 }
 
@@ -34,7 +34,8 @@ const cases: Case[] = [
   { shape: [3, 1, 5, 5], splits: 3, gain: 0, observationGradient: 1 },
   { shape: [4, 8, 3, 3], splits: 2, gain: 1, correction: 0 },
   { shape: [4, 8, 3, 3], splits: 4, gain: 0.3, correction: 0, first: true },
-  { shape: [12, 5], splits: 2 },
+  { shape: [12, 5], splits: 2, observationGradient: 'auto' },
+  { shape: [5, 8, 4, 3], splits: 5, observationGradient: 'auto' },
 ];
 
 type Name = 'x' | 'gamma' | 'beta' | 'priorMean' | 'priorVar' | 'state' | 'runningMean' | 'runningVar';
@@ -56,7 +57,8 @@ function stateOf(random: TestRandom, channels: number, first: boolean): NdArray 
   ranges.forEach(([from, to], row) => {
     state.data.set(random.uniforms([channels], from, to).data, row * channels);
   });
-  state.data.fill(5, 8 * channels);
+  state.data.fill(5, 8 * channels, 9 * channels);
+  state.data.set(random.uniforms([channels], -0.3, 0.1).data, 9 * channels);
   return state;
 }
 
@@ -93,7 +95,9 @@ for (const c of cases) {
       reference: ({ x, gamma, beta, priorMean, priorVar, state, runningMean, runningVar }, hold) => {
         const given = prior ? { mean: priorMean, variance: priorVar } : null;
         const running = { mean: runningMean, variance: runningVar };
-        const result = reference.adaptiveKalmanNorm(x, { ...options, gamma, beta, prior: given, state, running }, hold);
+        const share = observationGradient === 'auto' ? 1 - splits / shape[0]! : observationGradient;
+        const filter = { ...options, observationGradient: share, gamma, beta, prior: given, state, running };
+        const result = reference.adaptiveKalmanNorm(x, filter, hold);
         return [
           result.output,
           result.belief.mean,
@@ -190,8 +194,8 @@ eachDevice(test, 'adaptiveKalmanNorm: bad arguments', (t, device) => {
     [() => adaptiveKalmanNorm(x, null, affine, state(), { gate: 0 }), /gate must be a positive number/],
     [() => adaptiveKalmanNorm(x, null, affine, state(), { splits: 3 }), /can't be cut into 3 equal parts/],
     [
-      () => adaptiveKalmanNorm(x, null, affine, { ...state(), filter: device.zeros([9, 3]) }),
-      /state must have shape \[9, 2\], got \[9, 3\]/,
+      () => adaptiveKalmanNorm(x, null, affine, { ...state(), filter: device.zeros([9, 2]) }),
+      /state must have shape \[10, 2\], got \[9, 2\]/,
     ],
     [
       () => adaptiveKalmanNorm(x, new Belief(device.zeros([3]), device.ones([3]), 1), affine, state()),

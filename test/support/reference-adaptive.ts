@@ -6,7 +6,7 @@ import type { Hold } from './reference-kalman.js';
 export interface AdaptiveCase extends Scaling {
   splits: number;
   prior: Statistics | null;
-  /** [9, C]: offset, log ratio, mean's error and noise, variance's, the last innovations, steps. */
+  /** [10, C]: offset, log ratio, mean's error and noise, variance's, the last innovations, steps, variance's bias. */
   state: NdArray;
   running: Statistics;
   gain: number | 'adaptive';
@@ -71,10 +71,10 @@ export function adaptiveKalmanNorm(x: NdArray, c: AdaptiveCase, hold: Hold): Ada
       ? [c.prior.mean.data[channel]!, c.prior.variance.data[channel]! + EPSILON]
       : [0, 1 + EPSILON];
     const pooledMean = mean(means);
-    const pooledVar = mean(variances) + variance(means) + EPSILON;
+    const observedVar = mean(variances) + variance(means) + EPSILON;
     const priming = steps === 0 && c.correction > 0;
     const [offset, logRatio] = hold(
-      priming ? [(pooledMean - priorMean) / Math.sqrt(priorVar), Math.log(pooledVar / priorVar)] : [row(0), row(1)],
+      priming ? [(pooledMean - priorMean) / Math.sqrt(priorVar), Math.log(observedVar / priorVar)] : [row(0), row(1)],
     ) as [number, number];
     const center = priorMean + offset * Math.sqrt(priorVar);
     const logVar = Math.log(priorVar) + logRatio;
@@ -82,7 +82,10 @@ export function adaptiveKalmanNorm(x: NdArray, c: AdaptiveCase, hold: Hold): Ada
     belief.mean.data[channel] = center;
     belief.variance.data[channel] = Math.exp(logVar) - EPSILON;
     const ofMean = means.map((value) => (value - center) / sigma);
-    const ofVar = variances.map((value) => Math.log(value + EPSILON) - logVar);
+    // Seen around the belief where there is one split alone, which has no spread.
+    const pooledVar = splits > 1 ? observedVar : observedVar + (pooledMean - center) ** 2;
+    const bias = c.gain === 'adaptive' ? row(9) : 0;
+    const ofVar = variances.map((value) => Math.log(value + EPSILON) - logVar - bias);
     // The first step's belief is the mean of these very observations.
     const unknown = priming ? Number.POSITIVE_INFINITY : 0;
     const gainMean = hold(gains(c, ofMean, row(2), row(3) + unknown));
@@ -99,7 +102,7 @@ export function adaptiveKalmanNorm(x: NdArray, c: AdaptiveCase, hold: Hold): Ada
         (1 - share(gm)) * (center - values.center);
       const log =
         values.logVar +
-        gv * (values.logs[s]! - values.logVar) +
+        gv * (values.logs[s]! - bias - values.logVar) +
         share(gv) * (Math.log(variances[s]! + EPSILON) - values.logs[s]!) +
         (1 - share(gv)) * (logVar - values.logVar);
       posterior.mean.data[cell] = m;
@@ -124,6 +127,7 @@ export function adaptiveKalmanNorm(x: NdArray, c: AdaptiveCase, hold: Hold): Ada
     set(6, mean(ofMean));
     set(7, mean(ofVar));
     set(8, steps + 1);
+    set(9, toward(row(9), mean(ofVar) + bias - (Math.log(pooledVar) - logVar), adapt));
   }
   return { output: plain.normalize(x, posterior, c), belief, state, running };
 }

@@ -13,7 +13,19 @@
 namespace kn::adaptive {
 
 /// Rows of the filter's state, C values each.
-enum Row { kOffset, kLogRatio, kMeanError, kMeanNoise, kVarError, kVarNoise, kLastMean, kLastVar, kSteps, kRows };
+enum Row {
+  kOffset,
+  kLogRatio,
+  kMeanError,
+  kMeanNoise,
+  kVarError,
+  kVarNoise,
+  kLastMean,
+  kLastVar,
+  kSteps,
+  kVarBias,
+  kRows
+};
 
 struct Options {
   float fixedGain;   ///< negative: estimated
@@ -43,6 +55,7 @@ struct Belief {
   double mean, logVar;  ///< logVar: of variance + epsilon
   double sigma;
   double meanError, meanNoise, varError, varNoise;
+  double varBias;  ///< by which the logarithm of a split's variance is expected to differ from logVar
 
   KN_HOST_DEVICE double var(const Options& o) const { return fmax(exp(logVar) - o.epsilon, 0.0); }
 };
@@ -100,6 +113,7 @@ KN_HOST_DEVICE inline Belief beliefOf(const Prior& prior, const Channel& c, cons
   b.meanNoise = c[kMeanNoise] + noise;
   b.varError = c[kVarError];
   b.varNoise = c[kVarNoise] + noise;
+  b.varBias = o.fixedGain >= 0 ? 0 : c[kVarBias];
   return b;
 }
 
@@ -116,7 +130,7 @@ KN_HOST_DEVICE inline void prime(const Prior& prior, double pooledMean, double p
 KN_HOST_DEVICE inline Fused fuse(const Belief& b, double obsMean, double obsVar, const Options& o) {
   Fused f;
   f.innovation = (obsMean - b.mean) / b.sigma;
-  f.logInnovation = log(obsVar + o.epsilon) - b.logVar;
+  f.logInnovation = log(obsVar + o.epsilon) - b.logVar - b.varBias;
   f.gainMean = gainOf(f.innovation * f.innovation, b.meanError, b.meanNoise, o);
   f.gainVar = gainOf(f.logInnovation * f.logInnovation, b.varError, b.varNoise, o);
   f.mean = b.mean + f.gainMean * (obsMean - b.mean);
@@ -146,8 +160,10 @@ KN_HOST_DEVICE inline void follow(float& value, double target, double weight) {
 KN_HOST_DEVICE inline void advance(const Prior& prior, const Belief& b, const Tally& t, int64_t splits,
                                    const Channel& c, const Options& o, float& runningMean, float& runningVar) {
   const double count = static_cast<double>(splits), steps = c[kSteps];
-  const double innovation = t.i / count, spread = t.i2 / count - innovation * innovation;
-  const double variance = exp(b.logVar) * (spread > 0 ? spread : 0);  // of the means between splits
+  const double innovation = t.i / count;
+  // Of the means between splits. A split alone is compared with the belief in their place.
+  const double spread = t.i2 / count - (splits > 1 ? innovation * innovation : 0);
+  const double variance = exp(b.logVar) * (spread > 0 ? spread : 0);
   const double logRatio = log(t.var / count + variance + o.epsilon) - b.logVar;
   const double postMean = t.mean / count, postSpread = t.mean2 / count - postMean * postMean;
   const double postVar = t.postVar / count + exp(b.logVar) * (postSpread > 0 ? postSpread : 0);
@@ -165,6 +181,7 @@ KN_HOST_DEVICE inline void advance(const Prior& prior, const Belief& b, const Ta
   follow(c[kMeanNoise], ofMean.noise, adapt);
   follow(c[kVarError], ofVar.error, adapt);
   follow(c[kVarNoise], ofVar.noise, adapt);
+  follow(c[kVarBias], t.j / count + b.varBias - logRatio, adapt);
   c[kLastMean] = static_cast<float>(t.i / count);
   c[kLastVar] = static_cast<float>(t.j / count);
   c[kSteps] = static_cast<float>(steps + 1);
