@@ -214,7 +214,10 @@ test('bad specs are refused with their place, before anything is allocated', (t)
     [{ type: 'GroupNorm', channels: 6, groups: 4 }, /spec\.groups: expected a divisor of the 6 channels/],
     [{ type: 'KalmanNorm2d', channels: 6, gain: 2 }, /spec\.gain.*got 2/],
     [{ type: 'BatchNorm2d', channels: 6, momentum: Number.NaN }, /spec\.momentum/],
-    [{ type: 'CifarResNet', n: 1, classes: 3, norm: { type: 'unheard-of' } }, /spec\.norm\.type: expected one of batch/],
+    [
+      { type: 'CifarResNet', n: 1, classes: 3, norm: { type: 'unheard-of' } },
+      /spec\.norm\.type: expected one of batch/,
+    ],
     [{ type: 'CifarResNet', n: 1, classes: 3, norm: { type: 'group', gain: 1 } }, /spec\.norm\.gain: there is no such/],
     [deep, /nested deeper than 64/],
     [wide, /more than 10000 modules/],
