@@ -24,6 +24,13 @@ export function parseError(error: unknown, names: readonly string[]): KalmanNorm
   return new KalmanNormError('INVALID_ARGUMENT', refusal, { cause: error });
 }
 
+/** Flags and their values as the words of a command line; those that are false are left out. */
+export function toWords(flags: Readonly<Record<string, string | number | boolean>>): string[] {
+  return Object.entries(flags)
+    .filter(([, value]) => value !== false)
+    .map(([flag, value]) => (value === true ? `--${flag}` : `--${flag}=${value}`));
+}
+
 /** A flag as it is typed. */
 export function dashed(name: string): string {
   return name.length === 1 ? `-${name}` : `--${name}`;

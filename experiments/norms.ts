@@ -153,19 +153,15 @@ export function normOf(
   const splits = whole('splits', norm.splits ?? 1, 1);
   const share = (flag: NormFlag, fallback: number, expected = 'a number from 0 to 1') =>
     number(flag, text(flag), fallback, (value) => value >= 0 && value <= 1, expected);
+  const shareOr = <Word extends string>(flag: NormFlag, word: Word): Word | number =>
+    (text(flag) ?? word) === word ? word : share(flag, 0, `"${word}" or a number from 0 to 1`);
   if (norm.type === 'kalman') {
     return {
       ...norm,
       splits,
-      gain:
-        (text('gain') ?? 'adaptive') === 'adaptive'
-          ? 'adaptive'
-          : share('gain', 0, '"adaptive" or a number from 0 to 1'),
+      gain: shareOr('gain', 'adaptive'),
       correction: share('correction', 0.1),
-      observationGradient:
-        (text('observation-gradient') ?? 'auto') === 'auto'
-          ? 'auto'
-          : share('observation-gradient', 0, '"auto" or a number from 0 to 1'),
+      observationGradient: shareOr('observation-gradient', 'auto'),
     };
   }
   const runningStats = choice<RunningStats>('running-stats', text('running-stats'), norm.runningStats ?? 'all-splits', [

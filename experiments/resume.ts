@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { check, KalmanNormError } from '../lib/errors.js';
-import { dashed } from './flags.js';
+import { dashed, toWords } from './flags.js';
 import { type Configuration, type Experiment, parseOptions } from './options.js';
 import { logFile } from './report/log.js';
 
@@ -59,8 +59,7 @@ export function differencesOf(
 }
 
 function withFlags(experiment: Experiment, flags: Configuration['flags'], folder: string): Configuration {
-  const words = Object.entries(flags).map(([flag, value]) => (value === true ? `--${flag}` : `--${flag}=${value}`));
-  return parseOptions(experiment, [...words, `--log_dir=${folder}`]) as Configuration;
+  return parseOptions(experiment, [...toWords(flags), `--log_dir=${folder}`]) as Configuration;
 }
 
 /**

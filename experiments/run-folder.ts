@@ -7,6 +7,9 @@ import { logFile } from './report/log.js';
 
 const lockFile = 'run.lock';
 
+/** The environment variable by which a sweep tells its runs its process number. */
+export const sweepVariable = 'KN_SWEEP_PID';
+
 /** What a lock says of the process that holds it. */
 interface Owner {
   readonly pid: number;
@@ -42,6 +45,7 @@ export class RunFolder {
   ): Promise<RunFolder> {
     // Without a slash at the end, "." and "..": the number belongs to the name.
     const path = resolve(name);
+    refuseOrphan();
     await usable(path, async () => {
       if (!(await exists(join(path, logFile)))) return mkdir(path, { recursive: true });
       await refuseOwned(path);
@@ -100,9 +104,29 @@ export class RunFolder {
   }
 
   private static async locked(path: string): Promise<RunFolder> {
+    refuseOrphan();
     await usable(path, () => lockFolder(path));
+    try {
+      refuseOrphan();
+    } catch (error) {
+      await unlockFolder(path);
+      throw error;
+    }
     return new RunFolder(path);
   }
+}
+
+/**
+ * Refuses a run whose sweep was killed before the run had its folder: the sweep that goes on can't see it, and starts it
+ * anew. A run that has its folder outlives its sweep.
+ */
+function refuseOrphan(): void {
+  const sweep = process.env[sweepVariable];
+  check(
+    sweep === undefined || Number(sweep) === process.ppid,
+    'INVALID_STATE',
+    () => `the sweep that started this run, process ${sweep}, has ended`,
+  );
 }
 
 /**

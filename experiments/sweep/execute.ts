@@ -6,7 +6,7 @@ import { check, KalmanNormError } from '../../lib/errors.js';
 import type { Configuration } from '../options.js';
 import { readRuns } from '../report/log.js';
 import { differencesOf, storedConfiguration } from '../resume.js';
-import { isInUse, lockFolder, unlockFolder } from '../run-folder.js';
+import { isInUse, lockFolder, sweepVariable, unlockFolder } from '../run-folder.js';
 import type { Plan, PlannedRun } from './plan.js';
 
 /** How far a run is: not begun, stopped on its way, or at its end. */
@@ -123,7 +123,10 @@ async function start(
   const path = fileURLToPath(new URL(`../${script}.ts`, import.meta.url));
   const file = await open(output, 'a');
   try {
-    const child = spawn(process.execPath, ['--import=tsx', path, ...args], { stdio: ['ignore', file.fd, file.fd] });
+    const child = spawn(process.execPath, ['--import=tsx', path, ...args], {
+      stdio: ['ignore', file.fd, file.fd],
+      env: { ...process.env, [sweepVariable]: String(process.pid) },
+    });
     const stop = () => child.kill('SIGINT');
     signal.addEventListener('abort', stop);
     if (signal.aborted) stop();

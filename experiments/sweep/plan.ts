@@ -8,7 +8,7 @@ import { experiment as bnMicroBatch } from '../cifar-bn-microbatch.js';
 import { experiment as gn } from '../cifar-gn.js';
 import { experiment as knLargeBatch } from '../cifar-kn-largebatch.js';
 import { experiment as knMicroBatch } from '../cifar-kn-microbatch.js';
-import { nearest } from '../flags.js';
+import { nearest, toWords } from '../flags.js';
 import { type Configuration, type Experiment, parseOptions } from '../options.js';
 
 /** One run of a sweep. */
@@ -109,9 +109,7 @@ export function planOf(content: unknown, fallback: string): Plan {
 }
 
 function plannedRun(experiment: Experiment, name: string, dir: string, flags: Flags): PlannedRun {
-  const args = Object.entries(flags)
-    .filter(([, value]) => value !== false)
-    .map(([flag, value]) => (value === true ? `--${flag}` : `--${flag}=${value}`));
+  const args = toWords(flags);
   try {
     const configuration = parseOptions(experiment, [...args, `--log_dir=${dir}`]) as Configuration;
     return { name, experiment, dir, args, configuration };

@@ -6,6 +6,7 @@ import { reshape } from '../ops/memory.js';
 import { mean } from '../ops/reduce.js';
 import type { Device, Tensor } from '../tensor.js';
 import { Layer } from './module.js';
+import { checkGroups, checkNorm, readGroups } from './norm.js';
 import { type ModulePlan, type ModuleSpec, registerModule, type SpecReader } from './spec.js';
 
 /** Options of the normalizations that bring their own activation. */
@@ -25,17 +26,7 @@ abstract class ActivatedNorm extends Layer {
     readonly epsilon: number,
   ) {
     super();
-    const name = new.target.name;
-    check(
-      Number.isInteger(channels) && channels >= 1,
-      'INVALID_ARGUMENT',
-      `${name}: channels must be a whole number of at least 1, got ${channels}`,
-    );
-    check(
-      Number.isFinite(epsilon) && epsilon > 0,
-      'INVALID_ARGUMENT',
-      `${name}: epsilon must be a positive number, got ${epsilon}`,
-    );
+    checkNorm(new.target.name, channels, epsilon);
     this.gamma = this.parameter(() => device.ones([channels]));
     this.beta = this.parameter(() => device.zeros([channels]));
   }
@@ -135,20 +126,14 @@ export class EvoNormS0 extends ActivatedNorm {
 
   constructor(device: Device, channels: number, { groups = 32, epsilon = 1e-5 }: EvoNormOptions = {}) {
     super(device, channels, epsilon);
-    check(
-      Number.isInteger(groups) && groups >= 1 && channels % groups === 0,
-      'INVALID_ARGUMENT',
-      `EvoNormS0: groups must be a divisor of the ${channels} channels, got ${groups}`,
-    );
+    checkGroups('EvoNormS0', groups, channels);
     this.groups = groups;
     this.v = this.parameter(() => device.ones([channels]));
   }
 
   static plan(spec: SpecReader): ModulePlan {
     const channels = spec.size('channels');
-    const divides = (value: unknown) =>
-      Number.isInteger(value) && (value as number) >= 1 && channels % (value as number) === 0;
-    const groups = spec.value<number>('groups', divides, `a divisor of the ${channels} channels`, 32);
+    const groups = readGroups(spec, channels, 32);
     const epsilon = spec.number('epsilon', Number.MIN_VALUE, Number.MAX_VALUE, 1e-5);
     return { values: 3 * channels, build: (device) => new EvoNormS0(device, channels, { groups, epsilon }) };
   }

@@ -1,7 +1,6 @@
-import { check } from '../errors.js';
 import { groupNorm } from '../ops/group-norm.js';
 import type { Device, Tensor } from '../tensor.js';
-import { Norm, type NormLayerOptions } from './norm.js';
+import { checkGroups, Norm, type NormLayerOptions, readGroups } from './norm.js';
 import { type ModulePlan, registerModule, type SpecReader, type SpecValue } from './spec.js';
 
 /**
@@ -21,18 +20,12 @@ export class GroupNorm extends Norm {
     options: NormLayerOptions = {},
   ) {
     super(device, channels, options);
-    check(
-      Number.isInteger(groups) && groups >= 1 && channels % groups === 0,
-      'INVALID_ARGUMENT',
-      `GroupNorm: groups must be a divisor of the ${channels} channels, got ${groups}`,
-    );
+    checkGroups('GroupNorm', groups, channels);
   }
 
   static plan(spec: SpecReader): ModulePlan {
     const [channels, options] = [spec.size('channels'), Norm.normOptions(spec)];
-    const divides = (value: unknown) =>
-      Number.isInteger(value) && (value as number) >= 1 && channels % (value as number) === 0;
-    const groups = spec.value<number>('groups', divides, `a divisor of the ${channels} channels`);
+    const groups = readGroups(spec, channels);
     return { values: 0, build: (device) => new GroupNorm(device, groups, channels, options) };
   }
 

@@ -20,6 +20,38 @@ export interface NormLayerOptions {
   relu?: boolean;
 }
 
+/** What every normalization asks of its sizes; messages begin with `name`. @internal */
+export function checkNorm(name: string, channels: number, epsilon: number): void {
+  check(
+    Number.isInteger(channels) && channels >= 1,
+    'INVALID_ARGUMENT',
+    `${name}: channels must be a whole number of at least 1, got ${channels}`,
+  );
+  check(
+    Number.isFinite(epsilon) && epsilon > 0,
+    'INVALID_ARGUMENT',
+    `${name}: epsilon must be a positive number, got ${epsilon}`,
+  );
+}
+
+/** Refuses what doesn't cut the channels into equal groups; messages begin with `name`. @internal */
+export function checkGroups(name: string, groups: number, channels: number): void {
+  check(
+    divides(groups, channels),
+    'INVALID_ARGUMENT',
+    `${name}: groups must be a divisor of the ${channels} channels, got ${groups}`,
+  );
+}
+
+/** The groups in a spec. @internal */
+export function readGroups(spec: SpecReader, channels: number, fallback?: number): number {
+  return spec.value('groups', (value) => divides(value, channels), `a divisor of the ${channels} channels`, fallback);
+}
+
+function divides(groups: unknown, channels: number): boolean {
+  return Number.isInteger(groups) && (groups as number) >= 1 && channels % (groups as number) === 0;
+}
+
 /** What normalization layers have in common: `gamma` [C] and `beta` [C]. @internal */
 export abstract class Norm extends Layer {
   readonly gamma: Tensor | null;
@@ -34,17 +66,7 @@ export abstract class Norm extends Layer {
   ) {
     super();
     const { epsilon = 1e-5, affine = true, relu = false } = options;
-    const name = new.target.name;
-    check(
-      Number.isInteger(channels) && channels >= 1,
-      'INVALID_ARGUMENT',
-      `${name}: channels must be a whole number of at least 1, got ${channels}`,
-    );
-    check(
-      Number.isFinite(epsilon) && epsilon > 0,
-      'INVALID_ARGUMENT',
-      `${name}: epsilon must be a positive number, got ${epsilon}`,
-    );
+    checkNorm(new.target.name, channels, epsilon);
     this.epsilon = epsilon;
     this.relu = relu;
     this.gamma = affine ? this.parameter(() => device.ones([channels])) : null;

@@ -95,7 +95,8 @@ export interface AdaptiveKalmanOptions extends NormOptions {
   gate?: number;
   /**
    * What the observation gets of the gradient beyond its gain, in [0, 1]; the belief gets the rest. Default `auto`:
-   * 1 - 1/m with m samples in a split, {@link observationGradientOf}.
+   * 1 - 1/m with m samples in a split. The gradient through a split's statistics takes from every sample what it shares
+   * with its split, itself included: that is 1/m of what tells samples apart, all of it at m = 1.
    */
   observationGradient?: number | 'auto';
   /** Weight of a step in the running averages; default 0.1. */
@@ -108,18 +109,6 @@ export interface AdaptiveKalmanResult {
   output: Tensor;
   /** The prior, corrected: what is believed of x. One for all splits. */
   belief: Belief;
-}
-
-/**
- * What the observation gets of the gradient beyond its gain. The gradient through a split's statistics takes from every
- * sample what it shares with its split, itself included: of m samples that is 1/m of what tells the samples apart, all
- * of it at m = 1. The rest, 1 - 1/m, is what the observation knows of the population.
- *
- * @param samples N of the batch
- * @param share the option; `auto` unless a number
- */
-export function observationGradientOf(samples: number, splits: number, share: number | 'auto' = 'auto'): number {
-  return share === 'auto' ? Math.max(0, 1 - splits / samples) : share;
 }
 
 /**
@@ -141,8 +130,8 @@ export function adaptiveKalmanNorm(
   options: AdaptiveKalmanOptions = {},
 ): AdaptiveKalmanResult {
   const { splits = 1, gain = 'adaptive', correction = 0.1, adaptation = 0.1, gate = 4, momentum = 0.1 } = options;
-  const { epsilon = 1e-5, relu = false } = options;
-  const observationGradient = observationGradientOf(x.shape[0] as number, splits, options.observationGradient);
+  const { observationGradient: share = 'auto', epsilon = 1e-5, relu = false } = options;
+  const observationGradient = share === 'auto' ? Math.max(0, 1 - splits / (x.shape[0] as number)) : share;
   check(
     !prior || (prior.splits === 1 && !prior.rectified),
     'INVALID_ARGUMENT',

@@ -1,6 +1,7 @@
 import { native } from '../addon/load.js';
 import { check } from '../errors.js';
 import { Tensor } from '../tensor.js';
+import { checkPositive } from './checks.js';
 import type { LossScaler } from './loss-scaler.js';
 import { distinctParameters, type ParameterList } from './parameter-list.js';
 
@@ -59,12 +60,4 @@ function gradientsOf(owner: string, parameters: ParameterList) {
   const [first] = gradients;
   check(first !== undefined, 'INVALID_STATE', `${owner}: no parameter has a gradient; call backward first`);
   return { device: first.device, gradients: gradients.map(({ handle }) => handle) };
-}
-
-function checkPositive(name: string, value: number): void {
-  check(
-    Number.isFinite(value) && value > 0,
-    'INVALID_ARGUMENT',
-    `${name} must be a positive number, got ${String(value)}`,
-  );
 }

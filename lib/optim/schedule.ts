@@ -1,4 +1,5 @@
 import { check } from '../errors.js';
+import { checkPositive } from './checks.js';
 
 /**
  * Learning rate by time. Time is counted from 1, in epochs or in steps: whichever a schedule is asked by, its lengths are
@@ -183,10 +184,6 @@ function checkLength(name: string, length: number): void {
     'INVALID_ARGUMENT',
     `${name} must be a whole number of at least 1, got ${length}`,
   );
-}
-
-function checkPositive(name: string, value: number): void {
-  check(Number.isFinite(value) && value > 0, 'INVALID_ARGUMENT', `${name} must be a positive number, got ${value}`);
 }
 
 function checkRates(name: string, rates: Readonly<Record<string, number>>): void {

@@ -34,6 +34,8 @@ const DIFFERENCE_ERROR = 1e-8;
 /** Inputs with more entries are differentiated at this many random ones; random directions cover all. */
 const ENTRIES = 32;
 const DIRECTIONS = 2;
+/** So few values may all be small by chance. */
+const FEW = 8;
 
 /**
  * Checks an operation's outputs against its reference, and its gradients against finite differences of the reference,
@@ -88,8 +90,9 @@ export async function checkOp<Name extends string>(
   const largest = Math.max(...gradients.map(([, values]) => largestOf(values)));
   for (const [name, values] of gradients) {
     const derivative = (direction: Float64Array) => slope(objective, op.inputs, name, direction);
-    // A sum may cancel; where there are few of them, none may show how large its terms are. Other gradients do.
-    const scale = values.length < 3 ? largest : 0;
+    // A sum may cancel, a product have a small factor; of few values none may show how large its terms are. Other
+    // gradients do.
+    const scale = values.length < FEW ? largest : 0;
     checkGradient(t, random, values, derivative, { allowed, scale, name });
   }
   for (const tensor of [...names.map((name) => leaves[name]), ...outputs]) tensor.dispose();
