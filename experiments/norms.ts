@@ -1,5 +1,12 @@
 import { check } from '../lib/errors.js';
-import type { BeliefPadding, NormSpec, RunningStats, Transition, WeightStandardization } from '../lib/index.js';
+import type {
+  BeliefPadding,
+  NormSpec,
+  RunningStats,
+  Transition,
+  TransitionGradient,
+  WeightStandardization,
+} from '../lib/index.js';
 import type { Experiment, ReferenceSpec } from './experiment.js';
 import { choice, type Flag, nearest, number } from './flags.js';
 
@@ -88,6 +95,11 @@ export const normFlags = {
     help: "share of the gradient that flows through the batch's statistics, or auto: 1 - 1/m for m samples in a split",
     absent: 'auto',
   },
+  'transition-gradient': {
+    type: 'string',
+    help: "gradient of a believed variance to the filter: closed-form, or observed, as earlier steps' samples show",
+    absent: 'closed-form',
+  },
   'running-stats': {
     type: 'string',
     help: 'what inference uses: all-splits or first-split',
@@ -114,7 +126,7 @@ const meaningful: Readonly<Record<NormSpec['type'], readonly NormFlag[]>> = {
   frn: [],
   evonorm: ['groups'],
   batch: ['splits', 'running-stats'],
-  kalman: ['splits', 'preset', 'gain', 'correction', 'observation-gradient'],
+  kalman: ['splits', 'preset', 'gain', 'correction', 'observation-gradient', 'transition-gradient'],
   'reference-kalman': ['splits', 'preset', 'running-stats', 'gain', 'transition', 'belief-padding'],
 };
 
@@ -162,6 +174,12 @@ export function normOf(
       gain: shareOr('gain', 'adaptive'),
       correction: share('correction', 0.1),
       observationGradient: shareOr('observation-gradient', 'auto'),
+      transitionGradient: choice<TransitionGradient>(
+        'transition-gradient',
+        text('transition-gradient'),
+        norm.transitionGradient ?? 'closed-form',
+        ['closed-form', 'observed'],
+      ),
     };
   }
   const runningStats = choice<RunningStats>('running-stats', text('running-stats'), norm.runningStats ?? 'all-splits', [

@@ -1,4 +1,4 @@
-import { Conv2d, type WeightStandardization } from '../nn/conv2d.js';
+import { Conv2d, type Conv2dLayerOptions, type TransitionGradient, type WeightStandardization } from '../nn/conv2d.js';
 import type { Filtered } from '../nn/filtered.js';
 import { type Layer, Module } from '../nn/module.js';
 import { RunningNorm } from '../nn/norm.js';
@@ -24,6 +24,8 @@ export interface BlockOptions<Norm> {
   random: HostRandom;
   /** Of the convolutions' weights; default false. */
   weightStandardization?: WeightStandardization;
+  /** Of the convolutions; default `closed-form`. */
+  transitionGradient?: TransitionGradient;
 }
 
 /** Convolutions and shortcut, which all blocks share. @internal */
@@ -35,9 +37,14 @@ export abstract class Block extends Module {
 
   constructor(device: Device, options: BlockOptions<unknown>) {
     super();
-    const { inChannels, widens, random, weightStandardization = false } = options;
+    const { inChannels, widens, random, weightStandardization, transitionGradient } = options;
     const outChannels = widens ? 2 * inChannels : inChannels;
-    const common = { padding: 'same', random, weightStandardization } as const;
+    const common: Conv2dLayerOptions = {
+      padding: 'same',
+      random,
+      ...(weightStandardization !== undefined && { weightStandardization }),
+      ...(transitionGradient && { transitionGradient }),
+    };
     this.inChannels = inChannels;
     this.widens = widens;
     this.conv1 = new Conv2d(device, inChannels, outChannels, 3, { stride: widens ? 2 : 1, ...common });

@@ -1,5 +1,5 @@
 import { check } from '../errors.js';
-import type { Belief } from '../ops/belief.js';
+import { Belief } from '../ops/belief.js';
 import { add } from '../ops/broadcast.js';
 import { type Conv2dOptions, conv2d, type Padding } from '../ops/conv2d.js';
 import { reshape } from '../ops/memory.js';
@@ -11,6 +11,7 @@ import { type VarianceScaling, varianceScaling } from './init.js';
 import { Layer } from './module.js';
 import { isSize, type ModulePlan, type ModuleSpec, registerModule, type SpecReader } from './spec.js';
 import { throughConv2d } from './transition.js';
+import { VarianceSlope } from './variance-slope.js';
 
 /** Options of {@link Conv2d}. */
 export interface Conv2dLayerOptions extends Conv2dOptions {
@@ -25,7 +26,19 @@ export interface Conv2dLayerOptions extends Conv2dOptions {
    * the norm they get (scaled, Brock et al. 2021); see {@link weightStandardize}. Default false.
    */
   weightStandardization?: WeightStandardization;
+  /**
+   * How the variance that is believed of the output depends on the filter, for gradients: `closed-form`, as that of inputs
+   * which are independent, or `observed`, as samples of the steps before show, which costs a convolution of an eighth of
+   * the samples a step. See docs/filter.md. Default `closed-form`.
+   */
+  transitionGradient?: TransitionGradient;
 }
+
+/** Where the gradient of a believed variance comes from; see {@link Conv2dLayerOptions.transitionGradient}. */
+export type TransitionGradient = (typeof transitionGradients)[number];
+
+/** @internal */
+export const transitionGradients = ['closed-form', 'observed'] as const;
 
 /** Whether weights are standardized: to variance 1, or to the norm that a number gives. */
 export type WeightStandardization = boolean | number;
@@ -47,6 +60,8 @@ export class Conv2d extends Layer {
   /** Stride, padding, dilation and groups. */
   readonly options: Conv2dOptions;
   readonly weightStandardization: WeightStandardization;
+  /** What samples have shown; null where the gradient is the closed form's. */
+  readonly observed: VarianceSlope | null;
 
   constructor(
     device: Device,
@@ -63,7 +78,8 @@ export class Conv2d extends Layer {
         `Conv2d: ${name} must be a whole number of at least 1, got ${value}`,
       );
     }
-    const { random = initialRandom(), init = {}, weightStandardization = false, bias = false, ...rest } = options;
+    const { random = initialRandom(), init = {}, bias = false, ...settings } = options;
+    const { weightStandardization = false, transitionGradient = 'closed-form', ...rest } = settings;
     const { groups = 1 } = rest;
     check(
       Number.isInteger(groups) && groups >= 1 && inChannels % groups === 0 && outChannels % groups === 0,
@@ -75,6 +91,11 @@ export class Conv2d extends Layer {
       'INVALID_ARGUMENT',
       `Conv2d: weightStandardization must be true, false or a positive number, got ${weightStandardization}`,
     );
+    check(
+      transitionGradients.includes(transitionGradient),
+      'INVALID_ARGUMENT',
+      `Conv2d: transitionGradient must be "closed-form" or "observed", got ${transitionGradient}`,
+    );
     this.weightStandardization = weightStandardization;
     const shape = [outChannels, inChannels / groups, kernel, kernel];
     this.options = rest;
@@ -82,6 +103,7 @@ export class Conv2d extends Layer {
       device.tensor(varianceScaling(random, shape, init), shape, { format: 'filter' }),
     );
     this.bias = bias ? this.parameter(() => device.zeros([outChannels])) : null;
+    this.observed = transitionGradient === 'observed' ? new VarianceSlope(device, shape) : null;
   }
 
   static plan(spec: SpecReader): ModulePlan {
@@ -115,9 +137,11 @@ export class Conv2d extends Layer {
     );
     const bias = spec.flag('bias', false);
     const weightStandardization = Conv2d.standardizationOption(spec);
-    const options = { stride, padding, dilation, groups, bias, weightStandardization };
+    const transitionGradient = spec.choice('transitionGradient', transitionGradients, 'closed-form');
+    const options = { stride, padding, dilation, groups, bias, weightStandardization, transitionGradient };
+    const values = (inChannels / groups) * outChannels * kernel ** 2;
     return {
-      values: (inChannels / groups) * outChannels * kernel ** 2,
+      values: transitionGradient === 'observed' ? 2 * (values + outChannels) : values,
       build: (device) => new Conv2d(device, inChannels, outChannels, kernel, options),
     };
   }
@@ -144,6 +168,7 @@ export class Conv2d extends Layer {
       ...(dilation !== 1 && { dilation }),
       ...(groups !== 1 && { groups }),
       ...(this.bias && { bias: true }),
+      ...(this.observed && { transitionGradient: 'observed' }),
     };
   }
 
@@ -164,16 +189,31 @@ export class Conv2d extends Layer {
   }
 
   override filter({ x, belief }: Filtered): Filtered {
-    const [, , height = 1, width = 1] = x.shape;
     // Standardized once for both.
     return this.withFilter((filter) => {
-      const next = belief && throughConv2d(belief, filter, this.bias, { ...this.options, height, width });
-      return { x: shifted(conv2d(x, filter, this.options), this.bias), belief: next };
+      const next = belief && this.propagate(belief, filter, x.shape);
+      const y = conv2d(x, filter, this.options);
+      if (next && this.training) this.observed?.observe(x, y, filter, this.options);
+      return { x: shifted(y, this.bias), belief: next };
     });
   }
 
-  protected override transition(belief: Belief, [, , height = 1, width = 1]: readonly number[]): Belief {
-    return this.withFilter((filter) => throughConv2d(belief, filter, this.bias, { ...this.options, height, width }));
+  protected override transition(belief: Belief, shape: readonly number[]): Belief {
+    return this.withFilter((filter) => this.propagate(belief, filter, shape));
+  }
+
+  private propagate(belief: Belief, filter: Tensor, [, , height = 1, width = 1]: readonly number[]): Belief {
+    const options = { ...this.options, height, width };
+    const { bias, observed } = this;
+    if (!observed) return throughConv2d(belief, filter, bias, options);
+    const constant = filter.detach();
+    const [whole, closed] = [
+      throughConv2d(belief, filter, bias, options),
+      throughConv2d(belief, constant, null, options),
+    ];
+    const result = new Belief(whole.mean, observed.attach(closed.variance, filter), belief.splits);
+    for (const used of [constant, whole.variance, closed.mean, closed.variance]) used.dispose();
+    return result;
   }
 }
 
