@@ -38,19 +38,18 @@ await runScript(async () => {
   return problems.length === 0 ? 0 : 1;
 });
 
+/** Prepares the build of the CUDA library and what checks it. */
+function configure(nvcc) {
+  const flags = ['-DCMAKE_BUILD_TYPE=Release', `-DCMAKE_CUDA_COMPILER=${nvcc}`];
+  return step('cmake', ['-S', 'native/cuda', '-B', BUILD, ...flags]);
+}
+
 /** Builds the library afresh; a spill ends the build. Prints what ptxas says of each kernel. */
 async function resources({ reuse }) {
   const { nvcc } = needToolkit();
   if (!reuse || !existsSync(LOG) || !existsSync(LIBRARY)) {
     mkdirSync(BUILD, { recursive: true });
-    await step('cmake', [
-      '-S',
-      'native/cuda',
-      '-B',
-      BUILD,
-      '-DCMAKE_BUILD_TYPE=Release',
-      `-DCMAKE_CUDA_COMPILER=${nvcc}`,
-    ]);
+    await configure(nvcc);
     const jobs = process.env.CMAKE_BUILD_PARALLEL_LEVEL ?? '2';
     const args = ['--build', BUILD, '--clean-first', '--parallel', jobs, '--target', 'kalman_norm_cuda'];
     const { status, stdout, stderr } = spawnSync('cmake', args, { encoding: 'utf8', maxBuffer: 1 << 28 });
@@ -112,14 +111,7 @@ function resourceUse(log) {
 /** Asks cuDNN for plans, with a description of each GPU in place of the GPU. */
 async function plans() {
   const { nvcc } = needToolkit();
-  await step('cmake', [
-    '-S',
-    'native/cuda',
-    '-B',
-    BUILD,
-    '-DCMAKE_BUILD_TYPE=Release',
-    `-DCMAKE_CUDA_COMPILER=${nvcc}`,
-  ]);
+  await configure(nvcc);
   await step('cmake', ['--build', BUILD, '--target', 'plan_check', 'cuda_stub']);
   const folders = [join(BUILD, 'stub'), ...wheelFolders().lib, process.env.LD_LIBRARY_PATH].filter(Boolean);
   const env = { ...process.env, LD_LIBRARY_PATH: folders.join(delimiter) };

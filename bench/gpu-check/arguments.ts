@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { KalmanNormError } from '../../lib/errors.js';
+import { refusal, refusing } from '../support/arguments.js';
 
 /** What can be chosen with `--only`, in the order in which it runs: what is most worth knowing comes first. */
 export const parts = ['tests', 'golden', 'bench', 'torch'] as const;
@@ -71,16 +71,4 @@ export function parseGpuCheckArguments(
     python: values.python ?? environment.KN_PEER_PYTHON ?? 'python3',
     only: parts.filter((part) => named.includes(part)),
   };
-}
-
-function refusing<T>(parse: () => T): T {
-  try {
-    return parse();
-  } catch (error) {
-    throw refusal((error as Error).message);
-  }
-}
-
-function refusal(message: string): KalmanNormError {
-  return new KalmanNormError('INVALID_ARGUMENT', message);
 }

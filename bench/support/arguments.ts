@@ -189,7 +189,8 @@ function whole(flag: string, text: string | undefined, fallback: number, least: 
   return value;
 }
 
-function refusing<T>(parse: () => T): T {
+/** What a parser returns; its errors as refusals. */
+export function refusing<T>(parse: () => T): T {
   try {
     return parse();
   } catch (error) {
@@ -197,7 +198,8 @@ function refusing<T>(parse: () => T): T {
   }
 }
 
-function refusal(message: string): KalmanNormError {
+/** An error for the command line. */
+export function refusal(message: string): KalmanNormError {
   return new KalmanNormError('INVALID_ARGUMENT', message);
 }
 

@@ -92,8 +92,6 @@ void run(const op::AdaptiveKalmanNormBackward& o, Context&) {
   const Runs runs(o.x, o.splits);
   const double rows = static_cast<double>(runs.samples * o.x.pixels());
   const std::vector<float> rstd = reciprocalStd(o.postVar, count, o.epsilon);
-  AffineSums total{std::vector<Sums8>(runs.cells())};
-  std::vector<Gradient8> gradients(runs.cells());
   std::vector<double> dmean(count), dlogVar(count);
 
   const auto affineOf = [&](const Runs::Task& task) {
@@ -106,9 +104,8 @@ void run(const op::AdaptiveKalmanNormBackward& o, Context&) {
       gradientSums(plane(o.x, n, task.group), plane(o.dy, n, task.group), affine, o.relu, sums);
     }
   };
-  const auto propagate = [&](const Runs::Task& task, const Affine8& affine) {
-    const Sums8& sums = total.cells[task.cell];
-    Gradient8& gradient = gradients[task.cell];
+  const auto propagate = [&](const Runs::Task& task, const Affine8& affine, const Sums8& sums) {
+    Gradient8 gradient;
     for (int i = 0; i < validLanes(channels, task.group); ++i) {
       const int64_t cell = task.split * channels + task.group * kLanes + i;
       const adaptive::CellGradient d = adaptive::cellGradient(
@@ -120,35 +117,17 @@ void run(const op::AdaptiveKalmanNormBackward& o, Context&) {
       dmean[cell] = d.dmean;
       dlogVar[cell] = d.dlogVar;
     }
+    return gradient;
   };
-  const auto apply = [&](const Runs::Task& task, const Affine8& affine) {
+  const auto apply = [&](const Runs::Task& task, const Affine8& affine, const Gradient8& gradient) {
     for (int64_t n = task.first; n < task.last; ++n) {
       const Plane x = plane(o.x, n, task.group);
       gradientPlane(x, plane(o.dy, n, task.group), plane(o.dx, n, task.group),
-                    o.add.data ? o.add.values() + (x.data - o.x.values()) : nullptr, affine, gradients[task.cell],
-                    o.relu);
+                    o.add.data ? o.add.values() + (x.data - o.x.values()) : nullptr, affine, gradient, o.relu);
     }
   };
 
-  if (runs.runs == 1) {
-    parallelFor(runs.tasks(), [&](int64_t i) {
-      const Runs::Task task = runs.task(i);
-      const Affine8 affine = affineOf(task);
-      sum(task, affine, total.cells[i]);
-      propagate(task, affine);
-      apply(task, affine);
-    });
-  } else {
-    std::vector<Sums8> parts(runs.tasks());
-    parallelFor(runs.tasks(), [&](int64_t i) { sum(runs.task(i), affineOf(runs.task(i)), parts[i]); });
-    total.cells = sumRuns(parts, runs);
-    for (int64_t cell = 0; cell < runs.cells(); ++cell) {
-      const Runs::Task task = runs.task(cell * runs.runs);
-      propagate(task, affineOf(task));
-    }
-    parallelFor(runs.tasks(), [&](int64_t i) { apply(runs.task(i), affineOf(runs.task(i))); });
-  }
-  total.finish(o.splits, channels, rstd, o.dgamma, o.dbeta);
+  runBackward(runs, affineOf, sum, propagate, apply).finish(o.splits, channels, rstd, o.dgamma, o.dbeta);
   if (!o.dpriorMean) return;
   for (int64_t c = 0; c < channels; ++c) {
     double mean = o.dbeliefMean ? o.dbeliefMean[c] : 0;

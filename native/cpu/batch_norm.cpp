@@ -74,39 +74,23 @@ void run(const op::BatchNormBackward& o, Context&) {
       gradientSums(plane(o.x, n, task.group), plane(o.dy, n, task.group), affine, o.relu, sums);
     }
   };
-  const auto apply = [&](const Runs::Task& task, const Affine8& affine, const Sums8& sums) {
-    const int valid = validLanes(o.x.c, task.group);
+  const auto propagate = [&](const Runs::Task& task, const Affine8& affine, const Sums8& sums) {
     Gradient8 gradient;
-    for (int i = 0; i < valid; ++i) {
+    for (int i = 0; i < validLanes(o.x.c, task.group); ++i) {
       const double r = rstd[task.split * o.x.c + task.group * kLanes + i], scale = affine.scale[i];
       gradient.slope[i] = static_cast<float>(-scale * r * r * sums.gx[i] / count);
       gradient.shift[i] = static_cast<float>(-sums.g[i] / count);
     }
+    return gradient;
+  };
+  const auto apply = [&](const Runs::Task& task, const Affine8& affine, const Gradient8& gradient) {
     for (int64_t n = task.first; n < task.last; ++n) {
       const Plane x = plane(o.x, n, task.group);
       gradientPlane(x, plane(o.dy, n, task.group), plane(o.dx, n, task.group),
                     o.add.data ? o.add.values() + (x.data - o.x.values()) : nullptr, affine, gradient, o.relu);
     }
   };
-
-  AffineSums total{std::vector<Sums8>(runs.cells())};
-  if (runs.runs == 1) {
-    parallelFor(runs.tasks(), [&](int64_t i) {
-      const Runs::Task task = runs.task(i);
-      const Affine8 affine = affineOf(task);
-      sum(task, affine, total.cells[i]);
-      apply(task, affine, total.cells[i]);
-    });
-  } else {
-    std::vector<Sums8> parts(runs.tasks());
-    parallelFor(runs.tasks(), [&](int64_t i) { sum(runs.task(i), affineOf(runs.task(i)), parts[i]); });
-    total.cells = sumRuns(parts, runs);
-    parallelFor(runs.tasks(), [&](int64_t i) {
-      const Runs::Task task = runs.task(i);
-      apply(task, affineOf(task), total.cells[task.cell]);
-    });
-  }
-  total.finish(o.splits, o.x.c, rstd, o.dgamma, o.dbeta);
+  runBackward(runs, affineOf, sum, propagate, apply).finish(o.splits, o.x.c, rstd, o.dgamma, o.dbeta);
 }
 
 }  // namespace kn::cpu

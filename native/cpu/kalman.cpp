@@ -92,7 +92,6 @@ void run(const op::KalmanNormBackward& o, Context&) {
   const std::vector<float> rstd = reciprocalStd(normalizingVariance(s), cells, o.epsilon);
   std::vector<double> sampleMean(cells), sampleVar(cells), gainSums(o.dgain ? cells : 0);
   std::vector<float> dpriorMean(cells), dpriorVar(cells);
-  AffineSums total{std::vector<Sums8>(runs.cells())};
 
   const auto affineOf = [&](const Runs::Task& task) {
     const int64_t channel = task.group * kLanes;
@@ -110,10 +109,8 @@ void run(const op::KalmanNormBackward& o, Context&) {
     }
   };
   // Through the fusion: from the posterior's gradient to those of observation (for dx) and prior.
-  std::vector<Gradient8> gradients(runs.cells());
-  const auto propagate = [&](const Runs::Task& task, const Affine8& affine) {
-    Gradient8& gradient = gradients[task.cell];
-    const Sums8& sums = total.cells[task.cell];
+  const auto propagate = [&](const Runs::Task& task, const Affine8& affine, const Sums8& sums) {
+    Gradient8 gradient;
     const int64_t at = task.split * channels + task.group * kLanes;
     for (int i = 0; i < validLanes(channels, task.group); ++i) {
       const int64_t cell = at + i;
@@ -140,12 +137,13 @@ void run(const op::KalmanNormBackward& o, Context&) {
       gradient.offset[i] =
           static_cast<float>(dobsMean / count + slope * (static_cast<double>(affine.center[i]) - s.obsMean[cell]));
     }
+    return gradient;
   };
-  const auto apply = [&](const Runs::Task& task, const Affine8& affine) {
+  const auto apply = [&](const Runs::Task& task, const Affine8& affine, const Gradient8& gradient) {
     for (int64_t n = task.first; n < task.last; ++n) {
       const Plane p = plane(x, n, task.group);
       gradientPlane(p, plane(dy, n, task.group), plane(dx, n, task.group),
-                    o.add.data ? plane(o.add, n, task.group).data : nullptr, affine, gradients[task.cell], o.relu);
+                    o.add.data ? plane(o.add, n, task.group).data : nullptr, affine, gradient, o.relu);
     }
     if (o.hasVirtual && task.run == 0) {
       const Plane p = plane(virtualX, task.split, task.group);
@@ -157,27 +155,7 @@ void run(const op::KalmanNormBackward& o, Context&) {
     }
   };
 
-  if (runs.runs == 1) {
-    // A split that is one task stays in the cache between its two passes.
-    parallelFor(runs.tasks(), [&](int64_t i) {
-      const Runs::Task task = runs.task(i);
-      const Affine8 affine = affineOf(task);
-      sum(task, affine, total.cells[i]);
-      propagate(task, affine);
-      apply(task, affine);
-    });
-  } else {
-    std::vector<Sums8> parts(runs.tasks());
-    parallelFor(runs.tasks(), [&](int64_t i) { sum(runs.task(i), affineOf(runs.task(i)), parts[i]); });
-    total.cells = sumRuns(parts, runs);
-    for (int64_t cell = 0; cell < runs.cells(); ++cell) {
-      const Runs::Task task = runs.task(cell * runs.runs);
-      propagate(task, affineOf(task));
-    }
-    parallelFor(runs.tasks(), [&](int64_t i) { apply(runs.task(i), affineOf(runs.task(i))); });
-  }
-
-  total.finish(o.splits, channels, rstd, o.dgamma, o.dbeta);
+  runBackward(runs, affineOf, sum, propagate, apply).finish(o.splits, channels, rstd, o.dgamma, o.dbeta);
   if (o.dpriorMean) std::copy(dpriorMean.begin(), dpriorMean.end(), o.dpriorMean);
   if (o.dpriorVar) std::copy(dpriorVar.begin(), dpriorVar.end(), o.dpriorVar);
   if (o.dgain) {

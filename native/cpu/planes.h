@@ -291,4 +291,35 @@ struct AffineSums {
   void finish(int64_t splits, int64_t channels, const std::vector<float>& rstd, float* dgamma, float* dbeta) const;
 };
 
+/// Backward of a normalization by the statistics of splits: `sum(task, affine, sums)` over every split and channel,
+/// `propagate(task, affine, sums)` from these to the Gradient8 of the cell, and `apply(task, affine, gradient)`.
+template <class AffineOf, class Sum, class Propagate, class Apply>
+AffineSums runBackward(const Runs& runs, const AffineOf& affineOf, const Sum& sum, const Propagate& propagate,
+                       const Apply& apply) {
+  if (runs.runs == 1) {
+    // A split that is one task stays in the cache between its two passes.
+    AffineSums total{std::vector<Sums8>(runs.cells())};
+    parallelFor(runs.tasks(), [&](int64_t i) {
+      const Runs::Task task = runs.task(i);
+      const Affine8 affine = affineOf(task);
+      sum(task, affine, total.cells[i]);
+      apply(task, affine, propagate(task, affine, total.cells[i]));
+    });
+    return total;
+  }
+  std::vector<Sums8> parts(runs.tasks());
+  parallelFor(runs.tasks(), [&](int64_t i) { sum(runs.task(i), affineOf(runs.task(i)), parts[i]); });
+  AffineSums total{sumRuns(parts, runs)};
+  std::vector<Gradient8> gradients(runs.cells());
+  for (int64_t cell = 0; cell < runs.cells(); ++cell) {
+    const Runs::Task task = runs.task(cell * runs.runs);
+    gradients[cell] = propagate(task, affineOf(task), total.cells[cell]);
+  }
+  parallelFor(runs.tasks(), [&](int64_t i) {
+    const Runs::Task task = runs.task(i);
+    apply(task, affineOf(task), gradients[task.cell]);
+  });
+  return total;
+}
+
 }  // namespace kn::cpu

@@ -2,11 +2,7 @@
 #include <cmath>
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define KN_HOST_DEVICE __host__ __device__
-#else
-#define KN_HOST_DEVICE
-#endif
+#include "host_device.h"
 
 /// The arithmetic of the adaptive Kalman filter for one channel (docs/filter.md), for the kernels of every device. The
 /// mean is filtered in standard deviations of the belief, the variance by its logarithm.

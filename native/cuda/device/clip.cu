@@ -12,19 +12,6 @@ struct ClippedTensor {
 
 namespace {
 
-/// The sum over the block, in a fixed order, for thread 0. All of its threads must call it.
-__device__ __forceinline__ double sumOfBlock(double mine) {
-  KN_SHARED(double, sums, [kItemThreads]);
-  const int thread = static_cast<int>(threadIdx.x);
-  sums[thread] = mine;
-  __syncthreads();
-  for (int half = kItemThreads / 2; half > 0; half /= 2) {
-    if (thread < half) sums[thread] += sums[thread + half];
-    __syncthreads();
-  }
-  return sums[0];
-}
-
 __device__ __forceinline__ double squareOf(float value) { return static_cast<double>(value) * value; }
 
 __device__ __forceinline__ float within(float value, float limit) {

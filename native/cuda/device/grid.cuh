@@ -33,6 +33,20 @@ void launchItems(Context& context, int64_t items, void (*kernel)(P...), A&&... a
   launchTasks(context, ceilDivide(items, kItemThreads), kernel, std::forward<A>(arguments)...);
 }
 
+/// The sum over the block, in a fixed order, for thread 0. All of its threads must call it.
+template <class T>
+__device__ __forceinline__ T sumOfBlock(T mine) {
+  KN_SHARED(T, sums, [kItemThreads]);
+  const int thread = static_cast<int>(threadIdx.x);
+  sums[thread] = mine;
+  __syncthreads();
+  for (int half = kItemThreads / 2; half > 0; half /= 2) {
+    if (thread < half) sums[thread] += sums[thread + half];
+    __syncthreads();
+  }
+  return sums[0];
+}
+
 /// V float32 values beside a pack of V shorter ones: two accesses of 16 bytes where V is 8.
 template <int V>
 __device__ __forceinline__ Pack<V> loadFloats(const float* from) {

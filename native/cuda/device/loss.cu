@@ -47,20 +47,14 @@ __device__ __forceinline__ double sumOfWarp(double mine) {
 
 /// One block: what the mean is divided by, where classes have weights.
 __global__ void sumWeights(const int32_t* labels, const float* weights, double* total, int64_t n, int64_t classes) {
-  KN_SHARED(double, sums, [kItemThreads]);
   const int thread = static_cast<int>(threadIdx.x);
   double sum = 0;
   for (int64_t i = thread; i < n; i += kItemThreads) {
     const int32_t label = labels[i];
     if (label >= 0 && label < classes) sum += weights[label];
   }
-  sums[thread] = sum;
-  __syncthreads();
-  for (int half = kItemThreads / 2; half > 0; half /= 2) {
-    if (thread < half) sums[thread] += sums[thread + half];
-    __syncthreads();
-  }
-  if (thread == 0) *total = sums[0];
+  sum = sumOfBlock(sum);
+  if (thread == 0) *total = sum;
 }
 
 /// A warp takes a sample; `gradients` get (softmax · sum of targets - targets) / total. The logits are read three
@@ -106,8 +100,6 @@ __global__ void crossEntropy(op::CrossEntropy o, SampleOutcome* outcomes, const 
 
 /// One block: the mean loss and the number of errors.
 __global__ void sumOutcomes(const SampleOutcome* outcomes, float* loss, float* errors, int64_t n, const double* total) {
-  KN_SHARED(double, losses, [kItemThreads]);
-  KN_SHARED(int64_t, wrongs, [kItemThreads]);
   const int thread = static_cast<int>(threadIdx.x);
   double sum = 0;
   int64_t wrong = 0;
@@ -115,19 +107,11 @@ __global__ void sumOutcomes(const SampleOutcome* outcomes, float* loss, float* e
     sum += outcomes[i].loss;
     wrong += outcomes[i].wrong;
   }
-  losses[thread] = sum;
-  wrongs[thread] = wrong;
-  __syncthreads();
-  for (int half = kItemThreads / 2; half > 0; half /= 2) {
-    if (thread < half) {
-      losses[thread] += losses[thread + half];
-      wrongs[thread] += wrongs[thread + half];
-    }
-    __syncthreads();
-  }
+  sum = sumOfBlock(sum);
+  wrong = sumOfBlock(wrong);
   if (thread == 0) {
-    *loss = static_cast<float>(losses[0] / (total ? *total : static_cast<double>(n)));
-    *errors = static_cast<float>(wrongs[0]);
+    *loss = static_cast<float>(sum / (total ? *total : static_cast<double>(n)));
+    *errors = static_cast<float>(wrong);
   }
 }
 

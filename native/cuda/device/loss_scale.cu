@@ -15,19 +15,6 @@ namespace {
 
 __device__ __forceinline__ bool finite(float value) { return fabsf(value) < INFINITY; }
 
-/// Whether any thread of the block says so, for thread 0. All of them must call it.
-__device__ __forceinline__ bool anyOfBlock(bool mine) {
-  KN_SHARED(int, found, [kItemThreads]);
-  const int thread = static_cast<int>(threadIdx.x);
-  found[thread] = mine ? 1 : 0;
-  __syncthreads();
-  for (int half = kItemThreads / 2; half > 0; half /= 2) {
-    if (thread < half) found[thread] |= found[thread + half];
-    __syncthreads();
-  }
-  return found[0] != 0;
-}
-
 }  // namespace
 
 /// A flag for each block: 1 where one of its values is infinite or NaN.
@@ -43,8 +30,8 @@ __global__ void findNonFinite(TensorBatch<CheckedTensor> batch, int32_t* flags) 
     for (int i = 0; i < V; ++i) good = good && finite(values[i]);
   }
   for (int64_t at = chunk.packsEnd + thread; at < chunk.end; at += kItemThreads) good = good && finite(t.data[at]);
-  const bool found = anyOfBlock(!good);
-  if (thread == 0) flags[block] = found;
+  const int found = sumOfBlock(good ? 0 : 1);
+  if (thread == 0) flags[block] = found != 0;
 }
 
 /// One block.
@@ -52,8 +39,8 @@ __global__ void noteNonFinite(const int32_t* flags, int64_t count, float* state)
   const int thread = static_cast<int>(threadIdx.x);
   bool any = false;
   for (int64_t i = thread; i < count; i += kItemThreads) any = any || flags[i] != 0;
-  const bool found = anyOfBlock(any);
-  if (thread == 0) state[2] = found ? 1.0f : 0.0f;
+  const int found = sumOfBlock(any ? 1 : 0);
+  if (thread == 0) state[2] = found != 0 ? 1.0f : 0.0f;
 }
 
 __global__ void updateLossScale(float* state, float growth, float backoff, float interval) {
