@@ -102,3 +102,7 @@ test('the programs of README.md run', async (t) => {
   const serving = (await programs('README.md')).get('Serve a model') ?? '';
   t.true(serving.trim().split('\n').length <= 10);
 });
+
+test('the programs of docs/guide.md run', async (t) => {
+  await runPage(t, 'docs/guide.md', await project(t));
+});
