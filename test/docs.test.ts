@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
@@ -105,4 +106,24 @@ test('the programs of README.md run', async (t) => {
 
 test('the programs of docs/guide.md run', async (t) => {
   await runPage(t, 'docs/guide.md', await project(t));
+});
+
+test('links between the pages lead somewhere', async (t) => {
+  const docs = (await readdir(join(root, 'docs'))).filter((name) => name.endsWith('.md'));
+  const pages = ['README.md', 'CONTRIBUTING.md', ...docs.map((name) => `docs/${name}`)];
+  const headings = async (page: string) =>
+    [...(await readFile(page, 'utf8')).matchAll(/^#+ (.*)$/gm)].map(([, text = '']) =>
+      text
+        .toLowerCase()
+        .replace(/[^\w -]/g, '')
+        .replaceAll(' ', '-'),
+    );
+  for (const page of pages) {
+    for (const [, target = ''] of (await readFile(join(root, page), 'utf8')).matchAll(/\]\((?!\w+:)([^)\s]+)\)/g)) {
+      const [path = '', anchor] = target.split('#');
+      const file = path === '' ? join(root, page) : join(root, dirname(page), path);
+      t.true(existsSync(file), `${page}: ${target}`);
+      if (anchor) t.true((await headings(file)).includes(anchor), `${page}: ${target}`);
+    }
+  }
 });
