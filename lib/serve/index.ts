@@ -1,2 +1,3 @@
 export * from './inference-model.js';
 export * from './load-model.js';
+export type { Sample } from './samples.js';

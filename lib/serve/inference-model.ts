@@ -4,7 +4,7 @@ import type { Module } from '../nn/module.js';
 import type { Device, Tensor } from '../tensor.js';
 import { Batcher } from './batcher.js';
 import { type Network, Programs } from './programs.js';
-import { SampleReader } from './samples.js';
+import { type Sample, SampleReader } from './samples.js';
 
 /** How a model gathers and limits its work. */
 export interface InferenceOptions {
@@ -19,13 +19,6 @@ export interface InferenceOptions {
   /** Most pixels of an encoded image, before it is resized. Default: 2^25 */
   readonly maxPixels?: number;
 }
-
-/**
- * One input of a network. A `Buffer` is an encoded image (JPEG, PNG or WebP; needs `sharp`), resized to the network's
- * input. Another `Uint8Array` is pixels, 0 to 255, [C, H, W]. To both the model's normalization is applied. A
- * `Float32Array`, [C, H, W], is taken as it is.
- */
-export type Sample = Uint8Array | Float32Array;
 
 /** Options of a call. */
 export interface PredictOptions {

@@ -4,7 +4,14 @@ import { imageDecoder } from '../io/decode-image.js';
 import { type InputSize, type ModelDescription, normalizeImages } from '../io/model-description.js';
 import { Tensor } from '../tensor.js';
 
-type Input = Uint8Array | Float32Array | readonly (Uint8Array | Float32Array)[] | Tensor;
+/**
+ * One input of a network. A `Buffer` is an encoded image (JPEG, PNG or WebP; needs `sharp`), resized to the network's
+ * input. Another `Uint8Array` is pixels, 0 to 255, [C, H, W]. To both the model's normalization is applied. A
+ * `Float32Array`, [C, H, W], is taken as it is.
+ */
+export type Sample = Buffer | Uint8Array | Float32Array;
+
+type Input = Sample | readonly Sample[] | Tensor;
 
 /** Turns what users have into what a network takes. */
 export class SampleReader {
@@ -63,7 +70,7 @@ export class SampleReader {
   /** The values of each sample, normalized; what the caller's arrays hold at the time of the call. */
   read(input: Input): Promise<Float32Array[]> {
     if (input instanceof Tensor) return input.data().then((data) => this.split(data));
-    const samples = (Array.isArray(input) ? input : [input]) as readonly (Uint8Array | Float32Array)[];
+    const samples = (Array.isArray(input) ? input : [input]) as readonly Sample[];
     return Promise.all(
       samples.map((sample) => {
         if (Buffer.isBuffer(sample)) return this.decode(sample);

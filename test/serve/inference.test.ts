@@ -1,7 +1,6 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import sharp from 'sharp';
 import {
@@ -226,27 +225,4 @@ test('bad inputs, options and files get typed errors', async (t) => {
     const other = await saved(device, random, description);
     await t.throwsAsync(loadModel(other.path, { device }), { code: 'STATE_MISMATCH', message } as object);
   }
-});
-
-test('the README serves a model', async (t) => {
-  const readme = await readFile('README.md', 'utf8');
-  const [, code] = /## Serve a model\n+```ts\n(.*?)```/s.exec(readme) ?? [];
-  t.true(code!.trim().split('\n').length <= 10);
-  using device = openDevice('cpu', { threads: 1 });
-  const { path } = await saved(device, new TestRandom(t.title));
-  const picture = join(folder, 'picture.png');
-  await sharp({ create: { width: 40, height: 30, channels: 3, background: '#a40' } }).toFile(picture);
-  const program = code!
-    .replace("'kalman-norm'", JSON.stringify(new URL('../../lib/index.ts', import.meta.url).href))
-    .replace("'model.safetensors'", JSON.stringify(path))
-    .replace("'picture.png'", JSON.stringify(picture))
-    .replaceAll('console.log(', 'globalThis.printed.push(');
-  const file = join(folder, 'readme.mts');
-  await writeFile(file, program);
-  const printed: unknown[] = [];
-  Object.assign(globalThis, { printed });
-  await import(fileURLToPath(new URL(`file://${file}`)));
-  t.true(about.classNames!.includes(printed[0] as string));
-  t.true((printed[1] as number) > 0.25 - 1e-6);
-  t.is((printed[2] as Float32Array).length, 4);
 });
