@@ -92,7 +92,7 @@ export const normFlags = {
   },
   'observation-gradient': {
     type: 'string',
-    help: "share of the gradient that flows through the batch's statistics, or auto: 1 - 1/m for m samples in a split",
+    help: "share of the gradient that flows through the batch's statistics, or auto: 1 - 1/m for m samples in a split, observed: its square",
     absent: 'auto',
   },
   'transition-gradient': {

@@ -6,7 +6,7 @@ import {
   FilterResponseNorm2d,
 } from '../nn/activated-norm.js';
 import { BatchNorm2d } from '../nn/batch-norm.js';
-import { Conv2d, type TransitionGradient, transitionGradients, type WeightStandardization } from '../nn/conv2d.js';
+import { Conv2d, type WeightStandardization } from '../nn/conv2d.js';
 import { disposeFiltered, type Filtered } from '../nn/filtered.js';
 import { GroupNorm } from '../nn/group-norm.js';
 import { KalmanNorm2d, type KalmanNormLayerOptions } from '../nn/kalman-norm.js';
@@ -34,11 +34,8 @@ export type NormSpec =
   | ({ type: 'frn' } & ActivatedNormOptions)
   /** EvoNorm-S0, with 4 groups by default: its gate is the activation. */
   | ({ type: 'evonorm' } & EvoNormOptions)
-  | ({
-      type: 'kalman';
-      /** Of the blocks' convolutions; default `closed-form`. */
-      transitionGradient?: TransitionGradient;
-    } & Omit<KalmanNormLayerOptions, 'relu'>)
+  /** Its `transitionGradient` is that of the blocks' convolutions, too. */
+  | ({ type: 'kalman' } & Omit<KalmanNormLayerOptions, 'relu'>)
   /** The filter as the paper's authors coded it. */
   | ({
       type: 'reference-kalman';
@@ -115,7 +112,7 @@ export class CifarResNet extends Module {
           first: first && i === 0,
           random,
           weightStandardization,
-          ...(norm.type === 'kalman' && { transitionGradient: norm.transitionGradient ?? 'closed-form' }),
+          ...(norm.type === 'kalman' && norm.transitionGradient && { transitionGradient: norm.transitionGradient }),
         });
       });
     this.stage1 = stage(16, true);
@@ -238,10 +235,7 @@ function planNorm(spec: SpecReader): NormSpec {
     return { type, epsilon, groups };
   }
   const filtered = { epsilon, splits: spec.size('splits', 1), momentum: spec.number('momentum', 0, 1, 0.1) };
-  if (type === 'kalman') {
-    const transitionGradient = spec.choice('transitionGradient', transitionGradients, 'closed-form');
-    return { type, ...filtered, ...KalmanNorm2d.filterOptions(spec), transitionGradient };
-  }
+  if (type === 'kalman') return { type, ...filtered, ...KalmanNorm2d.filterOptions(spec) };
   const running = {
     ...filtered,
     runningStats: spec.choice('runningStats', ['all-splits', 'first-split'], 'all-splits'),

@@ -1,4 +1,4 @@
-import { Conv2d, type Conv2dLayerOptions, type TransitionGradient, type WeightStandardization } from '../nn/conv2d.js';
+import { Conv2d, type Conv2dLayerOptions, type WeightStandardization } from '../nn/conv2d.js';
 import type { Filtered } from '../nn/filtered.js';
 import { type Layer, Module } from '../nn/module.js';
 import { RunningNorm } from '../nn/norm.js';
@@ -7,6 +7,7 @@ import { addWithMoments } from '../ops/moments.js';
 import { padBelief, padChannels } from '../ops/pad.js';
 import { avgPool2d } from '../ops/pool.js';
 import { rectifyBelief } from '../ops/predict.js';
+import type { TransitionGradient } from '../ops/transition-gradient.js';
 import type { HostRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
 

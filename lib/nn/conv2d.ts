@@ -3,6 +3,7 @@ import { Belief } from '../ops/belief.js';
 import { add } from '../ops/broadcast.js';
 import { type Conv2dOptions, conv2d, type Padding } from '../ops/conv2d.js';
 import { reshape } from '../ops/memory.js';
+import { checkTransitionGradient, type TransitionGradient, transitionGradients } from '../ops/transition-gradient.js';
 import { weightStandardize } from '../ops/weight-standardize.js';
 import { type HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
@@ -33,12 +34,6 @@ export interface Conv2dLayerOptions extends Conv2dOptions {
    */
   transitionGradient?: TransitionGradient;
 }
-
-/** Where the gradient of a believed variance comes from; see {@link Conv2dLayerOptions.transitionGradient}. */
-export type TransitionGradient = (typeof transitionGradients)[number];
-
-/** @internal */
-export const transitionGradients = ['closed-form', 'observed'] as const;
 
 /** Whether weights are standardized: to variance 1, or to the norm that a number gives. */
 export type WeightStandardization = boolean | number;
@@ -91,11 +86,7 @@ export class Conv2d extends Layer {
       'INVALID_ARGUMENT',
       `Conv2d: weightStandardization must be true, false or a positive number, got ${weightStandardization}`,
     );
-    check(
-      transitionGradients.includes(transitionGradient),
-      'INVALID_ARGUMENT',
-      `Conv2d: transitionGradient must be "closed-form" or "observed", got ${transitionGradient}`,
-    );
+    checkTransitionGradient('Conv2d', transitionGradient);
     this.weightStandardization = weightStandardization;
     const shape = [outChannels, inChannels / groups, kernel, kernel];
     this.options = rest;

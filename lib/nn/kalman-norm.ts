@@ -1,6 +1,7 @@
 import { check } from '../errors.js';
 import { type AdaptiveKalmanOptions, adaptiveKalmanNorm, filterRows } from '../ops/adaptive-kalman.js';
 import { normalize } from '../ops/batch-norm.js';
+import { checkTransitionGradient, transitionGradients } from '../ops/transition-gradient.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { Filtered } from './filtered.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
@@ -20,6 +21,7 @@ const defaults: FilterOptions = {
   adaptation: 0.1,
   gate: 4,
   observationGradient: 'auto',
+  transitionGradient: 'closed-form',
 };
 
 /**
@@ -44,7 +46,7 @@ export class KalmanNorm2d extends RunningNorm {
 
   constructor(device: Device, channels: number, options: KalmanNormLayerOptions = {}) {
     super(device, channels, options);
-    const { gain, correction, adaptation, gate, observationGradient } = { ...defaults, ...options };
+    const { gain, correction, adaptation, gate, observationGradient, transitionGradient } = { ...defaults, ...options };
     check(
       gain === 'adaptive' || (typeof gain === 'number' && gain >= 0 && gain <= 1),
       'INVALID_ARGUMENT',
@@ -59,7 +61,8 @@ export class KalmanNorm2d extends RunningNorm {
       );
     }
     check(gate > 0, 'INVALID_ARGUMENT', `KalmanNorm2d: gate must be a positive number, got ${gate}`);
-    this.options = { gain, correction, adaptation, gate, observationGradient };
+    checkTransitionGradient('KalmanNorm2d', transitionGradient);
+    this.options = { gain, correction, adaptation, gate, observationGradient, transitionGradient };
     this.filterState = this.buffer(() => device.zeros([filterRows.length, channels]));
   }
 
@@ -87,6 +90,7 @@ export class KalmanNorm2d extends RunningNorm {
         '"auto" or a number from 0 to 1',
         defaults.observationGradient,
       ),
+      transitionGradient: spec.choice('transitionGradient', transitionGradients, defaults.transitionGradient),
     };
   }
 

@@ -5,6 +5,7 @@ import type { Affine, NormOptions } from './batch-norm.js';
 import { Belief } from './belief.js';
 import { differentiable } from './differentiable.js';
 import type { Moments } from './moments.js';
+import { checkTransitionGradient, type TransitionGradient } from './transition-gradient.js';
 
 declare module '../addon/contract.js' {
   /** What an adaptive Kalman normalization found: belief [C]; observation, posterior and gain [splits·C]. */
@@ -95,10 +96,13 @@ export interface AdaptiveKalmanOptions extends NormOptions {
   gate?: number;
   /**
    * What the observation gets of the gradient beyond its gain, in [0, 1]; the belief gets the rest. Default `auto`:
-   * 1 - 1/m with m samples in a split. The gradient through a split's statistics takes from every sample what it shares
-   * with its split, itself included: that is 1/m of what tells samples apart, all of it at m = 1.
+   * 1 - 1/m with m samples in a split, and the square of that beside observed transition gradients. The gradient through
+   * a split's statistics takes from every sample what it shares with its split, itself included: that is 1/m of what
+   * tells samples apart, all of it at m = 1.
    */
   observationGradient?: number | 'auto';
+  /** How the prior knows its gradient, see {@link TransitionGradient}; default `closed-form`. */
+  transitionGradient?: TransitionGradient;
   /** Weight of a step in the running averages; default 0.1. */
   momentum?: number;
 }
@@ -130,8 +134,14 @@ export function adaptiveKalmanNorm(
   options: AdaptiveKalmanOptions = {},
 ): AdaptiveKalmanResult {
   const { splits = 1, gain = 'adaptive', correction = 0.1, adaptation = 0.1, gate = 4, momentum = 0.1 } = options;
-  const { observationGradient: share = 'auto', epsilon = 1e-5, relu = false } = options;
-  const observationGradient = share === 'auto' ? Math.max(0, 1 - splits / (x.shape[0] as number)) : share;
+  const {
+    observationGradient: share = 'auto',
+    transitionGradient = 'closed-form',
+    epsilon = 1e-5,
+    relu = false,
+  } = options;
+  const others = Math.max(0, 1 - splits / (x.shape[0] as number));
+  const observationGradient = share === 'auto' ? others ** (transitionGradient === 'observed' ? 2 : 1) : share;
   check(
     !prior || (prior.splits === 1 && !prior.rectified),
     'INVALID_ARGUMENT',
@@ -142,6 +152,7 @@ export function adaptiveKalmanNorm(
     'INVALID_ARGUMENT',
     `adaptiveKalmanNorm: gain must be "adaptive" or between 0 and 1, got ${gain}`,
   );
+  checkTransitionGradient('adaptiveKalmanNorm', transitionGradient);
   const known = x.moments?.splits === splits ? x.moments : null;
   const filter = { splits, epsilon, relu };
   const result = differentiable({

@@ -40,4 +40,5 @@ export * from './pool.js';
 export { type Noise, samplePrior, type Transition } from './predict.js';
 export { argmax, max, mean, type ReduceOptions, sum } from './reduce.js';
 export { logSoftmax, softmax } from './softmax.js';
+export type { TransitionGradient } from './transition-gradient.js';
 export * from './weight-standardize.js';
