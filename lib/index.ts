@@ -3,6 +3,11 @@
  * What belongs together is there by its name, and as a part of the namespaces `nn`, `optim`, `data`, `kalman` and `train`.
  *
  * @packageDocumentation
+ * @document ../docs/guide.md
+ * @document ../docs/architecture.md
+ * @document ../docs/filter.md
+ * @document ../docs/cuda.md
+ * @document ../docs/long-runs.md
  */
 export type { DType, Format, MemoryStats, Precision, TensorData } from './addon/contract.js';
 export { backward, noGrad } from './autograd.js';
