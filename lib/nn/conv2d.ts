@@ -55,7 +55,7 @@ export class Conv2d extends Layer {
   /** Stride, padding, dilation and groups. */
   readonly options: Conv2dOptions;
   readonly weightStandardization: WeightStandardization;
-  /** What samples have shown; null where the gradient is the closed form's. */
+  /** What samples have shown; null where the gradient is the closed form's. @internal */
   readonly observed: VarianceSlope | null;
 
   constructor(
