@@ -27,7 +27,8 @@ function load(): { addon: Addon; folder: string } {
     'DEVICE_UNAVAILABLE',
     `The native addon can't be loaded on ${process.platform}-${process.arch}, Node ${process.version}:\n` +
       `${failures.join('\n')}\n` +
-      'Build it with "npm run build:native"; on Debian it needs "apt-get install g++ make cmake libdnnl-dev".',
+      'Build it with "npm run build:native", in a project that has the package installed with "npm run build:native ' +
+      '--prefix node_modules/kalman-norm"; on Debian it needs "apt-get install g++ make cmake libdnnl-dev".',
   );
 }
 
