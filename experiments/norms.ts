@@ -98,7 +98,7 @@ export const normFlags = {
   'transition-gradient': {
     type: 'string',
     help: "gradient of a believed variance to the filter: closed-form, or observed, as earlier steps' samples show",
-    absent: 'closed-form',
+    absent: 'observed',
   },
   'running-stats': {
     type: 'string',
@@ -174,12 +174,10 @@ export function normOf(
       gain: shareOr('gain', 'adaptive'),
       correction: share('correction', 0.1),
       observationGradient: shareOr('observation-gradient', 'auto'),
-      transitionGradient: choice<TransitionGradient>(
-        'transition-gradient',
-        text('transition-gradient'),
-        norm.transitionGradient ?? 'closed-form',
-        ['closed-form', 'observed'],
-      ),
+      transitionGradient: choice<TransitionGradient>('transition-gradient', text('transition-gradient'), 'observed', [
+        'closed-form',
+        'observed',
+      ]),
     };
   }
   const runningStats = choice<RunningStats>('running-stats', text('running-stats'), norm.runningStats ?? 'all-splits', [
