@@ -1,4 +1,5 @@
 import { native } from '../addon/load.js';
+import { checkObjects, checkTensors } from '../arguments.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
 
@@ -59,6 +60,8 @@ export function moments(x: Tensor, splits = 1): Moments {
  * @param options.inPlace overwrite b, which must not be used any more
  */
 export function addWithMoments(a: Tensor, b: Tensor, splits: number, options: { inPlace?: boolean } = {}): Tensor {
+  checkTensors('addWithMoments', { a, b });
+  checkObjects('addWithMoments', { options });
   const { inPlace = false } = options;
   const {
     out,
@@ -92,6 +95,8 @@ export function updateRunning(
   statistics: Moments,
   options: { splits: number; momentum: number; correction: number; allSplits: boolean },
 ): void {
+  checkObjects('updateRunning', { running, statistics, options });
+  for (const { mean, variance } of [running, statistics]) checkTensors('updateRunning', { mean, variance });
   native.updateRunning({
     mean: statistics.mean.handle,
     variance: statistics.variance.handle,

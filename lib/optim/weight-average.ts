@@ -1,4 +1,5 @@
 import { native } from '../addon/load.js';
+import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import { advance } from '../ops/counter.js';
 import { noScope } from '../scope.js';
@@ -61,8 +62,10 @@ export class WeightAverage {
   constructor(
     private readonly device: Device,
     tensors: ParameterList,
-    { decay = 0.999, warmUp = false }: WeightAverageOptions = {},
+    options: WeightAverageOptions = {},
   ) {
+    checkObjects('WeightAverage', { options });
+    const { decay = 0.999, warmUp = false } = options;
     check(
       decay >= 0 && decay < 1,
       'INVALID_ARGUMENT',
