@@ -84,7 +84,8 @@ export function attachMoments(tensor: Tensor, splits: number, mean: Tensor | nul
 }
 
 /**
- * Moves running averages toward the statistics of a batch: running += momentum·(s - running).
+ * Moves running averages toward the statistics of a batch: running += momentum·(s - running). A channel whose statistics
+ * aren't finite keeps its averages.
  *
  * @param options.momentum weight of the new value
  * @param options.correction factor on the variance, n / (n - 1) to make a biased one unbiased
