@@ -78,6 +78,11 @@ export class RunFolder {
     return RunFolder.locked(path);
   }
 
+  /** Starts the log of a new run. It appears with its first line: a run that is killed before has none, not an empty one. */
+  async begin(configuration: object): Promise<void> {
+    await writeFileAtomic(this.log, `${JSON.stringify(configuration)}\n`);
+  }
+
   /** Appends an entry to the log. */
   async write(entry: object): Promise<void> {
     await appendFile(this.log, `${JSON.stringify(entry)}\n`);

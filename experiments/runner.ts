@@ -124,10 +124,11 @@ async function train(
     testImages: dataset.test.count,
     stepsPerEpoch: trainer.stepsPerEpoch,
   };
-  console.start(configuration, schedule, device, dataset, model.parameterCount(), trainer.stepsPerEpoch);
-  if (configuration.profile) device.setProfiling(true);
-  const training = { configuration, model, optimizer, trainer, description, schedule, console, signal, facts };
+  const training = { configuration, model, optimizer, trainer, description, schedule, console, signal };
   try {
+    if (!configuration.resume) await folder.begin({ type: 'config', ...configuration, ...facts });
+    console.start(configuration, schedule, device, dataset, model.parameterCount(), trainer.stepsPerEpoch);
+    if (configuration.profile) device.setProfiling(true);
     return await trainInto(folder, training);
   } finally {
     if (configuration.profile) console.profile(device.profile());
@@ -149,8 +150,6 @@ interface Training {
   schedule: Schedule;
   console: Console;
   signal: AbortSignal;
-  /** What the log says beside the configuration. */
-  facts: Readonly<Record<string, unknown>>;
 }
 
 /** How far a run is; what a checkpoint has beside the tensors. */
@@ -173,8 +172,6 @@ async function trainInto(folder: RunFolder, training: Training): Promise<number>
     if (found) progress = found.data as Progress;
     await folder.rewind(progress.epoch);
     console.note(`going on behind epoch ${progress.epoch}`);
-  } else {
-    await folder.write({ type: 'config', ...configuration, ...training.facts });
   }
   const events = await EventFile.create(folder.path);
   let writing: Promise<void> = Promise.resolve();

@@ -1,5 +1,6 @@
 import type { Handle } from './addon/contract.js';
 import { native } from './addon/load.js';
+import { checkTensors } from './arguments.js';
 import { callSynchronous, check } from './errors.js';
 import { type Operation, TapeNode } from './tape.js';
 import type { Tensor } from './tensor.js';
@@ -52,6 +53,8 @@ export function backward(outputs: Tensor | readonly Tensor[], gradients?: Tensor
     `backward: expected ${roots.length} gradients, got ${seeds?.length}`,
   );
   roots.forEach((root, i) => {
+    checkTensors('backward', { output: root });
+    if (seeds) checkTensors('backward', { gradient: seeds[i] });
     check(
       root.node !== null,
       'INVALID_STATE',

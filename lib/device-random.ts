@@ -1,5 +1,6 @@
 import type { RandomSource } from './addon/contract.js';
 import { native } from './addon/load.js';
+import { checkDevice } from './arguments.js';
 import { check } from './errors.js';
 import { noScope } from './scope.js';
 import type { Device, Tensor } from './tensor.js';
@@ -21,6 +22,7 @@ export class DeviceRandom {
     readonly device: Device,
     readonly seed: number,
   ) {
+    checkDevice('DeviceRandom', device);
     check(
       Number.isSafeInteger(seed) && seed >= 0,
       'INVALID_ARGUMENT',

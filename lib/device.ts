@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import type { Precision } from './addon/contract.js';
 import { native } from './addon/load.js';
+import { checkObjects } from './arguments.js';
 import { findGpus, openCuda } from './cuda.js';
 import { check, KalmanNormError } from './errors.js';
 import { noScope } from './scope.js';
@@ -41,6 +42,7 @@ export interface DeviceInfo {
  * @throws KalmanNormError `DEVICE_UNAVAILABLE` where it isn't built or isn't there, `INVALID_ARGUMENT` for other names
  */
 export function openDevice(name = 'cpu', options: DeviceOptions = {}): Device {
+  checkObjects('openDevice', { options });
   const { threads = 0, memoryLimit = 0 } = options;
   check(
     Number.isInteger(threads) && threads >= 0 && threads <= 1024,

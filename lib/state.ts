@@ -1,6 +1,6 @@
 import type { TensorData } from './addon/contract.js';
 import { check, KalmanNormError } from './errors.js';
-import type { Tensor } from './tensor.js';
+import type { Device, Tensor } from './tensor.js';
 
 /** Values of a module's parameters and buffers, or of an optimizer's buffers, by name; row-major. */
 export type StateValues = Map<string, { shape: readonly number[]; data: TensorData }>;
@@ -10,6 +10,22 @@ const arrayTypes = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array
 
 /** Faults that a message lists. */
 const MOST_FAULTS = 20;
+
+/**
+ * Refuses what lasts from step to step within a recording: each replay would set it back to its first values, in memory
+ * that it shares with others.
+ *
+ * @param what can't be done, such as "Sgd: can't be made"
+ * @throws KalmanNormError `INVALID_STATE` within {@link Device.record}
+ * @internal
+ */
+export function checkNotRecording(what: string, device: Device): void {
+  check(
+    !device.recording,
+    'INVALID_STATE',
+    () => `${what} within device.record, which would set state back at each replay; do it before or after`,
+  );
+}
 
 /** The values of tensors, read from the device. @internal */
 export async function readState(tensors: ReadonlyMap<string, Tensor>): Promise<StateValues> {

@@ -28,6 +28,7 @@ export interface ProfileEntry {
  */
 export class Device {
   private handle: NativeDevice | null;
+  private isRecording = false;
 
   /** @internal Use {@link openDevice}. */
   constructor(
@@ -46,6 +47,11 @@ export class Device {
 
   get disposed(): boolean {
     return this.handle === null;
+  }
+
+  /** Whether {@link Device.record} is calling its step at the moment. */
+  get recording(): boolean {
+    return this.isRecording;
   }
 
   /** Such as `cpu`. */
@@ -123,7 +129,8 @@ export class Device {
   /**
    * Records the operations that `step` enqueues, without running them, into a program that can be replayed. Tensors
    * from outside are read and written in place at each replay (parameters, learning rate, sample indices); memory
-   * allocated within belongs to the program, laid out once. Host values can't be uploaded or read within.
+   * allocated within belongs to the program, laid out once. Host values can't be uploaded or read within, and modules,
+   * optimizers and whatever else keeps state are made before: each replay would set it back.
    *
    * @returns the program, and what `step` returned: tensors in it are overwritten by each replay
    * @throws KalmanNormError `INVALID_STATE` for a recording within a recording; `INVALID_ARGUMENT` where `step` is
@@ -131,12 +138,15 @@ export class Device {
    */
   record<T>(step: () => T): { program: Program; result: T } {
     this.native.beginRecording();
+    this.isRecording = true;
     try {
       const result = callSynchronous('record', step);
       return { program: new Program(this, this.native.endRecording()), result };
     } catch (error) {
       this.native.abandonRecording();
       throw error;
+    } finally {
+      this.isRecording = false;
     }
   }
 

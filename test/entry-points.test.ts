@@ -1,5 +1,16 @@
 import test from 'ava';
-import { backward, Conv2d, Linear, manualSeed, noGrad, openDevice, relu } from '../lib/index.js';
+import {
+  BatchNorm2d,
+  backward,
+  Conv2d,
+  Linear,
+  manualSeed,
+  noGrad,
+  openDevice,
+  relu,
+  Sgd,
+  WeightAverage,
+} from '../lib/index.js';
 import { bits } from './support/compare.js';
 import { eachDevice } from './support/devices.js';
 
@@ -82,4 +93,30 @@ test('asynchronous bodies are refused, and change nothing', async (t) => {
   const { program, result } = device.record(() => relu(x));
   program.run();
   t.deepEqual([...(await result.data())], [1, 0]);
+});
+
+eachDevice(test, 'what keeps state is neither made nor exchanged within a recording', async (t, device) => {
+  const weight = device.ones([2]);
+  const average = new WeightAverage(device, [weight]);
+  const live = device.memoryStats().live;
+  const refused: [message: RegExp, step: () => unknown][] = [
+    [/^BatchNorm2d: can't be made within device\.record/, () => new BatchNorm2d(device, 3)],
+    [/^BatchNorm2d: can't be made/, () => new BatchNorm2d(device, 3, { affine: false })],
+    [/^Sgd: can't be made/, () => new Sgd(device, [weight], 0.1)],
+    [/^WeightAverage: can't be made/, () => new WeightAverage(device, [weight])],
+    [/^WeightAverage: apply can't be called/, () => average.apply()],
+  ];
+  for (const [message, step] of refused) {
+    t.throws(() => device.record(step), { code: 'INVALID_STATE', message }, String(step));
+    t.false(device.recording);
+  }
+  t.is(device.memoryStats().live, live);
+  t.false(average.applied);
+  average.apply();
+  t.throws(() => device.record(() => average.restore()), { code: 'INVALID_STATE', message: /^WeightAverage: restore/ });
+  t.true(average.applied);
+  average.restore();
+  const { program } = device.record(() => average.update());
+  program.run();
+  t.is((await average.stateValues()).get('updates')?.data[0], 1);
 });

@@ -5,8 +5,10 @@
  * Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009;
  * https://www.cs.toronto.edu/~kriz/cifar.html
  */
+
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { checkPath } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import { hasErrno, readWholeFile } from '../io/read-file.js';
 import { cifar100ClassNames } from './cifar100-names.js';
@@ -109,6 +111,7 @@ async function load(layout: Layout, dir: string): Promise<Dataset> {
 
 /** The first of `dir` and its official subfolder that holds a required file, with the names of all its files. */
 async function findFolder(layout: Layout, dir: string, required: readonly string[]) {
+  checkPath('the data set', dir);
   const folders = [dir, join(dir, layout.folder)];
   for (const folder of folders) {
     const files = new Set(await listFolder(folder));

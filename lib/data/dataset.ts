@@ -1,3 +1,4 @@
+import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 
 /** Images with their classes. */
@@ -35,7 +36,10 @@ export interface Dataset {
  * @param dataset images of one size
  * @throws KalmanNormError `INVALID_ARGUMENT` where the data set has no images
  */
-export function perPixelMean({ channels, height, width, train, test }: Dataset): Float32Array {
+export function perPixelMean(dataset: Dataset): Float32Array {
+  checkObjects('perPixelMean', { dataset });
+  const { channels, height, width, train, test } = dataset;
+  checkObjects('perPixelMean', { train, test });
   const count = train.count + test.count;
   check(count > 0, 'INVALID_ARGUMENT', 'dataset: expected at least one image for a mean, got none');
   const size = channels * height * width;
@@ -62,7 +66,10 @@ export interface Limits {
  *
  * @throws KalmanNormError `INVALID_ARGUMENT` for a limit that isn't a positive integer
  */
-export function limit(dataset: Dataset, { train, test }: Limits): Dataset {
+export function limit(dataset: Dataset, limits: Limits): Dataset {
+  checkObjects('limit', { dataset, limits });
+  checkObjects('limit', { train: dataset.train, test: dataset.test });
+  const { train, test } = limits;
   const parts = [
     { name: 'train', what: 'training', size: train, set: dataset.train },
     { name: 'test', what: 'test', size: test, set: dataset.test },

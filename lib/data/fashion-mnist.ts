@@ -4,9 +4,11 @@
  * Source: H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
  * Algorithms", 2017; the idx format: http://yann.lecun.com/exdb/mnist/
  */
+
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
+import { checkPath } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import { readWholeFile } from '../io/read-file.js';
 import { type Dataset, formatCount, type ImageSet } from './dataset.js';
@@ -52,6 +54,7 @@ export async function loadFashionMnist(dir: string = fashionMnistFolder): Promis
 }
 
 async function readSet(dir: string, prefix: 'train' | 't10k'): Promise<ImageSet> {
+  checkPath('the data set', dir);
   const imagesPath = join(dir, `${prefix}-images-idx3-ubyte.gz`);
   const labelsPath = join(dir, `${prefix}-labels-idx1-ubyte.gz`);
   const { count, values: pixels } = await readIdx(imagesPath, [sourceSize, sourceSize]);

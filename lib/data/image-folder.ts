@@ -7,9 +7,11 @@
  *
  * The index is written last: where it is, the pixels are complete.
  */
+
 import { createHash } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, join, relative, resolve } from 'node:path';
+import { checkObjects, checkPath } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic-file.js';
 import { imageDecoder } from '../io/decode-image.js';
@@ -104,6 +106,8 @@ interface ImageFile {
  * const { train, test } = splitSource(source, { validation: 0.2, seed: 1 });
  */
 export async function openImageFolder(folder: string, options: ImageFolderOptions = {}): Promise<ImageFolder> {
+  checkPath('openImageFolder', folder);
+  checkObjects('openImageFolder', { options });
   const { height = 32, width = 32, channels = 3, fit = 'cover', cache = join(folder, '.kalman-norm') } = options;
   for (const [name, size] of Object.entries({ height, width })) {
     check(

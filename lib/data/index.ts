@@ -3,9 +3,11 @@
  *
  * @module data
  */
+
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
+import { checkObjects } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import { loadCifar10, loadCifar100 } from './cifar.js';
 import type { Dataset } from './dataset.js';
@@ -122,6 +124,7 @@ export function cacheFolder(): string {
  *   searched and how to get the data; `FILE_CORRUPT` for damaged files; `DOWNLOAD_FAILED`
  */
 export async function openDataset(options: OpenDatasetOptions): Promise<Dataset> {
+  checkObjects('openDataset', { options });
   const { name, dataDir, download = false } = options;
   check(
     datasetNames.includes(name),

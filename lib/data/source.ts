@@ -1,3 +1,4 @@
+import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import { HostRandom } from '../random.js';
 import type { Dataset, ImageSet } from './dataset.js';
@@ -65,6 +66,7 @@ export interface ArraySourceOptions {
  * const trainer = new Trainer({ device, model, optimizer, dataset: splitSource(source) });
  */
 export function arraySource(options: ArraySourceOptions): BatchSource {
+  checkObjects('arraySource', { options });
   const { images, labels, channels = 3, height, width, name = 'arrays', note } = options;
   check(images instanceof Uint8Array, 'INVALID_ARGUMENT', 'arraySource: images must be a Uint8Array of pixels');
   check(
@@ -224,7 +226,9 @@ export interface SplitOptions {
  *
  * @throws KalmanNormError `INVALID_ARGUMENT` for a share outside (0, 1), or a class with a single image
  */
-export function splitSource(source: BatchSource, { validation = 0.1, seed = 0 }: SplitOptions = {}): SplitSource {
+export function splitSource(source: BatchSource, options: SplitOptions = {}): SplitSource {
+  checkObjects('splitSource', { options });
+  const { validation = 0.1, seed = 0 } = options;
   checkSource('splitSource', source);
   check(
     validation > 0 && validation < 1,
@@ -279,6 +283,7 @@ const block = 1024;
 export async function meanImage(...sources: readonly BatchSource[]): Promise<Float32Array> {
   const [first] = sources;
   check(first !== undefined, 'INVALID_ARGUMENT', 'meanImage: expected at least one source');
+  for (const source of sources) checkSource('meanImage', source);
   const size = first.channels * first.height * first.width;
   const sums = new Float64Array(size);
   const pixels = new Uint8Array(block * size);

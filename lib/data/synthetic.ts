@@ -1,3 +1,4 @@
+import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import { type Dataset, formatCount, type ImageSet } from './dataset.js';
 
@@ -31,6 +32,7 @@ const amplitude = 60;
  * @throws KalmanNormError `INVALID_ARGUMENT` for an option outside its domain
  */
 export function syntheticDataset(options: SyntheticOptions = {}): Dataset {
+  checkObjects('syntheticDataset', { options });
   const { classes = 10, train = 2000, test = 500, size = 32, noise = 40, seed = 0 } = options;
   checkInteger('classes', classes, 2, 256);
   checkInteger('train', train, 1);

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { lstat, open, readlink, rename, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { checkPath } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import { hasErrno } from './read-file.js';
 
@@ -46,6 +47,7 @@ const mostLinks = 40;
 
 /** Where the file is, behind symbolic links, and the permissions of one that is there. */
 async function destination(path: string): Promise<{ target: string; mode: number | null }> {
+  checkPath('the file to write', path);
   let target = path;
   for (let links = 0; ; links++) {
     const stats = await lstat(target).catch((error: unknown) => {

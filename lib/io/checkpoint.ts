@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TensorData } from '../addon/contract.js';
+import { checkObjects, checkPath } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import { checkState, type StateValues } from '../state.js';
 import type { Tensor } from '../tensor.js';
@@ -46,8 +47,11 @@ export class CheckpointFolder {
   constructor(
     readonly path: string,
     private readonly parts: Readonly<Record<string, Stateful>>,
-    { keep = 2 }: { keep?: number } = {},
+    options: { keep?: number } = {},
   ) {
+    checkPath('CheckpointFolder', path);
+    checkObjects('CheckpointFolder', { parts, options });
+    const { keep = 2 } = options;
     check(
       Number.isInteger(keep) && keep >= 1,
       'INVALID_ARGUMENT',

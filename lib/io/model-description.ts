@@ -1,3 +1,4 @@
+import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 
 /** Size of the images that a network takes. */
@@ -34,7 +35,9 @@ export interface ModelDescription {
  * @throws KalmanNormError `INVALID_ARGUMENT` where the description has no size or normalization; `SHAPE_MISMATCH` where
  *   the pixels aren't a number of such images
  */
-export function normalizeImages(pixels: Uint8Array, { input, normalization }: ModelDescription): Float32Array {
+export function normalizeImages(pixels: Uint8Array, description: ModelDescription): Float32Array {
+  checkObjects('normalizeImages', { pixels, description });
+  const { input, normalization } = description;
   check(
     input !== undefined && normalization !== undefined,
     'INVALID_ARGUMENT',

@@ -10,6 +10,7 @@
  */
 
 import type { TensorData } from '../addon/contract.js';
+import { checkObjects, shown } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import type { Module } from '../nn/module.js';
 import { buildModel, type ModuleSpec, specOf } from '../nn/spec.js';
@@ -49,6 +50,12 @@ export interface ModelInfo extends ModelDescription {
  * await saveModel('model.safetensors', model, { ...(await trainer.describe()), metadata: { epoch } });
  */
 export async function saveModel(path: string, module: Module, options: SaveModelOptions = {}): Promise<void> {
+  checkObjects('saveModel', { module, options });
+  check(
+    typeof module.namedParameters === 'function',
+    'INVALID_ARGUMENT',
+    () => `saveModel: expected a module, got ${shown(module)}`,
+  );
   const { classNames, input, normalization, metadata = {}, dtype = 'F32', ...others } = options;
   const refuse = (message: string): never => {
     throw new KalmanNormError('INVALID_ARGUMENT', `saveModel: ${message}`);

@@ -1,4 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
+import { checkPath } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 
 /**
@@ -52,6 +53,7 @@ export async function readWholeFile(path: string, what: string, most = Number.PO
  * @throws KalmanNormError `FILE_NOT_FOUND` where there is no such file
  */
 export async function openToRead(path: string, what: string): Promise<FileHandle> {
+  checkPath(what, path);
   try {
     return await open(path, 'r');
   } catch (error) {

@@ -8,6 +8,7 @@
  * Source: https://github.com/huggingface/safetensors#format. Typed arrays have the byte order of the machine, so this
  * module is for little-endian machines, as are all that Node.js 20 is built for except IBM Z.
  */
+import { checkObjects, shown } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import { writeFileAtomic } from './atomic-file.js';
 import { narrowBF16, narrowF16, widenBF16, widenF16 } from './half.js';
@@ -95,6 +96,7 @@ export async function readSafetensors(path: string): Promise<SafetensorsFile> {
  *   header or an offset breaks the format, or a dtype isn't one of {@link SafetensorsDtype}
  */
 export function parseSafetensors(bytes: Uint8Array, name = 'the safetensors data'): SafetensorsFile {
+  check(bytes instanceof Uint8Array, 'INVALID_ARGUMENT', () => `${name}: expected a Uint8Array, got ${shown(bytes)}`);
   const fail = (message: string, cause?: unknown): never => {
     throw new KalmanNormError('FILE_CORRUPT', `${name}: ${message}`, { cause });
   };
@@ -169,6 +171,7 @@ export function serializeSafetensors(
   tensors: Readonly<Record<string, SafetensorsTensor>>,
   metadata?: Readonly<Record<string, string>>,
 ): Uint8Array {
+  checkObjects('serializeSafetensors', { tensors });
   const entries = Object.entries(tensors);
   for (const [name, tensor] of entries) checkTensor(name, tensor);
   for (const [key, value] of Object.entries(metadata ?? {})) {
@@ -295,7 +298,9 @@ function viewOrCopy(dtype: SafetensorsDtype, bytes: Uint8Array): SafetensorsTens
   return new arrayTypes[dtype](buffer as ArrayBuffer, byteOffset, byteLength / size);
 }
 
-function checkTensor(name: string, { dtype, shape, data }: SafetensorsTensor): void {
+function checkTensor(name: string, tensor: SafetensorsTensor): void {
+  checkObjects('tensors', { [name]: tensor });
+  const { dtype, shape, data } = tensor;
   check(name !== '__metadata__', 'INVALID_ARGUMENT', 'tensors: the name "__metadata__" is reserved by the format');
   check(
     isDtype(dtype),

@@ -1,3 +1,4 @@
+import { checkDevice, checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import {
   type ActivatedNormOptions,
@@ -87,6 +88,9 @@ export class CifarResNet extends Module {
 
   constructor(device: Device, options: CifarResNetOptions) {
     super();
+    checkDevice('CifarResNet', device);
+    checkObjects('CifarResNet', { options });
+    checkObjects('CifarResNet', { norm: options.norm });
     const { n = 5, norm, classes = 10, weightStandardization = false, seed } = options;
     check(
       Number.isInteger(n) && n >= 1,

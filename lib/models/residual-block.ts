@@ -1,3 +1,4 @@
+import { checkDevice, checkObjects } from '../arguments.js';
 import { Conv2d, type Conv2dLayerOptions, type WeightStandardization } from '../nn/conv2d.js';
 import type { Filtered } from '../nn/filtered.js';
 import { type Layer, Module } from '../nn/module.js';
@@ -38,6 +39,8 @@ export abstract class Block extends Module {
 
   constructor(device: Device, options: BlockOptions<unknown>) {
     super();
+    checkDevice(new.target.name, device);
+    checkObjects(new.target.name, { options });
     const { inChannels, widens, random, weightStandardization, transitionGradient } = options;
     const outChannels = widens ? 2 * inChannels : inChannels;
     const common: Conv2dLayerOptions = {

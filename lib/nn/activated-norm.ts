@@ -1,3 +1,4 @@
+import { checkDevice, checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import { add, mul, sub } from '../ops/broadcast.js';
 import { pow, relu, sigmoid, square } from '../ops/elementwise.js';
@@ -19,14 +20,20 @@ export interface ActivatedNormOptions {
 abstract class ActivatedNorm extends Layer {
   readonly gamma: Tensor;
   readonly beta: Tensor;
+  readonly epsilon: number;
 
   constructor(
     device: Device,
     readonly channels: number,
-    readonly epsilon: number,
+    options: ActivatedNormOptions,
+    defaultEpsilon: number,
   ) {
     super();
+    checkDevice(new.target.name, device);
+    checkObjects(new.target.name, { options });
+    const { epsilon = defaultEpsilon } = options;
     checkNorm(new.target.name, channels, epsilon);
+    this.epsilon = epsilon;
     this.gamma = this.parameter(() => device.ones([channels]));
     this.beta = this.parameter(() => device.zeros([channels]));
   }
@@ -75,8 +82,8 @@ export class FilterResponseNorm2d extends ActivatedNorm {
   static readonly type = 'FilterResponseNorm2d';
   readonly tau: Tensor;
 
-  constructor(device: Device, channels: number, { epsilon = 1e-6 }: ActivatedNormOptions = {}) {
-    super(device, channels, epsilon);
+  constructor(device: Device, channels: number, options: ActivatedNormOptions = {}) {
+    super(device, channels, options, 1e-6);
     this.tau = this.parameter(() => device.zeros([channels]));
   }
 
@@ -124,8 +131,9 @@ export class EvoNormS0 extends ActivatedNorm {
   readonly v: Tensor;
   readonly groups: number;
 
-  constructor(device: Device, channels: number, { groups = 32, epsilon = 1e-5 }: EvoNormOptions = {}) {
-    super(device, channels, epsilon);
+  constructor(device: Device, channels: number, options: EvoNormOptions = {}) {
+    super(device, channels, options, 1e-5);
+    const { groups = 32 } = options;
     checkGroups('EvoNormS0', groups, channels);
     this.groups = groups;
     this.v = this.parameter(() => device.ones([channels]));

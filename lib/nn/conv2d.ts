@@ -1,3 +1,4 @@
+import { checkDevice, checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import { Belief } from '../ops/belief.js';
 import { add } from '../ops/broadcast.js';
@@ -66,6 +67,8 @@ export class Conv2d extends Layer {
     options: Conv2dLayerOptions = {},
   ) {
     super();
+    checkDevice('Conv2d', device);
+    checkObjects('Conv2d', { options });
     for (const [name, value] of Object.entries({ inChannels, outChannels, kernel })) {
       check(
         Number.isInteger(value) && value >= 1,

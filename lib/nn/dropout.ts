@@ -1,3 +1,4 @@
+import { checkDevice, checkObjects } from '../arguments.js';
 import { DeviceRandom } from '../device-random.js';
 import { check } from '../errors.js';
 import type { Belief } from '../ops/belief.js';
@@ -37,6 +38,8 @@ export class Dropout extends Layer {
     options: DropoutOptions = {},
   ) {
     super();
+    checkDevice('Dropout', device);
+    checkObjects('Dropout', { options });
     check(
       rate >= 0 && rate < 1,
       'INVALID_ARGUMENT',

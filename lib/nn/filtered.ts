@@ -1,3 +1,4 @@
+import { checkObjects, checkTensors } from '../arguments.js';
 import type { Belief } from '../ops/belief.js';
 import type { Tensor } from '../tensor.js';
 
@@ -15,6 +16,10 @@ export interface Filtered {
 
 /** Frees samples and beliefs, but for what lives on in others, or is a module's parameter. */
 export function disposeFiltered(filtered: Filtered, ...kept: readonly Filtered[]): void {
+  for (const value of [filtered, ...kept]) {
+    checkObjects('disposeFiltered', { filtered: value });
+    checkTensors('disposeFiltered', { x: value.x });
+  }
   const living = new Set(kept.flatMap(tensorsOf));
   for (const tensor of new Set(tensorsOf(filtered))) {
     if (tensor.role === 'value' && !living.has(tensor)) tensor.dispose();

@@ -1,5 +1,6 @@
+import { checkObjects, checkShape, shown } from '../arguments.js';
 import { check } from '../errors.js';
-import type { HostRandom } from '../random.js';
+import { HostRandom } from '../random.js';
 
 /** Options of {@link varianceScaling}. */
 export interface VarianceScaling {
@@ -20,6 +21,16 @@ const TRUNCATED_STD = 0.8796256610342398;
 /** Values of a normal distribution with mean 0, drawn anew beyond two standard deviations. */
 export function truncatedNormal(random: HostRandom, count: number, std: number): Float32Array {
   check(std >= 0 && Number.isFinite(std), 'INVALID_ARGUMENT', `truncatedNormal: std must not be negative, got ${std}`);
+  check(
+    Number.isInteger(count) && count >= 0 && count < 2 ** 31,
+    'INVALID_ARGUMENT',
+    `truncatedNormal: expected less than 2^31 values, got ${count}`,
+  );
+  check(
+    random instanceof HostRandom,
+    'INVALID_ARGUMENT',
+    () => `truncatedNormal: random must be a HostRandom, got ${shown(random)}`,
+  );
   const values = new Float32Array(count);
   for (let i = 0; i < count; i++) {
     let z = random.normal();
@@ -37,6 +48,8 @@ export function varianceScaling(
   shape: readonly number[],
   options: VarianceScaling = {},
 ): Float32Array {
+  checkObjects('varianceScaling', { options });
+  checkShape('varianceScaling', shape);
   const { scale = 2, fan = 'out', variance = 'before' } = options;
   check(
     shape.length === 4 || shape.length === 2,

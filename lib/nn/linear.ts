@@ -1,3 +1,4 @@
+import { checkDevice, checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Belief } from '../ops/belief.js';
 import { linear } from '../ops/linear.js';
@@ -30,6 +31,8 @@ export class Linear extends Layer {
 
   constructor(device: Device, inFeatures: number, outFeatures: number, options: LinearOptions = {}) {
     super();
+    checkDevice('Linear', device);
+    checkObjects('Linear', { options });
     for (const [name, value] of Object.entries({ inFeatures, outFeatures })) {
       check(
         Number.isInteger(value) && value >= 1,

@@ -1,7 +1,7 @@
 import { check, KalmanNormError } from '../errors.js';
 import type { Belief } from '../ops/belief.js';
 import { noScope } from '../scope.js';
-import { readState, type StateValues, writeState } from '../state.js';
+import { checkNotRecording, readState, type StateValues, writeState } from '../state.js';
 import type { Tensor } from '../tensor.js';
 import type { Filtered } from './filtered.js';
 
@@ -25,18 +25,33 @@ export abstract class Module {
   /** Whether the module is in training mode; see {@link Module.train}. */
   training = true;
 
-  /** Marks a tensor as trained: it requires gradients, and scopes don't free it. */
+  /**
+   * Marks a tensor as trained: it requires gradients, and scopes don't free it.
+   *
+   * @throws KalmanNormError `INVALID_STATE` within {@link Device.record}
+   */
   protected parameter(make: () => Tensor): Tensor {
-    const tensor = noScope(make);
+    const tensor = this.lasting(make);
     tensor.role = 'parameter';
     tensor.requiresGrad = true;
     return tensor;
   }
 
-  /** Marks a tensor as state that isn't trained, such as running averages. */
+  /**
+   * Marks a tensor as state that isn't trained, such as running averages.
+   *
+   * @throws KalmanNormError `INVALID_STATE` within {@link Device.record}
+   */
   protected buffer(make: () => Tensor): Tensor {
-    const tensor = noScope(make);
+    const tensor = this.lasting(make);
     tensor.role = 'buffer';
+    return tensor;
+  }
+
+  private lasting(make: () => Tensor): Tensor {
+    const tensor = noScope(make);
+    if (tensor.device.recording) tensor.dispose();
+    checkNotRecording(`${this.constructor.name}: can't be made`, tensor.device);
     return tensor;
   }
 

@@ -1,3 +1,4 @@
+import { checkDevice, checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Affine } from '../ops/batch-norm.js';
 import { Belief } from '../ops/belief.js';
@@ -65,6 +66,8 @@ export abstract class Norm extends Layer {
     options: NormLayerOptions,
   ) {
     super();
+    checkDevice(new.target.name, device);
+    checkObjects(new.target.name, { options });
     const { epsilon = 1e-5, affine = true, relu = false } = options;
     checkNorm(new.target.name, channels, epsilon);
     this.epsilon = epsilon;

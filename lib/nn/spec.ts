@@ -1,3 +1,4 @@
+import { checkDevice, checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Device } from '../tensor.js';
 import type { Module, ModuleSpec, SpecValue } from './module.js';
@@ -51,6 +52,11 @@ export function registerModule(type: ModuleType): void {
  * registered. A class that extends a registered one is another network, and needs its own.
  */
 export function specOf(module: Module): ModuleSpec | null {
+  check(
+    typeof (module as Module | null)?.spec === 'function',
+    'INVALID_ARGUMENT',
+    () => `specOf: expected a module, got ${String(module)}`,
+  );
   const spec = module.spec();
   return spec !== null && types.get(spec.type) === (module.constructor as unknown) ? spec : null;
 }
@@ -70,7 +76,10 @@ export interface BuildOptions {
  * @example
  * const net = buildModel(device, { type: 'Sequential', layers: [{ type: 'ReLU' }, { type: 'GlobalAvgPool2d' }] });
  */
-export function buildModel(device: Device, spec: ModuleSpec, { maxValues = 2 ** 28 }: BuildOptions = {}): Module {
+export function buildModel(device: Device, spec: ModuleSpec, options: BuildOptions = {}): Module {
+  checkDevice('buildModel', device);
+  checkObjects('buildModel', { options });
+  const { maxValues = 2 ** 28 } = options;
   const plan = planModule(spec, 'spec', { modules: 0 }, 0);
   check(
     plan.values <= maxValues,

@@ -1,8 +1,9 @@
 import { native } from '../addon/load.js';
+import { checkObjects, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import type { Affine, NormOptions } from './batch-norm.js';
-import { Belief } from './belief.js';
+import { Belief, checkBeliefs } from './belief.js';
 import { differentiable } from './differentiable.js';
 import type { Moments } from './moments.js';
 import { checkTransitionGradient, type TransitionGradient } from './transition-gradient.js';
@@ -133,6 +134,9 @@ export function adaptiveKalmanNorm(
   state: AdaptiveState,
   options: AdaptiveKalmanOptions = {},
 ): AdaptiveKalmanResult {
+  checkTensors('adaptiveKalmanNorm', { x });
+  if (prior !== null) checkBeliefs('adaptiveKalmanNorm', { prior });
+  checkObjects('adaptiveKalmanNorm', { affine, state, options });
   const { splits = 1, gain = 'adaptive', correction = 0.1, adaptation = 0.1, gate = 4, momentum = 0.1 } = options;
   const {
     observationGradient: share = 'auto',

@@ -1,4 +1,5 @@
 import { native } from '../addon/load.js';
+import { checkObjects, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
@@ -69,6 +70,8 @@ export function batchNorm(
   affine: Affine,
   options: NormOptions & { splits?: number; engine?: BatchNormEngine } = {},
 ): { output: Tensor; statistics: Moments } {
+  checkTensors('batchNorm', { x });
+  checkObjects('batchNorm', { affine, options });
   const { splits = 1, epsilon = 1e-5, relu = false, engine = 'native' } = options;
   if (engine === 'cudnn') return dnnBatchNorm(x, affine, splits, epsilon, relu);
   const { gamma, beta } = affine;
@@ -144,6 +147,9 @@ function dnnBatchNorm(
  * @param statistics [C] each
  */
 export function normalize(x: Tensor, statistics: Moments, affine: Affine, options: NormOptions = {}): Tensor {
+  checkTensors('normalize', { x });
+  checkObjects('normalize', { statistics, affine, options });
+  checkTensors('normalize', { mean: statistics.mean, variance: statistics.variance });
   const { epsilon = 1e-5, relu = false } = options;
   const { gamma, beta } = affine;
   const given = { mean: statistics.mean.handle, variance: statistics.variance.handle };

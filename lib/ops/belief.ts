@@ -1,3 +1,4 @@
+import { checkTensors, shown } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { add } from './broadcast.js';
@@ -17,6 +18,7 @@ export class Belief {
     /** Whether the variable is max(x, 0) of the Gaussian x that mean and variance describe; default false. */
     readonly rectified = false,
   ) {
+    checkTensors('belief', { mean, variance });
     const [length] = mean.shape;
     check(
       mean.shape.length === 1 && variance.shape.length === 1 && variance.shape[0] === length,
@@ -45,8 +47,22 @@ export class Belief {
   }
 }
 
+/**
+ * @param owner whom messages name
+ * @param beliefs by the names of the arguments
+ * @throws KalmanNormError `INVALID_ARGUMENT` for what isn't a belief
+ * @internal
+ */
+export function checkBeliefs(owner: string, beliefs: Readonly<Record<string, unknown>>): void {
+  for (const name in beliefs) {
+    const value = beliefs[name];
+    check(value instanceof Belief, 'INVALID_ARGUMENT', () => `${owner}: ${name} must be a Belief, got ${shown(value)}`);
+  }
+}
+
 /** The sum of two beliefs, as of independent variables. */
 export function addBeliefs(a: Belief, b: Belief): Belief {
+  checkBeliefs('addBeliefs', { a, b });
   check(a.splits === b.splits, 'SHAPE_MISMATCH', `addBeliefs: expected ${a.splits} splits, got ${b.splits}`);
   return new Belief(add(a.mean, b.mean), add(a.variance, b.variance), a.splits);
 }

@@ -1,5 +1,6 @@
 import type { ConvShape } from '../addon/contract.js';
 import { native } from '../addon/load.js';
+import { checkObjects, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
@@ -96,6 +97,8 @@ function windowShape(x: readonly number[], height: number, width: number, option
  *   outputs; `SHAPE_MISMATCH` for other channels than the filter's, and a filter larger than the padded image
  */
 export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): Tensor {
+  checkTensors('conv2d', { x, weight });
+  checkObjects('conv2d', { options });
   const shape = convShape(x.shape, weight.shape, options);
   return differentiable({
     name: 'conv2d',

@@ -1,6 +1,8 @@
 import type { Handle, Maybe } from '../addon/contract.js';
 import { native } from '../addon/load.js';
+import { checkTensors } from '../arguments.js';
 import { record } from '../autograd.js';
+import { check } from '../errors.js';
 import type { BackwardContext } from '../tape.js';
 import { type Device, Tensor } from '../tensor.js';
 
@@ -69,6 +71,14 @@ export function differentiable<
   const { inputs, internal } = operation;
   const names = Object.keys(inputs);
   const sources = Object.values(inputs);
+  for (const [i, source] of sources.entries()) {
+    if (source !== null && !(source instanceof Tensor)) checkTensors(operation.name, { [names[i] as string]: source });
+  }
+  check(
+    sources.some((source) => source !== null),
+    'INVALID_ARGUMENT',
+    `${operation.name}: ${names[0]} must be a tensor`,
+  );
   const { device } = sources.find((input) => input !== null) as Tensor;
   // Copies with other values: cheaper than objects that grow by one name after the other.
   const handles: Record<string, unknown> = { ...inputs };
@@ -148,6 +158,7 @@ export function unary<Saved extends Results = Record<string, never>>(
     backward(context: { dy: Handle; saved: Saved; virtualSamples: number }): Handle;
   },
 ): Tensor {
+  checkTensors(name, { x });
   const { forward, save, backward } = operation;
   return differentiable({
     name,

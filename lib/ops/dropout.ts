@@ -1,6 +1,7 @@
 import type { Handle } from '../addon/contract.js';
 import { native } from '../addon/load.js';
-import type { DeviceRandom } from '../device-random.js';
+import { checkTensors, shown } from '../arguments.js';
+import { DeviceRandom } from '../device-random.js';
 import { check } from '../errors.js';
 import { normalQuantile } from '../normal.js';
 import type { Tensor } from '../tensor.js';
@@ -13,6 +14,12 @@ import { differentiable } from './differentiable.js';
  * @param random where the choice comes from; as with all draws, call its `advance` behind each step
  */
 export function dropout(x: Tensor, rate: number, random: DeviceRandom): Tensor {
+  checkTensors('dropout', { x });
+  check(
+    random instanceof DeviceRandom,
+    'INVALID_ARGUMENT',
+    () => `dropout: random must be a DeviceRandom, got ${shown(random)}`,
+  );
   check(
     rate >= 0 && rate < 1,
     'INVALID_ARGUMENT',

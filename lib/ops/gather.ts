@@ -1,4 +1,5 @@
 import { native } from '../addon/load.js';
+import { checkObjects, checkTensors } from '../arguments.js';
 import type { DeviceRandom } from '../device-random.js';
 import { Tensor } from '../tensor.js';
 
@@ -52,6 +53,9 @@ export interface GatherOptions {
  * @returns images [N, C, H, W], row-major, and labels [N]; NaN and -1 where an index is outside
  */
 export function gather(source: GatherSource, options: GatherOptions): { images: Tensor; labels: Tensor } {
+  checkObjects('gather', { source, options });
+  const { images, labels, mean, indices, cursor } = source;
+  checkTensors('gather', { images, labels, mean, indices, cursor });
   const { batchSize, scale = 1, augment } = options;
   const result = native.gather({
     images: source.images.handle,

@@ -1,4 +1,5 @@
 import { native } from '../addon/load.js';
+import { checkObjects, checkTensors } from '../arguments.js';
 import type { Tensor } from '../tensor.js';
 import type { Affine, NormOptions } from './batch-norm.js';
 import { differentiable } from './differentiable.js';
@@ -22,6 +23,8 @@ declare module '../addon/contract.js' {
  * @param groups G, a divisor of C; group g has the channels from g·C/G
  */
 export function groupNorm(x: Tensor, groups: number, affine: Affine, options: NormOptions = {}): Tensor {
+  checkTensors('groupNorm', { x });
+  checkObjects('groupNorm', { affine, options });
   const { epsilon = 1e-5, relu = false } = options;
   const { gamma, beta } = affine;
   return differentiable({

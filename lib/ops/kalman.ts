@@ -1,9 +1,10 @@
 import type { Handle } from '../addon/contract.js';
 import { native } from '../addon/load.js';
+import { checkObjects, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { Affine, NormOptions } from './batch-norm.js';
-import { Belief } from './belief.js';
+import { Belief, checkBeliefs } from './belief.js';
 import { differentiable } from './differentiable.js';
 import { within } from './memory.js';
 import { attachMoments, type Moments } from './moments.js';
@@ -113,7 +114,10 @@ export function kalmanNorm(
   affine: Affine,
   options: KalmanNormOptions,
 ): KalmanNormResult {
+  checkTensors('kalmanNorm', { x });
+  checkObjects('kalmanNorm', { affine, options });
   const { splits = 1, gain, guard = 100, epsilon = 1e-5, relu = false, sample = null } = options;
+  if (prior !== null && prior !== 'carried') checkBeliefs('kalmanNorm', { prior });
   const belief = prior instanceof Belief ? prior : null;
   check(
     !belief || belief.splits === splits,
@@ -194,6 +198,8 @@ export function update(x: Tensor, prior: Belief | null, options: KalmanNormOptio
  * @returns the sum, with its moments for the normalization that follows, and its prior
  */
 export function kalmanResidual(shortcut: Tensor, belief: Belief, branch: Tensor): { output: Tensor; prior: Belief } {
+  checkTensors('kalmanResidual', { shortcut, branch });
+  checkBeliefs('kalmanResidual', { belief });
   const { splits } = belief;
   const real = shortcut.shape[0] as number;
   check(

@@ -1,5 +1,6 @@
 import type { Format } from '../addon/contract.js';
 import { native } from '../addon/load.js';
+import { checkShape, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
 import { Tensor } from '../tensor.js';
 import { differentiable, unary } from './differentiable.js';
@@ -29,6 +30,7 @@ function formatOf(x: Tensor, rank: number): Format {
  * @throws KalmanNormError `SHAPE_MISMATCH` for another number of axes, `INVALID_ARGUMENT` where one comes twice
  */
 export function permute(x: Tensor, axes: readonly number[]): Tensor {
+  checkTensors('permute', { x });
   const rank = x.shape.length;
   check(Array.isArray(axes), 'INVALID_ARGUMENT', () => `permute: axes must be an array, got ${String(axes)}`);
   const order = axes.map((axis) => axisOf('permute', axis, rank));
@@ -41,6 +43,7 @@ export function permute(x: Tensor, axes: readonly number[]): Tensor {
 
 /** Two axes swapped; default the last two. */
 export function transpose(x: Tensor, first = -2, second = -1): Tensor {
+  checkTensors('transpose', { x });
   const rank = x.shape.length;
   const [a, b] = [axisOf('transpose', first, rank), axisOf('transpose', second, rank)];
   return permute(
@@ -56,6 +59,7 @@ export function transpose(x: Tensor, first = -2, second = -1): Tensor {
  * @throws KalmanNormError `INVALID_ARGUMENT` for a range outside, or an empty one
  */
 export function slice(x: Tensor, axis: number, from: number, to: number): Tensor {
+  checkTensors('slice', { x });
   const { shape, format, device } = x;
   const along = axisOf('slice', axis, shape.length);
   const size = shape[along] as number;
@@ -129,6 +133,8 @@ export function concat(tensors: readonly Tensor[], axis = 1): Tensor {
 
 /** x repeated along axes where it has size 1, or that it hasn't, by NumPy's rules. */
 export function broadcastTo(x: Tensor, shape: readonly number[]): Tensor {
+  checkTensors('broadcastTo', { x });
+  checkShape('broadcastTo', shape);
   const format = formatOf(x, shape.length);
   const from = { shape: x.shape, format: x.format };
   return unary('broadcastTo', x, {

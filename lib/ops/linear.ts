@@ -1,4 +1,5 @@
 import { native } from '../addon/load.js';
+import { checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
@@ -23,6 +24,7 @@ declare module '../addon/contract.js' {
  * @param bias [out], or null
  */
 export function linear(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
+  checkTensors('linear', { x, weight });
   return differentiable({
     name: 'linear',
     inputs: { x, w: weight, b: bias },
@@ -45,6 +47,7 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
  * @throws KalmanNormError `SHAPE_MISMATCH` where the shapes don't fit
  */
 export function matmul(a: Tensor, b: Tensor): Tensor {
+  checkTensors('matmul', { a, b });
   const inner = a.shape.at(-1);
   check(
     a.shape.length >= 2 && b.shape.length === 2 && inner === b.shape[0],

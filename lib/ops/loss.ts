@@ -1,4 +1,5 @@
 import { native } from '../addon/load.js';
+import { checkObjects, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { mul, sub } from './broadcast.js';
@@ -47,6 +48,8 @@ export interface CrossEntropyOptions {
  * @throws KalmanNormError `INVALID_ARGUMENT` for a smoothing outside [0, 1], `SHAPE_MISMATCH` for other shapes
  */
 export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntropyOptions = {}): Loss {
+  checkTensors('crossEntropy', { logits, labels });
+  checkObjects('crossEntropy', { options });
   const { smoothing = 0, weights = null } = options;
   return differentiable({
     name: 'crossEntropy',
@@ -62,6 +65,7 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
 
 /** Checks that predictions and targets are of one shape, so that none is broadcast unseen. */
 function checkAlike(name: string, predictions: Tensor, targets: Tensor): void {
+  checkTensors(name, { predictions, targets });
   const fits =
     predictions.shape.length === targets.shape.length && predictions.shape.every((n, i) => n === targets.shape[i]);
   check(

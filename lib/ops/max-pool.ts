@@ -1,4 +1,5 @@
 import { native } from '../addon/load.js';
+import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { unary } from './differentiable.js';
@@ -50,6 +51,7 @@ function pair(name: string, value: BothAxes, least: number): [vertical: number, 
  *   `SHAPE_MISMATCH` for a window that is larger than the padded image
  */
 export function maxPool2d(x: Tensor, kernel: BothAxes, options: MaxPool2dOptions = {}): Tensor {
+  checkObjects('maxPool2d', { options });
   const window = pair('kernel', kernel, 1);
   const stride = pair('stride', options.stride ?? window, 1);
   const padding = pair('padding', options.padding ?? 0, 0);

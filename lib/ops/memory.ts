@@ -1,5 +1,6 @@
 import type { Format, Handle } from '../addon/contract.js';
 import { native } from '../addon/load.js';
+import { checkShape, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable, unary } from './differentiable.js';
@@ -10,6 +11,8 @@ import { differentiable, unary } from './differentiable.js';
  * @param format default: `activation` for rank 4, else `plain`
  */
 export function reshape(x: Tensor, shape: readonly number[], format?: Format): Tensor {
+  checkTensors('reshape', { x });
+  checkShape('reshape', shape);
   const target = format ?? (shape.length === 4 ? 'activation' : 'plain');
   const from = { shape: x.shape, format: x.format };
   return unary('reshape', x, {
@@ -24,6 +27,7 @@ export function reshape(x: Tensor, shape: readonly number[], format?: Format): T
  * @throws KalmanNormError `INVALID_ARGUMENT` for a range outside
  */
 export function samples(x: Tensor, from: number, count: number): Tensor {
+  checkTensors('samples', { x });
   const { shape, format, device } = x;
   check(
     Number.isInteger(from) && Number.isInteger(count) && from >= 0 && count >= 1 && from + count <= (shape[0] ?? 0),

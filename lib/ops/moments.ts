@@ -1,4 +1,5 @@
 import { native } from '../addon/load.js';
+import { checkObjects, checkTensors } from '../arguments.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
 
@@ -59,6 +60,8 @@ export function moments(x: Tensor, splits = 1): Moments {
  * @param options.inPlace overwrite b, which must not be used any more
  */
 export function addWithMoments(a: Tensor, b: Tensor, splits: number, options: { inPlace?: boolean } = {}): Tensor {
+  checkTensors('addWithMoments', { a, b });
+  checkObjects('addWithMoments', { options });
   const { inPlace = false } = options;
   const {
     out,
@@ -81,7 +84,8 @@ export function attachMoments(tensor: Tensor, splits: number, mean: Tensor | nul
 }
 
 /**
- * Moves running averages toward the statistics of a batch: running += momentum·(s - running).
+ * Moves running averages toward the statistics of a batch: running += momentum·(s - running). A channel whose statistics
+ * aren't finite keeps its averages.
  *
  * @param options.momentum weight of the new value
  * @param options.correction factor on the variance, n / (n - 1) to make a biased one unbiased
@@ -92,6 +96,8 @@ export function updateRunning(
   statistics: Moments,
   options: { splits: number; momentum: number; correction: number; allSplits: boolean },
 ): void {
+  checkObjects('updateRunning', { running, statistics, options });
+  for (const { mean, variance } of [running, statistics]) checkTensors('updateRunning', { mean, variance });
   native.updateRunning({
     mean: statistics.mean.handle,
     variance: statistics.variance.handle,

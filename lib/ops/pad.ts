@@ -1,6 +1,6 @@
 import { native } from '../addon/load.js';
 import type { Tensor } from '../tensor.js';
-import { Belief } from './belief.js';
+import { Belief, checkBeliefs } from './belief.js';
 import { unary } from './differentiable.js';
 
 declare module '../addon/contract.js' {
@@ -36,6 +36,7 @@ export type BeliefPadding = 'aligned' | 'reference';
 
 /** A belief of `before` + C + `after` channels, with zeros for the new ones. */
 export function padBelief(belief: Belief, before: number, after: number, padding: BeliefPadding = 'aligned'): Belief {
+  checkBeliefs('padBelief', { belief });
   const { splits } = belief;
   const aligned = padding === 'aligned';
   const pad = (x: Tensor) =>

@@ -1,9 +1,10 @@
 import type { Maybe, RandomSource } from '../addon/contract.js';
 import { native } from '../addon/load.js';
+import { checkObjects, checkTensors } from '../arguments.js';
 import { DeviceRandom } from '../device-random.js';
 import { check } from '../errors.js';
 import { Tensor } from '../tensor.js';
-import { Belief } from './belief.js';
+import { Belief, checkBeliefs } from './belief.js';
 import { type Conv2dOptions, conv2d, convShape } from './conv2d.js';
 import { differentiable } from './differentiable.js';
 import { moments } from './moments.js';
@@ -57,6 +58,8 @@ export type Noise = DeviceRandom | Tensor;
  * One sample a split of the rectified Gaussian of a belief: relu(z·sqrt(variance) + mean), [S, C, height, width].
  */
 export function samplePrior(belief: Belief, size: { height: number; width: number }, noise: Noise): Tensor {
+  checkBeliefs('samplePrior', { belief });
+  checkObjects('samplePrior', { size, noise });
   const { mean, variance, splits } = belief;
   const { height, width } = size;
   return differentiable({
@@ -110,6 +113,9 @@ export interface PredictOptions extends Conv2dOptions {
  * @throws KalmanNormError `INVALID_ARGUMENT` for a sampled transition without noise, or another name of one
  */
 export function predict(belief: Belief, weight: Tensor, options: PredictOptions): Belief {
+  checkTensors('predict', { weight });
+  checkBeliefs('predict', { belief });
+  checkObjects('predict', { options });
   const { noise, transition = noise ? 'sampled' : 'analytic' } = options;
   check(
     transition === 'analytic' || transition === 'sampled',
@@ -138,6 +144,9 @@ export function propagate(
   weight: Tensor,
   options: Conv2dOptions & { height: number; width: number },
 ): Belief {
+  checkTensors('propagate', { weight });
+  checkBeliefs('propagate', { belief });
+  checkObjects('propagate', { options });
   return predictAnalytic(belief, weight, { ...options, population: true, rectified: belief.rectified });
 }
 
@@ -168,6 +177,7 @@ function predictAnalytic(belief: Belief, weight: Tensor, options: PredictOptions
 
 /** The mean and variance of a rectified belief's variable itself; another belief is returned as it is. */
 export function rectifyBelief(belief: Belief): Belief {
+  checkBeliefs('rectifyBelief', { belief });
   if (!belief.rectified) return belief;
   const { mean, variance, splits } = belief;
   const result = differentiable({

@@ -1,5 +1,6 @@
 import type { Handle } from '../addon/contract.js';
 import { native } from '../addon/load.js';
+import { checkObjects, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
 import { Tensor } from '../tensor.js';
 import { unary } from './differentiable.js';
@@ -34,7 +35,9 @@ export function axisOf(name: string, axis: number, rank: number): number {
 }
 
 /** The shape of a result with reduced axes of size 1, and the one without them. */
-function shapesOf(name: string, { shape }: Tensor, axes: number | readonly number[] | undefined) {
+function shapesOf(name: string, x: Tensor, axes: number | readonly number[] | undefined) {
+  checkTensors(name, { x });
+  const { shape } = x;
   const list = axes === undefined ? shape.map((_, axis) => axis) : typeof axes === 'number' ? [axes] : axes;
   check(
     Array.isArray(list),
@@ -53,9 +56,11 @@ function shapesOf(name: string, { shape }: Tensor, axes: number | readonly numbe
 function reduced(
   kind: Exclude<ReduceKind, 'argMax'>,
   x: Tensor,
-  { axes, keepDims = false }: ReduceOptions,
+  options: ReduceOptions,
   backward: (context: { saved: { x: Handle; y: Handle }; dy: Handle }, terms: number) => Handle,
 ): Tensor {
+  checkObjects(kind, { options });
+  const { axes, keepDims = false } = options;
   const { kept, short } = shapesOf(kind, x, axes);
   const terms = x.size / kept.reduce((product, size) => product * size, 1);
   const y = unary(kind, x, {

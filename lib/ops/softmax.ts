@@ -1,5 +1,6 @@
 import type { Handle } from '../addon/contract.js';
 import { native } from '../addon/load.js';
+import { checkTensors } from '../arguments.js';
 import type { Tensor } from '../tensor.js';
 import { unary } from './differentiable.js';
 import { axisOf } from './reduce.js';
@@ -7,7 +8,9 @@ import { axisOf } from './reduce.js';
 const exponential = (x: Handle) => native.map({ x, kind: 'exp', a: 0, b: 0 });
 
 /** The shape with size 1 along an axis, behind which sums and largest values lie. */
-function keptShape(name: string, { shape }: Tensor, axis: number): readonly number[] {
+function keptShape(name: string, x: Tensor, axis: number): readonly number[] {
+  checkTensors(name, { x });
+  const { shape } = x;
   const along = axisOf(name, axis, shape.length);
   return shape.map((size, i) => (i === along ? 1 : size));
 }

@@ -1,4 +1,5 @@
 import { native } from '../addon/load.js';
+import { checkObjects, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
@@ -32,6 +33,8 @@ export interface WeightStandardizeOptions {
  * @throws KalmanNormError `INVALID_ARGUMENT` for an epsilon or a gain that isn't a positive number
  */
 export function weightStandardize(weight: Tensor, options: WeightStandardizeOptions = {}): Tensor {
+  checkTensors('weightStandardize', { weight });
+  checkObjects('weightStandardize', { options });
   const { epsilon = 1e-5, gain } = options;
   check(
     gain === undefined || (Number.isFinite(gain) && gain > 0),

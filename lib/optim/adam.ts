@@ -1,4 +1,5 @@
 import { native } from '../addon/load.js';
+import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { LossScaler } from './loss-scaler.js';
@@ -66,6 +67,7 @@ export class Adam extends Optimizer {
     learningRate = 1e-3,
     options: AdamOptions = {},
   ) {
+    checkObjects(new.target.name, { options });
     const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 } = options;
     const name = new.target.name;
     for (const [key, beta] of Object.entries({ beta1, beta2 })) {
@@ -116,6 +118,7 @@ export class AdamW extends Adam {
     learningRate = 1e-3,
     options: AdamOptions = {},
   ) {
+    checkObjects('AdamW', { options });
     super(device, parameters, learningRate, { ...options, weightDecay: options.weightDecay ?? 0.01 });
   }
 }

@@ -1,5 +1,6 @@
 import type { Handle } from '../addon/contract.js';
 import { native } from '../addon/load.js';
+import { checkDevice, checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import { noScope } from '../scope.js';
 import { type Device, Tensor } from '../tensor.js';
@@ -36,7 +37,10 @@ export class LossScaler {
   /** What flows into the loss, [1]. */
   readonly factor: Tensor;
 
-  constructor(device: Device, { initial = 2 ** 15, growthInterval = 2000 }: LossScalerOptions = {}) {
+  constructor(device: Device, options: LossScalerOptions = {}) {
+    checkDevice('LossScaler', device);
+    checkObjects('LossScaler', { options });
+    const { initial = 2 ** 15, growthInterval = 2000 } = options;
     check(
       initial >= 1 && initial <= 2 ** 24,
       'INVALID_ARGUMENT',

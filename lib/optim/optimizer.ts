@@ -1,6 +1,6 @@
 import { check } from '../errors.js';
 import { noScope } from '../scope.js';
-import { checkState, readState, type StateValues, writeState } from '../state.js';
+import { checkNotRecording, checkState, readState, type StateValues, writeState } from '../state.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { LossScaler } from './loss-scaler.js';
 import { type NamedParameter, type ParameterGroup, type ParameterList, parameterGroups } from './parameter-list.js';
@@ -57,7 +57,7 @@ export abstract class Optimizer {
    *   times is trained once.
    * @throws KalmanNormError `INVALID_ARGUMENT` for what isn't parameters or groups, a parameter in two groups, or
    *   hyper-parameters outside their domain; `DEVICE_MISMATCH`, `DTYPE_MISMATCH` for parameters on another device, or not
-   *   of float32
+   *   of float32; `INVALID_STATE` within {@link Device.record}
    */
   constructor(
     device: Device,
@@ -79,6 +79,7 @@ export abstract class Optimizer {
         `${this.constructor.name}: learningRate must be positive where a group has its own, got ${learningRate}`,
       );
     }
+    checkNotRecording(`${this.constructor.name}: can't be made`, device);
     const zeros = (names: readonly string[], make: () => Tensor) =>
       Object.fromEntries(names.map((name) => [name, noScope(make)]));
     this.weightDecay = weightDecay;

@@ -1,3 +1,4 @@
+import { checkDevice } from '../arguments.js';
 import { check } from '../errors.js';
 import { type Device, Tensor } from '../tensor.js';
 
@@ -73,6 +74,7 @@ export function parameterGroups(
   device: Device,
   parameters: ParameterList | readonly ParameterGroup[],
 ): NamedGroup[] {
+  checkDevice(owner, device);
   const groups = isGroups(parameters)
     ? parameters.map((group, i) => ({ ...group, parameters: distinctParameters(owner, group?.parameters, `${i}.`) }))
     : [{ parameters: distinctParameters(owner, parameters) }];

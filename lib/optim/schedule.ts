@@ -1,3 +1,4 @@
+import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import { checkPositive } from './checks.js';
 
@@ -13,6 +14,11 @@ export type Schedule = (time: number) => number;
  * of tensorpack's ScheduledHyperParamSetter, which the reference code uses).
  */
 export function stepSchedule(initial: number, entries: readonly (readonly [epoch: number, rate: number])[]): Schedule {
+  check(
+    Array.isArray(entries) && entries.every(Array.isArray),
+    'INVALID_ARGUMENT',
+    () => `stepSchedule: entries must be an array of pairs [epoch, rate], got ${String(entries)}`,
+  );
   for (const rate of [initial, ...entries.map(([, value]) => value)]) {
     check(
       Number.isFinite(rate) && rate >= 0,
@@ -92,8 +98,10 @@ export function cosineSchedule(length: number, initial: number, final = 0): Sche
 export function polynomialSchedule(
   length: number,
   initial: number,
-  { power = 1, final = 0 }: { /** Default 1. */ power?: number /** Default 0. */; final?: number } = {},
+  options: { /** Default 1. */ power?: number /** Default 0. */; final?: number } = {},
 ): Schedule {
+  checkObjects('polynomialSchedule', { options });
+  const { power = 1, final = 0 } = options;
   checkLength('polynomialSchedule: length', length);
   checkRates('polynomialSchedule', { initial, final });
   checkPositive('polynomialSchedule: power', power);
@@ -131,6 +139,7 @@ export interface OneCycleOptions {
  * @param highest rate
  */
 export function oneCycleSchedule(length: number, highest: number, options: OneCycleOptions = {}): Schedule {
+  checkObjects('oneCycleSchedule', { options });
   const { rise = 0.3, initialDivisor = 25, finalDivisor = 1e4 } = options;
   checkLength('oneCycleSchedule: length', length);
   check(length >= 2, 'INVALID_ARGUMENT', `oneCycleSchedule: length must be at least 2, got ${length}`);

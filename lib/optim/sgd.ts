@@ -1,4 +1,5 @@
 import { native } from '../addon/load.js';
+import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { LossScaler } from './loss-scaler.js';
@@ -60,6 +61,7 @@ export class Sgd extends Optimizer {
     learningRate: number,
     options: SgdOptions = {},
   ) {
+    checkObjects('Sgd', { options });
     const { momentum = 0.9, nesterov = false } = options;
     check(momentum >= 0 && momentum <= 1, 'INVALID_ARGUMENT', `Sgd: momentum must be between 0 and 1, got ${momentum}`);
     check(!nesterov || momentum > 0, 'INVALID_ARGUMENT', 'Sgd: nesterov needs momentum, got momentum 0');

@@ -1,8 +1,9 @@
 import { native } from '../addon/load.js';
+import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import { advance } from '../ops/counter.js';
 import { noScope } from '../scope.js';
-import { readState, type StateValues, writeState } from '../state.js';
+import { checkNotRecording, readState, type StateValues, writeState } from '../state.js';
 import type { Device, Tensor } from '../tensor.js';
 import { type NamedParameter, type ParameterList, parameterGroups } from './parameter-list.js';
 
@@ -56,19 +57,22 @@ export class WeightAverage {
   /**
    * @param tensors by name, or in an array, where their positions are their names; float32
    * @throws KalmanNormError `INVALID_ARGUMENT` for what isn't tensors, or a decay outside its domain; `DEVICE_MISMATCH`,
-   *   `DTYPE_MISMATCH` for tensors on another device, or not of float32
+   *   `DTYPE_MISMATCH` for tensors on another device, or not of float32; `INVALID_STATE` within {@link Device.record}
    */
   constructor(
     private readonly device: Device,
     tensors: ParameterList,
-    { decay = 0.999, warmUp = false }: WeightAverageOptions = {},
+    options: WeightAverageOptions = {},
   ) {
+    checkObjects('WeightAverage', { options });
+    const { decay = 0.999, warmUp = false } = options;
     check(
       decay >= 0 && decay < 1,
       'INVALID_ARGUMENT',
       `WeightAverage: decay must be at least 0 and below 1, got ${decay}`,
     );
     const [group] = parameterGroups('WeightAverage', device, tensors);
+    checkNotRecording("WeightAverage: can't be made", device);
     this.decay = decay;
     this.warmUp = warmUp;
     this.updates = noScope(() => device.zeros([1], { dtype: 'int32' }));
@@ -97,20 +101,22 @@ export class WeightAverage {
    * Gives the model the averages for weights, until {@link WeightAverage.restore}. They are exchanged where they lie, so
    * that recorded programs see them too.
    *
-   * @throws KalmanNormError `INVALID_STATE` where they are applied already
+   * @throws KalmanNormError `INVALID_STATE` where they are applied already, or within {@link Device.record}
    */
   apply(): void {
     this.checkApplied('apply', false);
+    checkNotRecording("WeightAverage: apply can't be called", this.device);
     this.exchange();
   }
 
   /**
    * Gives the model its own weights back.
    *
-   * @throws KalmanNormError `INVALID_STATE` where the averages aren't applied
+   * @throws KalmanNormError `INVALID_STATE` where the averages aren't applied, or within {@link Device.record}
    */
   restore(): void {
     this.checkApplied('restore', true);
+    checkNotRecording("WeightAverage: restore can't be called", this.device);
     this.exchange();
   }
 

@@ -1,3 +1,4 @@
+import { checkDevice, checkObjects } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import type { ModelInfo } from '../io/model-file.js';
 import type { Module } from '../nn/module.js';
@@ -69,6 +70,8 @@ export class InferenceModel {
     readonly info: ModelInfo,
     options: InferenceOptions,
   ) {
+    checkDevice('InferenceModel', device);
+    checkObjects('InferenceModel', { module, info, options });
     const { maxBatch = 16, maxDelay = 0, maxQueue = 256, maxPrograms = 8, maxPixels = 2 ** 25, ...others } = options;
     const [unknown] = Object.keys(others);
     check(unknown === undefined, 'INVALID_ARGUMENT', `loadModel: there is no option "${unknown}"`);

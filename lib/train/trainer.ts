@@ -1,3 +1,4 @@
+import { checkObjects } from '../arguments.js';
 import { backward, noGrad } from '../autograd.js';
 import { meanImage, type SplitSource } from '../data/source.js';
 import { DeviceRandom } from '../device-random.js';
@@ -76,6 +77,7 @@ export class Trainer {
    *   `SHAPE_MISMATCH` where parts of the data set don't fit each other
    */
   constructor(private readonly options: TrainerOptions) {
+    checkObjects('Trainer', { options });
     const { device, batchSize = 128, accumulate = 1, seed = 0, scale = 1 / 128, imageMemory = 2 ** 31 } = options;
     this.sources = checkTrainerOptions(options);
     const [trainCount, testCount] = [this.sources.train.labels.length, this.sources.test.labels.length];

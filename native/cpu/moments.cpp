@@ -87,6 +87,7 @@ void run(const op::UpdateRunning& o, Context&) {
       mean += o.mean[s * o.channels + c];
       var += o.var[s * o.channels + c];
     }
+    if (!std::isfinite(mean + var)) continue;  // one bad batch would stay for ever
     const auto toward = [&](float& running, double value) {
       running -= o.momentum * (running - static_cast<float>(value));
     };

@@ -2,6 +2,7 @@ import test from 'ava';
 import {
   AdaptiveAvgPool2d,
   BatchNorm1d,
+  BatchNorm2d,
   backward,
   buildModel,
   type Device,
@@ -136,4 +137,17 @@ eachDevice(test, 'layers: wrong options and samples are typed errors', (t, devic
   const x = device.ones([2, 8, 4, 6]);
   t.throws(() => new AdaptiveAvgPool2d(2).forward(x), { code: 'SHAPE_MISMATCH', message: /square/ });
   t.throws(() => new BatchNorm1d(device, 8).forward(x), { code: 'SHAPE_MISMATCH', message: /\[N, 8\]/ });
+});
+
+eachDevice(test, 'running averages: a channel that is not finite in a batch keeps its own', async (t, device) => {
+  const values = new Float32Array(2 * 3 * 4).fill(1);
+  values[3] = Number.NaN;
+  values[4 * 3 + 4] = Number.POSITIVE_INFINITY;
+  const x = device.tensor(values, [2, 3, 2, 2]);
+  for (const runningStats of ['all-splits', 'first-split'] as const) {
+    const norm = new BatchNorm2d(device, 3, { momentum: 0.5, runningStats });
+    norm.forward(x);
+    t.deepEqual([...(await norm.runningMean.data())], [0, 0, 0.5]);
+    t.deepEqual([...(await norm.runningVariance.data())], [1, 1, 0.5]);
+  }
 });

@@ -22,7 +22,7 @@ struct AddMoments {
   float *mean, *var;
 };
 /// running += momentum·(s - running), s from split 0 or the mean over the splits; the variance is multiplied by
-/// `correction` (n / (n - 1), or 1 where it is unbiased already).
+/// `correction` (n / (n - 1), or 1 where it is unbiased already). A channel whose statistics aren't finite stays.
 struct UpdateRunning {
   const float *mean, *var;
   float *runningMean, *runningVar;

@@ -65,7 +65,8 @@ __global__ void updateRunning(op::UpdateRunning o, Team team) {
     }
   }
   sumTeam(team, sums);
-  if (channel < o.channels && team.member() == 0) {
+  // One batch that isn't finite would stay for ever.
+  if (channel < o.channels && team.member() == 0 && isfinite(sums[0] + sums[1])) {
     const float mean = static_cast<float>(sums[0] / splits), var = static_cast<float>(sums[1] / splits * o.correction);
     o.runningMean[channel] = fmaf(-o.momentum, o.runningMean[channel] - mean, o.runningMean[channel]);
     o.runningVar[channel] = fmaf(-o.momentum, o.runningVar[channel] - var, o.runningVar[channel]);
