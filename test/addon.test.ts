@@ -94,6 +94,40 @@ for (const exit of ['process.exit(3)', 'process.exitCode = 3', "setTimeout(() =>
   });
 }
 
+// Work for years, in one replay and behind it.
+const endless = `
+  const device = kn.openDevice('cpu', { threads: 1 });
+  const x = device.ones([1 << 16]);
+  const { program } = device.record(() => kn.relu(x).dispose());
+  program.run(2 ** 31 - 1);
+  for (let i = 0; i < 1000; i++) program.run(2 ** 31 - 1);
+  const values = x.data();
+`;
+
+for (const exit of ['process.exit(3)', "throw new Error('at once')"]) {
+  test(`work that has not started keeps no process: ${exit}`, async (t) => {
+    const { code, signal, output } = await program(`${endless} setTimeout(() => { ${exit}; }, 50);`);
+    t.is(signal, null, output);
+    t.is(code, exit.startsWith('process') ? 3 : 1, output);
+    t.is(output.includes('at once'), !exit.startsWith('process'));
+  });
+}
+
+test('work that has not started keeps no worker', async (t) => {
+  const boot = `
+    const { parentPort } = require('node:worker_threads');
+    import('tsx/esm/api').then(async ({ register }) => {
+      register();
+      const kn = await import('${library}');
+      ${endless}
+      parentPort.postMessage('busy');
+      await values;
+    });`;
+  const worker = new Worker(boot, { eval: true });
+  await new Promise((resolve) => worker.once('message', resolve));
+  t.is(await worker.terminate(), 1);
+});
+
 test('the event loop stays free while the device works', async (t) => {
   using device = openDevice('cpu', { threads: 1 });
   const x = device.ones([1 << 22]);
