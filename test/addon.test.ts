@@ -160,3 +160,23 @@ test('errors of the addon are KalmanNormErrors', (t) => {
   t.is(error.name, 'KalmanNormError');
   t.true(error.stack?.includes('addon.test.ts'));
 });
+
+test('disposal of a device drops the work that nobody waits for, and never blocks', async (t) => {
+  const device = openDevice('cpu', { threads: 1 });
+  const x = device.ones([1 << 16]);
+  const { program } = device.record(() => relu(x).dispose());
+  const values = x.data();
+  const disposal = device.dispose();
+  t.true(device.disposed);
+  await disposal;
+  t.is((await values)[0], 1);
+
+  const busy = openDevice('cpu', { threads: 1 });
+  const y = busy.ones([1 << 16]);
+  const endless = busy.record(() => relu(y).dispose()).program;
+  for (let i = 0; i < 1000; i++) endless.run(2 ** 31 - 1);
+  await busy.dispose();
+  await busy.dispose();
+  t.throws(() => busy.ones([1]), { code: 'DISPOSED' });
+  for (const kept of [program, endless]) kept.dispose();
+});
