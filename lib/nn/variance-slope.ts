@@ -4,6 +4,7 @@ import { add, div, mul, sub } from '../ops/broadcast.js';
 import { type Conv2dOptions, convShape } from '../ops/conv2d.js';
 import { advance } from '../ops/counter.js';
 import { scale, sqrt, square } from '../ops/elementwise.js';
+import { broadcastTo } from '../ops/layout.js';
 import { reshape, samples } from '../ops/memory.js';
 import { moments } from '../ops/moments.js';
 import { sum } from '../ops/reduce.js';
@@ -48,17 +49,17 @@ export class VarianceSlope extends Module {
    * @param input [in], variances of the convolution's input
    */
   attach(variance: Tensor, filter: Tensor, input: Tensor): Tensor {
-    const [out = 1, inGroup = 1, height = 1, width = 1] = filter.shape;
+    const [out = 1, inGroup = 1] = filter.shape;
     const groups = input.size / inGroup;
     using inputNow = input.detach();
     using ratios = div(input, inputNow);
     using roots = sqrt(ratios);
-    using deviations = reshape(roots, [groups, 1, inGroup, 1]); // each 1, but for its gradient
+    using rows = reshape(roots, [groups, 1, inGroup]);
+    using columns = broadcastTo(rows, [groups, out / groups, inGroup]);
+    using deviations = reshape(columns, [out, inGroup, 1, 1]); // each 1, but for its gradient
     using products = mul(filter, this.slope);
-    using taps = reshape(products, [groups, out / groups, inGroup, height * width]);
-    using stretched = mul(taps, deviations);
-    using sums = sum(stretched, { axes: [2, 3] });
-    using along = reshape(sums, [out]);
+    using stretched = mul(products, deviations);
+    using along = sum(stretched, { axes: [1, 2, 3] });
     using alongNow = along.detach();
     using moved = sub(along, alongNow); // 0, but for its gradient
     using known = variance.detach();
