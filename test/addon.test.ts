@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { Worker } from 'node:worker_threads';
 import test from 'ava';
 import { KalmanNormError, openDevice, relu } from '../lib/index.js';
@@ -61,6 +62,28 @@ test('worker threads: terminated in the middle of work', async (t) => {
   const worker = new Worker(boot, { eval: true });
   await new Promise((resolve) => worker.once('message', resolve));
   t.is(await worker.terminate(), 1);
+});
+
+test('worker threads: idle threads of a team sleep, also where a worker loads the addon first', async (t) => {
+  const child = spawn(
+    process.execPath,
+    [
+      '--input-type=module',
+      '-e',
+      `import { Worker } from 'node:worker_threads';
+      const boot = "import('tsx/esm/api').then(({ register }) => { register(); return import('${library}'); });";
+      new Worker(boot, { eval: true });`,
+    ],
+    // Makes libgomp say how it is set.
+    { env: { ...process.env, OMP_DISPLAY_ENV: 'verbose', OMP_WAIT_POLICY: undefined } },
+  );
+  let output = '';
+  child.stderr.on('data', (chunk) => {
+    output += chunk;
+  });
+  const code = await new Promise((resolve) => child.on('close', resolve));
+  t.is(code, 0, output);
+  t.regex(output, /GOMP_SPINCOUNT = '0'/);
 });
 
 test('a process with nothing pending ends by itself', async (t) => {
