@@ -90,6 +90,7 @@ async function train(
   const {
     epochs,
     batchSize,
+    accumulate,
     learningRate,
     momentum,
     weightDecay,
@@ -111,7 +112,7 @@ async function train(
     );
   }
   const optimizer = new Sgd(device, model.namedParameters(), schedule(1), { momentum, weightDecay });
-  const trainer = new Trainer({ device, model, optimizer, dataset, batchSize, seed, eager });
+  const trainer = new Trainer({ device, model, optimizer, dataset, batchSize, accumulate, seed, eager });
   const description = await trainer.describe();
   // Everything that can be refused has been by now.
   const folder = configuration.resume ? await RunFolder.reopen(logDir) : await createFolder(configuration, console);
