@@ -146,6 +146,23 @@ test('a loss that is not finite stops training and names epoch and step', async 
   device.dispose();
 });
 
+for (const channels of [[5], [0, 2, 3, 4, 5, 7], 'all'] as const) {
+  test(`a loss that is not finite: the layer where it began, channels ${channels}`, async (t) => {
+    const { trainer, model, device } = setUp({ type: 'kalman', splits: 8 });
+    const [, [name, weight] = []] = [...model.namedParameters()].filter(([key]) => key.endsWith('conv1.weight'));
+    const data = (await weight!.data()) as Float32Array;
+    const [out, size] = [weight!.shape[0]!, weight!.size / weight!.shape[0]!];
+    const poisoned = channels === 'all' ? Array.from({ length: out }, (_, channel) => channel) : channels;
+    for (const channel of poisoned) data.fill(Number.NaN, channel * size, (channel + 1) * size);
+    weight!.write(data);
+    const error = await t.throwsAsync(trainer.trainEpoch(1), { code: 'DIVERGED' } as object);
+    const layer = name!.replace('conv1.weight', 'norm2');
+    const list = channels === 'all' ? 's all' : channels.length === 1 ? ' 5' : 's 0, 2, 3, 4 and 2 more';
+    t.true(error?.message.endsWith(`; statistics were first not finite in ${layer}, channel${list}`), error?.message);
+    device.dispose();
+  });
+}
+
 test('a signal ends an epoch early', async (t) => {
   const { trainer, device } = setUp({ type: 'group' });
   const controller = new AbortController();
