@@ -307,7 +307,8 @@ export class Trainer {
   private step(): void {
     const { model, optimizer, average, clipNorm, augment = true } = this.options;
     scope(() => {
-      const { images, labels } = this.train.batch(this.batchSize, this.history.cursor, augment ? this.random : null);
+      const changes = augment === false ? null : { ...(augment === true ? {} : augment), random: this.random };
+      const { images, labels } = this.train.batch(this.batchSize, this.history.cursor, changes);
       model.zeroGrad();
       if (this.accumulate === 1) {
         const result = crossEntropy(model.forward(images, this.random), labels);

@@ -130,6 +130,24 @@ test('the order of samples follows seed and epoch', async (t) => {
   t.not(await losses(1), await losses(2));
 });
 
+test('augmentation: a cutout changes what is trained on, and bad options are refused', async (t) => {
+  const loss = async (augment: TrainerOptions['augment']) => {
+    const { trainer, device } = setUp({ type: 'group' }, { augment: augment! });
+    const figures = await trainer.trainEpoch(1);
+    device.dispose();
+    return figures.loss;
+  };
+  t.is(await loss({}), await loss(true));
+  t.not(await loss({ cutout: 8 }), await loss(true));
+  t.is(await loss({ pad: 4, cutout: 0 }), await loss(true));
+  for (const augment of [{ cutout: -1 }, { pad: 0.5 }, { cutout: Number.NaN }, 3, null]) {
+    t.throws(() => setUp({ type: 'group' }, { augment: augment as object }), {
+      code: 'INVALID_ARGUMENT',
+      message: /Trainer: augment/,
+    } as object);
+  }
+});
+
 test('evaluation counts a last batch that is not full', async (t) => {
   const { trainer, device } = setUp({ type: 'group' });
   const figures = await trainer.evaluate();
