@@ -185,8 +185,8 @@ export class Device {
  * A shaped block of device memory. Shapes are logical: activations are [N, C, H, W] or [N, C], filters
  * [out, in, height, width], whatever the device's own layout; values come and go in row-major order.
  *
- * Memory is freed by {@link Tensor.dispose}, a `using` declaration or the innermost {@link scope}; the garbage collector
- * is only the safety net.
+ * Memory is freed by {@link Tensor.dispose}, a `using` declaration or the innermost {@link scope}. The garbage collector is
+ * only the safety net: it is told of the memory, and runs before a device reports `OUT_OF_MEMORY`.
  */
 export class Tensor {
   /** Whether gradients flow to this tensor. */

@@ -13,7 +13,8 @@ Environment::Environment(Napi::Env env)
       handleClass(Napi::Persistent(Handle::define(env))),
       deviceClass(Napi::Persistent(DeviceWrap::define(env))),
       programClass(Napi::Persistent(ProgramWrap::define(env))),
-      completions(std::make_shared<Completions>(env)) {}
+      completions(std::make_shared<Completions>(env)),
+      garbage(std::make_shared<Garbage>(env)) {}
 
 void Environment::create(Napi::Env env) {
   auto* environment = new Environment(env);
@@ -59,6 +60,11 @@ Napi::Value Environment::promise(const std::shared_ptr<Device>& device, Napi::Ob
 void Environment::adopt(const std::shared_ptr<Device>& device) {
   std::erase_if(devices_, [](const auto& known) { return known.expired(); });
   devices_.push_back(device);
+  garbage->adopt(device);
+  device->onShortage([garbage = std::weak_ptr(garbage)] {
+    const auto alive = garbage.lock();
+    return alive && alive->collect();
+  });
 }
 
 void Environment::leave() {

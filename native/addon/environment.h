@@ -7,6 +7,7 @@
 
 #include "../core/runtime/device.h"
 #include "completions.h"
+#include "garbage.h"
 
 namespace kn::addon {
 
@@ -32,6 +33,7 @@ class Environment {
   const Napi::Env env;
   const Napi::FunctionReference handleClass, deviceClass, programClass;
   const std::shared_ptr<Completions> completions;
+  const std::shared_ptr<Garbage> garbage;
 
  private:
   explicit Environment(Napi::Env env);

@@ -8,10 +8,7 @@ DType dtype(const Tensor& tensor) { return tensor.dtype; }
 Format format(const Tensor& tensor) { return tensor.format; }
 double virtualSamples(const Tensor& tensor) { return static_cast<double>(tensor.virtualSamples); }
 
-void dispose(Handle& handle) {
-  handle.tensor = {};
-  handle.device.reset();
-}
+void dispose(Handle& handle) { handle.release(); }
 
 Tensor share(const Tensor& tensor) { return tensor; }
 
@@ -36,7 +33,18 @@ Napi::Value Handle::make(Environment& environment, const std::shared_ptr<Device>
   Handle& handle = create(environment.handleClass);
   handle.device = device;
   handle.tensor = tensor;
-  return handle.Value();
+  const Napi::Value value = handle.Value();  // reachable from here on: counting it may collect
+  handle.garbage_ = environment.garbage;
+  handle.garbage_->add(handle);
+  return value;
+}
+
+void Handle::release() {
+  if (!garbage_) return;
+  garbage_->remove(*this);
+  garbage_.reset();
+  tensor = {};
+  device.reset();
 }
 
 }  // namespace kn::addon

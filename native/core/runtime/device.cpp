@@ -36,6 +36,11 @@ std::shared_ptr<Storage> Device::allocate(size_t bytes, const std::string& purpo
   if (!data && !recording()) {
     trimMemory();
     data = pool->allocate(bytes);
+    // What is found may be another device's, so it takes as many turns as there is something to be found.
+    while (!data && reclaim_ && reclaim_()) {
+      trimMemory();
+      data = pool->allocate(bytes);
+    }
   }
   if (!data) {
     checkHealth();  // a device that has failed gives no memory either

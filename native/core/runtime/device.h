@@ -3,6 +3,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../operations.h"
@@ -33,11 +34,14 @@ class Device {
   virtual std::string name() const = 0;
   virtual std::string description() const = 0;
 
-  /// Throws OutOfMemory after trimming the pool and one retry.
+  /// Throws OutOfMemory when there is no room after trimming the pool and `onShortage`.
   Tensor empty(const Shape& shape, DType dtype, Format format, int64_t virtualSamples = 0);
   MemoryStats memoryStats() const { return allocator_->stats(); }
   void resetPeakMemory() { allocator_->resetPeak(); }
   void trimMemory();
+  /// `reclaim` is called where there is no room, on the thread that asks for it: it frees tensors that nobody can reach
+  /// any more, and says whether there were any.
+  void onShortage(std::function<bool()> reclaim) { reclaim_ = std::move(reclaim); }
 
   /// Runs `done` when everything enqueued so far has run, with the reason of failure or an empty string. `done` runs on
   /// a thread of the device.
@@ -96,6 +100,7 @@ class Device {
   std::shared_ptr<Allocator> allocator_;
   std::shared_ptr<Allocator> recordingPool_;
   std::set<std::shared_ptr<Storage>> retained_;
+  std::function<bool()> reclaim_;
 };
 
 }  // namespace kn
