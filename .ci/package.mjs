@@ -7,19 +7,27 @@ import { join } from 'node:path';
 const out = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { encoding: 'utf8' });
 const files = Object.values(JSON.parse(out))[0].files.map((file) => file.path);
 
-const sources = ['core', 'cpu', 'addon', 'cuda'].flatMap((folder) =>
+const sources = ['core', 'cpu', 'addon', 'preload', 'cuda'].flatMap((folder) =>
   readdirSync(join('native', folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
     .filter((path) => !path.startsWith(join('native', 'cuda', 'testing'))),
 );
-const needed = ['package.json', 'LICENSE', 'CMakeLists.txt', 'dist/lib/index.js', 'dist/lib/index.d.ts', ...sources];
+const needed = [
+  'package.json',
+  'LICENSE',
+  'CMakeLists.txt',
+  'tools/kalman-norm.mjs',
+  'dist/lib/index.js',
+  'dist/lib/index.d.ts',
+  ...sources,
+];
 const missing = needed.filter((path) => !files.includes(path));
 const unwanted = files.filter(
   (path) =>
     /^(test|bench|experiments|build|node_modules|train_log|docs)\//.test(path) ||
-    // Of the tools only those that build the CUDA device on the user's machine.
-    /^tools\/(?!(cuda-build|cuda-libraries|cuda-toolkit|setup)\.mjs$)/.test(path) ||
+    // Of the tools only those that build addon and CUDA device on the user's machine.
+    /^tools\/(?!(cuda-build|cuda-libraries|cuda-toolkit|kalman-norm|setup)\.mjs$)/.test(path) ||
     /^native\/(emulation|cuda\/testing)\//.test(path) ||
     /\.(bin|u8|gz|png|safetensors|jsonl|node|test\.\w+)$/.test(path),
 );

@@ -57,6 +57,23 @@ export function labelOf(
   return parts.join(', ');
 }
 
+/** A normalization whose averages move as far by the parts of a batch, one after the other, as by the batch. */
+export function inParts(norm: NormSpec, parts: number): NormSpec {
+  if (parts === 1) return norm;
+  const share = (rate: number) => 1 - (1 - rate) ** (1 / parts);
+  switch (norm.type) {
+    case 'kalman': {
+      const { momentum = 0.1, correction = 0.1, adaptation = 0.1 } = norm;
+      return { ...norm, momentum: share(momentum), correction: share(correction), adaptation: share(adaptation) };
+    }
+    case 'batch':
+    case 'reference-kalman':
+      return { ...norm, momentum: share(norm.momentum ?? 0.1) };
+    default:
+      return norm;
+  }
+}
+
 const ofReference =
   (pick: (norm: ReferenceSpec) => string | number | undefined, fallback: string | number) =>
   ({ norm, reference }: Experiment) =>

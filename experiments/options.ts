@@ -10,7 +10,7 @@ import {
 } from '../lib/index.js';
 import type { Experiment } from './experiment.js';
 import { choice, dashed, type Flag, number, parseError } from './flags.js';
-import { chosenNorm, flagsOf, labelOf, normFlags, normNames, normOf } from './norms.js';
+import { chosenNorm, flagsOf, inParts, labelOf, normFlags, normNames, normOf } from './norms.js';
 
 export type { Experiment } from './experiment.js';
 
@@ -30,6 +30,8 @@ export interface Configuration {
   download: boolean;
   epochs: number;
   batchSize: number;
+  /** In how many parts a batch goes through the network, one after the other. */
+  accumulate: number;
   learningRate: number;
   schedule: 'reference' | 'short';
   momentum: number;
@@ -77,6 +79,11 @@ const flags = {
   download: { type: 'boolean', help: 'download CIFAR where it is not found' },
   epochs: { type: 'string', help: 'epochs of the whole schedule', absent: 400 },
   'batch-size': { type: 'string', help: 'images a step', absent: 128 },
+  accumulate: {
+    type: 'string',
+    help: 'parts of a batch that go through the network one after the other, each normalized as a batch of its own',
+    absent: 1,
+  },
   norm: {
     type: 'string',
     help: `the normalization: ${normNames.join(', ')}`,
@@ -164,18 +171,24 @@ export function parseOptions(given: Experiment, args: readonly string[]): Config
     throw new KalmanNormError('INVALID_ARGUMENT', 'give either --gpu or --device, not both');
   }
   const batchSize = whole('batch-size', 128, 1);
-  const norm = normOf(experiment, text, whole);
+  const accumulate = whole('accumulate', 1, 1);
+  check(
+    batchSize % accumulate === 0,
+    'INVALID_ARGUMENT',
+    `--accumulate: expected a divisor of the batch size ${batchSize}, got ${accumulate}`,
+  );
+  const norm = inParts(normOf(experiment, text, whole), accumulate);
   const splits = ('splits' in norm && norm.splits) || 1;
   check(
-    batchSize % splits === 0,
+    (batchSize / accumulate) % splits === 0,
     'INVALID_ARGUMENT',
-    `--splits: expected a divisor of the batch size ${batchSize}, got ${splits}`,
+    `--splits: expected a divisor of the batch size ${batchSize}${accumulate > 1 ? ` in ${accumulate} parts` : ''}, got ${splits}`,
   );
   const weightStandardization = standardization(values['weight-standardization'] === true, text('filter-gain'));
   const device = text('gpu') === undefined ? (text('device') ?? 'cpu') : `cuda:${whole('gpu', 0, 0)}`;
   return {
     name: experiment.name,
-    label: labelOf(experiment, norm, weightStandardization, batchSize),
+    label: labelOf(experiment, norm, weightStandardization, batchSize / accumulate),
     n: whole('n', experiment.n, 1),
     norm,
     weightStandardization,
@@ -188,6 +201,7 @@ export function parseOptions(given: Experiment, args: readonly string[]): Config
     download: values.download === true,
     epochs: whole('epochs', 400, 1),
     batchSize,
+    accumulate,
     learningRate: number(
       'lr',
       text('lr'),

@@ -70,7 +70,7 @@ function withFlags(experiment: Experiment, flags: Configuration['flags'], folder
 export async function storedConfiguration(folder: string): Promise<Configuration> {
   const path = join(folder, logFile);
   const file = await open(path).catch((error: NodeJS.ErrnoException) => {
-    throw new KalmanNormError('FILE_NOT_FOUND', `--resume: there is no run in ${folder}: ${error.message}`, {
+    throw new KalmanNormError('FILE_NOT_FOUND', `there is no run in ${folder}: ${error.message}`, {
       cause: error,
     });
   });
@@ -85,5 +85,5 @@ export async function storedConfiguration(folder: string): Promise<Configuration
   } finally {
     await file.close();
   }
-  throw new KalmanNormError('FILE_CORRUPT', `--resume: ${path} doesn't begin with a configuration that can be resumed`);
+  throw new KalmanNormError('FILE_CORRUPT', `${path} doesn't begin with the configuration of a run`);
 }

@@ -36,6 +36,10 @@ interface EpochRecord {
   validationError: number;
   imagesPerSecond: number;
   seconds: number;
+  /** Bytes of the device's tensors at their most since the run, or what of it was resumed, began. */
+  peakMemory: number;
+  /** Bytes that the process has in memory. */
+  residentMemory: number;
 }
 
 /** Runs an experiment if its script is the program that Node was started with. */
@@ -90,6 +94,7 @@ async function train(
   const {
     epochs,
     batchSize,
+    accumulate,
     learningRate,
     momentum,
     weightDecay,
@@ -111,7 +116,7 @@ async function train(
     );
   }
   const optimizer = new Sgd(device, model.namedParameters(), schedule(1), { momentum, weightDecay });
-  const trainer = new Trainer({ device, model, optimizer, dataset, batchSize, seed, eager });
+  const trainer = new Trainer({ device, model, optimizer, dataset, batchSize, accumulate, seed, eager });
   const description = await trainer.describe();
   // Everything that can be refused has been by now.
   const folder = configuration.resume ? await RunFolder.reopen(logDir) : await createFolder(configuration, console);
@@ -124,7 +129,7 @@ async function train(
     testImages: dataset.test.count,
     stepsPerEpoch: trainer.stepsPerEpoch,
   };
-  const training = { configuration, model, optimizer, trainer, description, schedule, console, signal };
+  const training = { device, configuration, model, optimizer, trainer, description, schedule, console, signal };
   try {
     if (!configuration.resume) await folder.begin({ type: 'config', ...configuration, ...facts });
     console.start(configuration, schedule, device, dataset, model.parameterCount(), trainer.stepsPerEpoch);
@@ -142,6 +147,7 @@ function createFolder({ logDir, overwrite }: Configuration, console: Console): P
 }
 
 interface Training {
+  device: Device;
   configuration: Configuration;
   model: CifarResNet;
   optimizer: Sgd;
@@ -162,7 +168,7 @@ interface Progress {
 
 /** Trains from where the folder's run is, to its end. */
 async function trainInto(folder: RunFolder, training: Training): Promise<number> {
-  const { configuration, model, optimizer, trainer, description, schedule, console, signal } = training;
+  const { configuration, device, model, optimizer, trainer, description, schedule, console, signal } = training;
   const { epochs, keep } = configuration;
   const checkpoints = new CheckpointFolder(folder.checkpoints, { model, optimizer, trainer }, { keep });
   let progress: Progress = { epoch: 0, step: 0, best: null };
@@ -215,6 +221,8 @@ async function trainInto(folder: RunFolder, training: Training): Promise<number>
         validationError: validation.error,
         imagesPerSecond: figures.imagesPerSecond,
         seconds: figures.seconds + validation.seconds,
+        peakMemory: device.memoryStats().peakInUse,
+        residentMemory: process.memoryUsage.rss(),
       };
       await folder.write(record);
       await events.scalars(step, scalarsOf(record));
@@ -261,6 +269,8 @@ function scalarsOf(record: EpochRecord): Record<string, number> {
     'error/validation': record.validationError,
     'learning rate': record.learningRate,
     'images per second': record.imagesPerSecond,
+    'memory/device, peak (MiB)': record.peakMemory / 2 ** 20,
+    'memory/process (MiB)': record.residentMemory / 2 ** 20,
   };
 }
 

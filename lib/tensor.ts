@@ -160,14 +160,24 @@ export class Device {
     return this.native.profile();
   }
 
-  /** Waits for enqueued work and gives the device up. Tensors on it can't be used any more. */
-  dispose(): void {
-    this.handle?.dispose();
+  /**
+   * Gives the device up. Tensors on it can't be used any more; reads that wait for their values still get them. Enqueued
+   * work that has not started, and that no read waits for, is dropped where the device can, as the CPU's.
+   *
+   * @returns resolves when the device has come to rest
+   */
+  async dispose(): Promise<void> {
+    const { handle } = this;
     this.handle = null;
+    await handle?.dispose();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
   }
 }
 

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { Worker } from 'node:worker_threads';
 import test from 'ava';
 import { KalmanNormError, openDevice, relu } from '../lib/index.js';
@@ -63,6 +64,28 @@ test('worker threads: terminated in the middle of work', async (t) => {
   t.is(await worker.terminate(), 1);
 });
 
+test('worker threads: idle threads of a team sleep, also where a worker loads the addon first', async (t) => {
+  const child = spawn(
+    process.execPath,
+    [
+      '--input-type=module',
+      '-e',
+      `import { Worker } from 'node:worker_threads';
+      const boot = "import('tsx/esm/api').then(({ register }) => { register(); return import('${library}'); });";
+      new Worker(boot, { eval: true });`,
+    ],
+    // Makes libgomp say how it is set.
+    { env: { ...process.env, OMP_DISPLAY_ENV: 'verbose', OMP_WAIT_POLICY: undefined } },
+  );
+  let output = '';
+  child.stderr.on('data', (chunk) => {
+    output += chunk;
+  });
+  const code = await new Promise((resolve) => child.on('close', resolve));
+  t.is(code, 0, output);
+  t.regex(output, /GOMP_SPINCOUNT = '0'/);
+});
+
 test('a process with nothing pending ends by itself', async (t) => {
   const { code, signal, output } = await program(`
     const device = kn.openDevice('cpu', { threads: 2 });
@@ -93,6 +116,40 @@ for (const exit of ['process.exit(3)', 'process.exitCode = 3', "setTimeout(() =>
     t.is(code, exit.startsWith('process') ? 3 : 1, output);
   });
 }
+
+// Work for years, in one replay and behind it.
+const endless = `
+  const device = kn.openDevice('cpu', { threads: 1 });
+  const x = device.ones([1 << 16]);
+  const { program } = device.record(() => kn.relu(x).dispose());
+  program.run(2 ** 31 - 1);
+  for (let i = 0; i < 1000; i++) program.run(2 ** 31 - 1);
+  const values = x.data();
+`;
+
+for (const exit of ['process.exit(3)', "throw new Error('at once')"]) {
+  test(`work that has not started keeps no process: ${exit}`, async (t) => {
+    const { code, signal, output } = await program(`${endless} setTimeout(() => { ${exit}; }, 50);`);
+    t.is(signal, null, output);
+    t.is(code, exit.startsWith('process') ? 3 : 1, output);
+    t.is(output.includes('at once'), !exit.startsWith('process'));
+  });
+}
+
+test('work that has not started keeps no worker', async (t) => {
+  const boot = `
+    const { parentPort } = require('node:worker_threads');
+    import('tsx/esm/api').then(async ({ register }) => {
+      register();
+      const kn = await import('${library}');
+      ${endless}
+      parentPort.postMessage('busy');
+      await values;
+    });`;
+  const worker = new Worker(boot, { eval: true });
+  await new Promise((resolve) => worker.once('message', resolve));
+  t.is(await worker.terminate(), 1);
+});
 
 test('the event loop stays free while the device works', async (t) => {
   using device = openDevice('cpu', { threads: 1 });
@@ -125,4 +182,24 @@ test('errors of the addon are KalmanNormErrors', (t) => {
   const error = t.throws(() => device.tensor([1]).copyFrom(device.ones([2])), { instanceOf: KalmanNormError });
   t.is(error.name, 'KalmanNormError');
   t.true(error.stack?.includes('addon.test.ts'));
+});
+
+test('disposal of a device drops the work that nobody waits for, and never blocks', async (t) => {
+  const device = openDevice('cpu', { threads: 1 });
+  const x = device.ones([1 << 16]);
+  const { program } = device.record(() => relu(x).dispose());
+  const values = x.data();
+  const disposal = device.dispose();
+  t.true(device.disposed);
+  await disposal;
+  t.is((await values)[0], 1);
+
+  const busy = openDevice('cpu', { threads: 1 });
+  const y = busy.ones([1 << 16]);
+  const endless = busy.record(() => relu(y).dispose()).program;
+  for (let i = 0; i < 1000; i++) endless.run(2 ** 31 - 1);
+  await busy.dispose();
+  await busy.dispose();
+  t.throws(() => busy.ones([1]), { code: 'DISPOSED' });
+  for (const kept of [program, endless]) kept.dispose();
 });

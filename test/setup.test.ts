@@ -171,3 +171,9 @@ test('run: exit statuses and signals come through', async (t) => {
   t.is(await run(process.execPath, ['-e', 'process.kill(process.pid, "SIGTERM")']), 143);
   await t.throwsAsync(run('no-such-program-here', []), { message: /could not be started/ });
 });
+
+test('npx kalman-norm: anything but build is told how to call it', async (t) => {
+  for (const args of [[], ['biuld'], ['build', 'all']]) {
+    t.is(await run(process.execPath, [`${ROOT}/tools/kalman-norm.mjs`, ...args], { quiet: true }), 2);
+  }
+});

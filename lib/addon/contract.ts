@@ -63,7 +63,8 @@ export interface NativeDevice {
   replay(program: NativeProgram, count: number): void;
   setProfiling(on: boolean): void;
   profile(): Record<string, { calls: number; nanoseconds: number }>;
-  dispose(): void;
+  /** Never rejects. */
+  dispose(): Promise<void>;
 }
 
 /** How a CUDA device stores activations and multiplies them; see {@link DeviceOptions.precision}. */

@@ -4,16 +4,15 @@ import { fileURLToPath } from 'node:url';
 import { KalmanNormError } from '../errors.js';
 import type { Addon } from './contract.js';
 
-const searched = ['../../build/Release/kalman_norm.node', '../../../build/Release/kalman_norm.node'];
+const searched = ['../../build/Release/', '../../../build/Release/'];
 
 function load(): { addon: Addon; folder: string } {
-  // libgomp reads this once, when it is loaded; spinning threads slow everything else on shared cores 3 to 10 times.
-  process.env.OMP_WAIT_POLICY ??= 'passive';
   const require = createRequire(import.meta.url);
   const failures: string[] = [];
-  for (const file of searched) {
-    const path = fileURLToPath(new URL(file, import.meta.url));
+  for (const folder of searched) {
+    const path = fileURLToPath(new URL(`${folder}kalman_norm.node`, import.meta.url));
     try {
+      require(path.replace(/\.node$/, '_preload.node'));
       const addon = require(path) as Addon;
       addon.setErrorClass(KalmanNormError);
       const reason = addon.cpuUnsupported();
@@ -27,8 +26,8 @@ function load(): { addon: Addon; folder: string } {
     'DEVICE_UNAVAILABLE',
     `The native addon can't be loaded on ${process.platform}-${process.arch}, Node ${process.version}:\n` +
       `${failures.join('\n')}\n` +
-      'Build it with "npm run build:native", in a project that has the package installed with "npm run build:native ' +
-      '--prefix node_modules/kalman-norm"; on Debian it needs "apt-get install g++ make cmake libdnnl-dev".',
+      'Build it with "npx kalman-norm build", which also says what is missing for that; in a checkout with ' +
+      '"npm run build:native".',
   );
 }
 

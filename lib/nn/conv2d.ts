@@ -4,6 +4,7 @@ import { Belief } from '../ops/belief.js';
 import { add } from '../ops/broadcast.js';
 import { type Conv2dOptions, conv2d, type Padding } from '../ops/conv2d.js';
 import { reshape } from '../ops/memory.js';
+import { rectifyBelief } from '../ops/predict.js';
 import { checkTransitionGradient, type TransitionGradient, transitionGradients } from '../ops/transition-gradient.js';
 import { weightStandardize } from '../ops/weight-standardize.js';
 import { type HostRandom, initialRandom } from '../random.js';
@@ -200,13 +201,10 @@ export class Conv2d extends Layer {
     const options = { ...this.options, height, width };
     const { bias, observed } = this;
     if (!observed) return throughConv2d(belief, filter, bias, options);
-    const constant = filter.detach();
-    const [whole, closed] = [
-      throughConv2d(belief, filter, bias, options),
-      throughConv2d(belief, constant, null, options),
-    ];
-    const result = new Belief(whole.mean, observed.attach(closed.variance, filter), belief.splits);
-    for (const used of [constant, whole.variance, closed.mean, closed.variance]) used.dispose();
+    const [closed, input] = [throughConv2d(belief, filter, bias, options), rectifyBelief(belief)];
+    const result = new Belief(closed.mean, observed.attach(closed.variance, filter, input.variance), belief.splits);
+    closed.variance.dispose();
+    if (input !== belief) input.dispose();
     return result;
   }
 }

@@ -3,7 +3,8 @@ import { noGrad } from '../autograd.js';
 import { add, div, mul, sub } from '../ops/broadcast.js';
 import { type Conv2dOptions, convShape } from '../ops/conv2d.js';
 import { advance } from '../ops/counter.js';
-import { scale, square } from '../ops/elementwise.js';
+import { scale, sqrt, square } from '../ops/elementwise.js';
+import { broadcastTo } from '../ops/layout.js';
 import { reshape, samples } from '../ops/memory.js';
 import { moments } from '../ops/moments.js';
 import { sum } from '../ops/reduce.js';
@@ -17,8 +18,9 @@ const DECAY = 0.99;
 
 /**
  * How the variance of a convolution's output changes with its filter: by twice the covariance of output and input, tap by
- * tap. The closed form of a belief takes inputs as independent, which gives the right variance up to a factor that a
- * filter over time corrects, but a gradient in another direction. This one is what samples show, averaged over time.
+ * tap; and with the deviation of an input channel: as it does with the filter's taps on that channel, all together. The
+ * closed form of a belief takes inputs as independent, which gives the right variance up to a factor that a filter over
+ * time corrects, but a gradient in another direction. This one is what samples show, averaged over time.
  *
  * `slope`: as the filter, d variance / d filter; `center`, `variance`: [out], moments of the output; `updates`: [1].
  *
@@ -41,21 +43,29 @@ export class VarianceSlope extends Module {
   }
 
   /**
-   * A variance with the averages' gradient to the filter, relative to it: d log variance / d filter = slope / average.
+   * A variance with the averages' gradient, relative to it: d log variance / d filter = slope / average.
    *
-   * @param variance without a gradient to the filter
+   * @param variance [out]; of its own gradient nothing is left
+   * @param input [in], variances of the convolution's input
    */
-  attach(variance: Tensor, filter: Tensor): Tensor {
-    const products = mul(filter, this.slope);
-    const along = sum(products, { axes: [1, 2, 3] });
-    const here = along.detach();
-    const moved = sub(along, here); // 0, but for its gradient
-    const known = variance.detach();
-    const relative = div(known, this.variance);
-    const step = mul(relative, moved);
-    const result = add(variance, step);
-    for (const used of [products, along, here, moved, known, relative, step]) used.dispose();
-    return result;
+  attach(variance: Tensor, filter: Tensor, input: Tensor): Tensor {
+    const [out = 1, inGroup = 1] = filter.shape;
+    const groups = input.size / inGroup;
+    using inputNow = input.detach();
+    using ratios = div(input, inputNow);
+    using roots = sqrt(ratios);
+    using rows = reshape(roots, [groups, 1, inGroup]);
+    using columns = broadcastTo(rows, [groups, out / groups, inGroup]);
+    using deviations = reshape(columns, [out, inGroup, 1, 1]); // each 1, but for its gradient
+    using products = mul(filter, this.slope);
+    using stretched = mul(products, deviations);
+    using along = sum(stretched, { axes: [1, 2, 3] });
+    using alongNow = along.detach();
+    using moved = sub(along, alongNow); // 0, but for its gradient
+    using known = variance.detach();
+    using relative = div(known, this.variance);
+    using step = mul(relative, moved);
+    return add(known, step);
   }
 
   /** Takes a step's samples, some of them, into the averages: `y`, without bias, is the convolution of `x`. */

@@ -13,6 +13,7 @@ declare module '../addon/contract.js' {
       cursor: Handle;
       batch: number;
       pad: number;
+      cutout: number;
       scale: number;
       augment: boolean;
       random?: RandomSource | null;
@@ -34,6 +35,17 @@ export interface GatherSource {
   cursor: Tensor;
 }
 
+/** Random changes to images that are trained with. */
+export interface Augmentation {
+  /** Pixels by which crops move, at most; default 4. */
+  pad?: number;
+  /**
+   * Pixels a side of a square around a random pixel that is set to 0 after the mean is subtracted (DeVries and Taylor,
+   * 2017); default 0: none.
+   */
+  cutout?: number;
+}
+
 /** Options of {@link gather}. */
 export interface GatherOptions {
   batchSize: number;
@@ -43,7 +55,7 @@ export interface GatherOptions {
    * Random crops and flips as in the reference: the raw image is pasted on a canvas of zeros with `pad` pixels on each
    * side, cropped at offsets drawn from 0 to 2·pad - 1, and flipped with probability 1/2. Default: none.
    */
-  augment?: { pad?: number; random: DeviceRandom };
+  augment?: Augmentation & { random: DeviceRandom };
 }
 
 /**
@@ -65,6 +77,7 @@ export function gather(source: GatherSource, options: GatherOptions): { images: 
     cursor: source.cursor.handle,
     batch: batchSize,
     pad: augment?.pad ?? 4,
+    cutout: augment?.cutout ?? 0,
     scale,
     augment: augment !== undefined,
     random: augment?.random.next() ?? null,

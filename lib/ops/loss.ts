@@ -10,7 +10,13 @@ import { mean } from './reduce.js';
 declare module '../addon/contract.js' {
   interface Operations {
     /** `weights`: [classes]. */
-    crossEntropy(args: { logits: Handle; labels: Handle; smoothing: number; weights?: Maybe }): {
+    crossEntropy(args: {
+      logits: Handle;
+      labels: Handle;
+      smoothing: number;
+      weights?: Maybe;
+      ignoreIndex?: number | null;
+    }): {
       loss: Handle;
       errors: Handle;
       dlogits: Handle;
@@ -38,24 +44,35 @@ export interface CrossEntropyOptions {
    * the weights of the samples' labels. No gradient flows to them. Default: all alike.
    */
   weights?: Tensor;
+  /**
+   * Samples of this label have no part in loss, gradient, errors and mean, as padding and what nobody labelled; any
+   * 32-bit integer, also one that is no class. Where all samples have it, the loss is 0. Default: none.
+   */
+  ignoreIndex?: number;
 }
 
 /**
  * Mean softmax cross-entropy.
  *
  * @param logits [N, classes]
- * @param labels [N], int32; a label outside [0, classes) makes the loss NaN
- * @throws KalmanNormError `INVALID_ARGUMENT` for a smoothing outside [0, 1], `SHAPE_MISMATCH` for other shapes
+ * @param labels [N], int32; a label outside [0, classes) that isn't `ignoreIndex` makes the loss NaN
+ * @throws KalmanNormError `INVALID_ARGUMENT` for a smoothing outside [0, 1] or an `ignoreIndex` that is no 32-bit integer, `SHAPE_MISMATCH` for other shapes
  */
 export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntropyOptions = {}): Loss {
   checkTensors('crossEntropy', { logits, labels });
   checkObjects('crossEntropy', { options });
-  const { smoothing = 0, weights = null } = options;
+  const { smoothing = 0, weights = null, ignoreIndex = null } = options;
   return differentiable({
     name: 'crossEntropy',
     inputs: { logits },
     forward: (inputs) =>
-      native.crossEntropy({ ...inputs, labels: labels.handle, smoothing, weights: weights?.handle ?? null }),
+      native.crossEntropy({
+        ...inputs,
+        labels: labels.handle,
+        smoothing,
+        weights: weights?.handle ?? null,
+        ignoreIndex,
+      }),
     outputs: ['loss'],
     internal: ['dlogits'],
     save: (_, { dlogits }) => ({ dlogits }),

@@ -1,6 +1,5 @@
 import type { BatchSource } from '../data/source.js';
-import type { DeviceRandom } from '../device-random.js';
-import { gather } from '../ops/gather.js';
+import { type GatherOptions, gather } from '../ops/gather.js';
 import { samples } from '../ops/memory.js';
 import { noScope } from '../scope.js';
 import type { Device, Tensor } from '../tensor.js';
@@ -103,10 +102,13 @@ export class DeviceImages {
     return (number + 1) * window - batch;
   }
 
-  /** Batch number `cursor` (in device memory) of the order, with crops and flips where a random stream is given. */
-  batch(batchSize: number, cursor: Tensor, random: DeviceRandom | null): { images: Tensor; labels: Tensor } {
-    const augment = random ? { augment: { random } } : {};
-    return gather({ ...this.gathered, cursor }, { batchSize, scale: this.options.scale, ...augment });
+  /** Batch number `cursor` (in device memory) of the order. */
+  batch(
+    batchSize: number,
+    cursor: Tensor,
+    augment: GatherOptions['augment'] | null,
+  ): { images: Tensor; labels: Tensor } {
+    return gather({ ...this.gathered, cursor }, { batchSize, scale: this.options.scale, ...(augment && { augment }) });
   }
 
   /** The images from place `from` of the order, unchanged. */

@@ -3,6 +3,7 @@ import { type SplitSource, sourcesOf } from '../data/source.js';
 import type { DeviceRandom } from '../device-random.js';
 import { check } from '../errors.js';
 import { Module } from '../nn/module.js';
+import type { Augmentation } from '../ops/gather.js';
 import { Optimizer } from '../optim/optimizer.js';
 import type { Schedule } from '../optim/schedule.js';
 import { WeightAverage } from '../optim/weight-average.js';
@@ -55,8 +56,8 @@ export interface TrainerOptions {
    * pieces during each pass, the next while the device works.
    */
   imageMemory?: number;
-  /** Random crops and flips; default true. */
-  augment?: boolean;
+  /** Random crops and flips, and a cutout where its size is given; default true: crops and flips. */
+  augment?: boolean | Augmentation;
   /** Enqueue every operation of every step from JavaScript, instead of replaying a recorded step; default false. */
   eager?: boolean;
 }
@@ -69,7 +70,7 @@ export interface TrainerOptions {
  */
 export function checkTrainerOptions(options: TrainerOptions): SplitSource {
   const { model, optimizer, batchSize = 128, accumulate = 1, scale = 1 / 128, imageMemory = 2 ** 31 } = options;
-  const { mean = 'image', schedule = null, clipNorm = 1, average = null } = options;
+  const { mean = 'image', schedule = null, clipNorm = 1, average = null, augment = true } = options;
   check(model instanceof Module, 'INVALID_ARGUMENT', () => `Trainer: model must be a module, got ${String(model)}`);
   check(
     optimizer instanceof Optimizer,
@@ -88,6 +89,19 @@ export function checkTrainerOptions(options: TrainerOptions): SplitSource {
     'INVALID_ARGUMENT',
     `Trainer: accumulate must be a divisor of the batch size ${batchSize}, got ${accumulate}`,
   );
+  check(
+    typeof augment === 'boolean' || (typeof augment === 'object' && augment !== null),
+    'INVALID_ARGUMENT',
+    () => `Trainer: augment must be true, false or an object of options, got ${String(augment)}`,
+  );
+  const { pad = 4, cutout = 0 } = typeof augment === 'object' ? augment : {};
+  for (const [name, value] of Object.entries({ pad, cutout })) {
+    check(
+      Number.isInteger(value) && value >= 0 && value < 2 ** 15,
+      'INVALID_ARGUMENT',
+      () => `Trainer: augment.${name} must be a whole number of at least 0, got ${String(value)}`,
+    );
+  }
   check(
     Number.isFinite(scale) && scale > 0,
     'INVALID_ARGUMENT',

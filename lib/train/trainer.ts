@@ -2,7 +2,7 @@ import { checkObjects } from '../arguments.js';
 import { backward, noGrad } from '../autograd.js';
 import { meanImage, type SplitSource } from '../data/source.js';
 import { DeviceRandom } from '../device-random.js';
-import { check, type KalmanNormError } from '../errors.js';
+import { check, KalmanNormError } from '../errors.js';
 import type { ModelDescription } from '../io/model-description.js';
 import { advance, append } from '../ops/counter.js';
 import { addInto, scale } from '../ops/elementwise.js';
@@ -16,6 +16,7 @@ import { noScope, scope } from '../scope.js';
 import { readState, type StateValues, writeState } from '../state.js';
 import type { Tensor } from '../tensor.js';
 import { DeviceImages } from './device-images.js';
+import { firstNotFinite } from './divergence.js';
 import { checkTrainerOptions, type TrainerOptions } from './trainer-options.js';
 
 /** Figures of (a part of) an epoch of training or an evaluation. */
@@ -121,7 +122,8 @@ export class Trainer {
    * put in training mode; in one that trains, modules in inference mode, such as frozen normalizations, stay there.
    *
    * @param epoch counted from 1
-   * @throws KalmanNormError `DIVERGED` when a loss is NaN or infinite, naming epoch and step; `INVALID_STATE` where
+   * @throws KalmanNormError `DIVERGED` when a loss is NaN or infinite, naming epoch, step and the
+   *   Kalman normalization where it began; `INVALID_STATE` where
    *   another pass of this trainer isn't done
    */
   trainEpoch(epoch: number, options: PassOptions = {}): Promise<Figures> {
@@ -149,11 +151,14 @@ export class Trainer {
       const steps = figures.steps + count;
       const batches = await this.look(steps);
       const bad = batches.findIndex(({ loss }) => !Number.isFinite(loss));
-      check(
-        bad < 0,
-        'DIVERGED',
-        () => `the loss became ${batches[bad]?.loss} in epoch ${epoch}, step ${bad + 1} of ${this.stepsPerEpoch}`,
-      );
+      if (bad >= 0) {
+        const first = await firstNotFinite(this.options.model);
+        throw new KalmanNormError(
+          'DIVERGED',
+          `the loss became ${batches[bad]?.loss} in epoch ${epoch}, step ${bad + 1} of ${this.stepsPerEpoch}` +
+            (first ? `; statistics were first not finite in ${first}` : ''),
+        );
+      }
       figures = summarize(batches, steps * this.batchSize, begin);
       onProgress?.(figures, this.stepsPerEpoch);
       chunk = Math.max(1, Math.round((LOOK_INTERVAL * steps) / figures.seconds));
@@ -302,7 +307,8 @@ export class Trainer {
   private step(): void {
     const { model, optimizer, average, clipNorm, augment = true } = this.options;
     scope(() => {
-      const { images, labels } = this.train.batch(this.batchSize, this.history.cursor, augment ? this.random : null);
+      const changes = augment === false ? null : { ...(augment === true ? {} : augment), random: this.random };
+      const { images, labels } = this.train.batch(this.batchSize, this.history.cursor, changes);
       model.zeroGrad();
       if (this.accumulate === 1) {
         const result = crossEntropy(model.forward(images, this.random), labels);

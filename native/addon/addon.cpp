@@ -117,12 +117,12 @@ const Functions functions{
     bind<&cudaDevices>("cudaDevices", "library"),
 };
 
-void drain(Environment& environment) { environment.drain(); }
+void leave(Environment& environment) { environment.leave(); }
 
 /// process.exit() ends the process without taking the environment down, so the device threads would run on into the
 /// destructors of static objects; here they come to rest first.
-void drainAtExit(Napi::Env env) {
-  static const Binding binding = positional<&drain>("drain");
+void leaveAtExit(Napi::Env env) {
+  static const Binding binding = positional<&leave>("leave");
   const auto process = env.Global().Get("process").As<Napi::Object>();
   process.Get("once").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), binding.function(env)});
 }
@@ -132,7 +132,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   for (const Functions* family : Functions::all()) {
     for (const Binding& binding : family->bindings) exports.Set(binding.name, binding.function(env));
   }
-  drainAtExit(env);
+  leaveAtExit(env);
   return exports;
 }
 

@@ -1,5 +1,7 @@
 #include "completions.h"
 
+#include <algorithm>
+
 namespace kn::addon {
 
 Completions::Completions(Napi::Env env) : env_(env) {
@@ -22,6 +24,11 @@ void Completions::after(const std::shared_ptr<Device>& device, Callback callback
   // Only this thread delivers, so the callback is in place in time.
   if (waiting_.empty()) inbox_->bell.Ref(env_);
   waiting_.emplace(id, Waiting{device, std::move(callback)});
+}
+
+bool Completions::awaits(const Device& device) const {
+  return std::any_of(waiting_.begin(), waiting_.end(),
+                     [&](const auto& entry) { return entry.second.device.get() == &device; });
 }
 
 void Completions::wake(Napi::Env env, Napi::Function, Completions* self, void*) {

@@ -26,6 +26,8 @@ class Completions {
 
   /// Holds `callback` and the device until then. After `close` it waits for the device and drops the callback.
   void after(const std::shared_ptr<Device>& device, Callback callback);
+  /// Whether a callback waits for this device.
+  bool awaits(const Device& device) const;
   /// Waits for the devices, so that nothing writes to memory of JavaScript any more, and drops all callbacks.
   void close();
 

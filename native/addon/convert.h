@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -144,6 +145,15 @@ template <class T>
 struct Read<std::vector<T>> {
   static constexpr size_t parameters = 1;
   static std::vector<T> from(Call& call);
+};
+template <class T>
+struct Read<std::optional<T>> {
+  static constexpr size_t parameters = 1;
+  static std::optional<T> from(Call& call) {
+    const Argument argument = call.next();
+    if (argument.absent()) return std::nullopt;
+    return convert<T>(argument);
+  }
 };
 /// Two arguments; where they are optional, both or neither.
 template <>

@@ -33,12 +33,20 @@ void replay(Device& device, ProgramWrap& program, int64_t count) {
 void setProfiling(Device& device, bool on) { device.setProfiling(on); }
 std::map<std::string, ProfileEntry> profile(const Device& device) { return device.profile(); }
 
-/// Waits for the work. Tensors and programs that are still alive keep the device itself.
-void dispose(DeviceWrap& wrap) {
-  if (!wrap.device) return;
-  if (wrap.device->recording()) wrap.device->abandonRecording();
-  wrap.device->synchronize();
-  wrap.device.reset();
+/// Work that nobody waits for is dropped. The promise is of its end, whatever that is; tensors and programs that are
+/// still alive keep the device itself.
+Napi::Value dispose(Environment& environment, DeviceWrap& wrap) {
+  const auto deferred = Napi::Promise::Deferred::New(environment.env);
+  const auto done = [deferred](Napi::Env env, const std::string&) { deferred.Resolve(env.Undefined()); };
+  const auto device = std::exchange(wrap.device, nullptr);
+  if (!device) {
+    done(environment.env, {});
+    return deferred.Promise();
+  }
+  if (device->recording()) device->abandonRecording();
+  if (!environment.completions->awaits(*device)) device->cancel();
+  environment.completions->after(device, done);
+  return deferred.Promise();
 }
 
 }  // namespace

@@ -22,8 +22,8 @@ void Environment::create(Napi::Env env) {
   // earlier. From here on no device thread touches memory of JavaScript.
   env.AddCleanupHook(
       [](Environment* self) {
+        self->leave();
         self->completions->close();
-        self->drain();
       },
       environment);
 }
@@ -61,9 +61,12 @@ void Environment::adopt(const std::shared_ptr<Device>& device) {
   devices_.push_back(device);
 }
 
-void Environment::drain() {
+void Environment::leave() {
   for (const auto& known : devices_) {
-    if (const auto device = known.lock()) device->synchronize();
+    const auto device = known.lock();
+    if (!device) continue;
+    device->cancel();
+    device->synchronize();
   }
 }
 

@@ -25,8 +25,9 @@ class Environment {
   Napi::Value promise(const std::shared_ptr<Device>& device, Napi::Object value);
 
   void adopt(const std::shared_ptr<Device>& device);
-  /// Waits until no device of this environment has work.
-  void drain();
+  /// For the end of the environment: nobody asks for results any more. Waits until no device has work, of which what
+  /// has not started is dropped.
+  void leave();
 
   const Napi::Env env;
   const Napi::FunctionReference handleClass, deviceClass, programClass;

@@ -100,6 +100,7 @@ class CpuProgram : public Program {
 void replayTasks(Executor& executor, const Recording& recording, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     for (const Task& task : recording.tasks) {
+      if (executor.cancelled()) return;
       try {
         executor.execute(task);
       } catch (const std::exception& error) {
@@ -135,6 +136,7 @@ class CpuDevice : public Device {
     executor_.submitAlways({"whenDone", [this, done = std::move(done)] { done(executor_.failure()); }, true});
   }
   void synchronize() override { executor_.wait(); }
+  void cancel() override { executor_.cancel(); }
   void checkHealth() const override {
     const std::string failure = executor_.failure();
     require(failure.empty(), ErrorCode::DeviceFailed, name(), ": ", failure);

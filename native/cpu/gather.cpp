@@ -7,20 +7,22 @@
 namespace kn::cpu {
 namespace {
 
-/// Where a sample's crop lies on the canvas, whose image begins at [pad, pad].
+/// Where a sample's crop lies on the canvas, whose image begins at [pad, pad], and its square of zeros in the result.
 struct Crop {
   int64_t row, column;
   bool flip;
+  int64_t top, left;
 };
 
 Crop drawCrop(const op::Gather& o, int64_t sample) {
-  if (!o.augment) return {o.pad, o.pad, false};
+  if (!o.augment) return {o.pad, o.pad, false, 0, 0};
   const int32_t* state = o.random.state;
   const auto words = philox({static_cast<uint32_t>(sample), o.random.stream, static_cast<uint32_t>(state[2]), 0},
                             {static_cast<uint32_t>(state[0]), static_cast<uint32_t>(state[1])});
   const auto range = static_cast<uint64_t>(2 * o.pad);
   return {static_cast<int64_t>(words[0] * range >> 32), static_cast<int64_t>(words[1] * range >> 32),
-          words[2] >> 31 != 0};
+          words[2] >> 31 != 0, (int64_t{words[3] >> 16} * o.x.h >> 16) - o.cutout / 2,
+          (int64_t{words[3] & 0xffff} * o.x.w >> 16) - o.cutout / 2};
 }
 
 /// The image of the set that sample `i` of the batch is, or -1 where the cursor or the index is outside.
@@ -37,11 +39,12 @@ void copyCrop(const op::Gather& o, const uint8_t* image, const Crop& crop, float
   for (int64_t c = 0; c < o.x.c; ++c, image += height * width) {
     for (int64_t y = 0; y < height; ++y, mean += width, x += width) {
       const int64_t row = y + crop.row - o.pad;
-      const bool inside = row >= 0 && row < height;
+      const bool inside = row >= 0 && row < height, cut = y >= crop.top && y < crop.top + o.cutout;
       for (int64_t i = 0; i < width; ++i) {
         const int64_t column = (crop.flip ? width - 1 - i : i) + crop.column - o.pad;
         const float raw = inside && column >= 0 && column < width ? image[row * width + column] : 0;
-        x[i] = o.scale * (raw - mean[i]);
+        const bool hidden = cut && i >= crop.left && i < crop.left + o.cutout;
+        x[i] = hidden ? 0 : o.scale * (raw - mean[i]);
       }
     }
   }

@@ -21,8 +21,9 @@ Outcome crossEntropy(const op::CrossEntropy& o, int64_t i, double share) {
   const int64_t classes = o.classes, label = o.labels[i];
   const float* const logits = o.logits + i * classes;
   float* const gradient = o.dlogits + i * classes;
-  if (label < 0 || label >= classes) {
+  if (label < 0 || label >= classes || label == o.ignored) {
     std::fill_n(gradient, classes, 0.0f);
+    if (label == o.ignored) return {0, false};
     return {std::numeric_limits<double>::quiet_NaN(), true};
   }
   const float* largest = std::max_element(logits, logits + classes);
@@ -47,10 +48,12 @@ Outcome crossEntropy(const op::CrossEntropy& o, int64_t i, double share) {
 
 /// What the mean is divided by.
 double totalWeight(const op::CrossEntropy& o) {
-  if (!o.weights) return static_cast<double>(o.n);
   double total = 0;
   for (int64_t i = 0; i < o.n; ++i) {
-    if (o.labels[i] >= 0 && o.labels[i] < o.classes) total += o.weights[o.labels[i]];
+    const int64_t label = o.labels[i];
+    if (label == o.ignored) continue;
+    if (!o.weights) total += 1;
+    if (o.weights && label >= 0 && label < o.classes) total += o.weights[label];
   }
   return total;
 }
@@ -60,9 +63,9 @@ double totalWeight(const op::CrossEntropy& o) {
 void run(const op::CrossEntropy& o, Context&) {
   std::vector<Outcome> outcomes(o.n);
   const int64_t grain = std::max<int64_t>(1, 4096 / o.classes);
-  const double total = totalWeight(o);
+  const double total = totalWeight(o), share = total > 0 ? 1 / total : 0;
   parallelRanges(o.n, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) outcomes[i] = crossEntropy(o, i, 1 / total);
+    for (int64_t i = begin; i < end; ++i) outcomes[i] = crossEntropy(o, i, share);
   });
   double loss = 0;
   int64_t errors = 0;
@@ -70,7 +73,7 @@ void run(const op::CrossEntropy& o, Context&) {
     loss += outcome.loss;
     errors += outcome.wrong;
   }
-  *o.loss = static_cast<float>(loss / total);
+  *o.loss = static_cast<float>(loss * share);
   *o.errors = static_cast<float>(errors);
 }
 

@@ -82,6 +82,31 @@ test('help shows the flags of the normalization that is asked for', (t) => {
   t.regex(usage(cifar, ['--norm', 'group']), /--groups VALUE .*default: 4$/m);
 });
 
+test('--accumulate: averages move as far by the parts as by the batch', (t) => {
+  const parts = (...args: string[]) => parseOptions(cifar, ['--accumulate', '4', ...args])!;
+  const left = (rate: number) => (1 - rate) ** 4;
+  const kalman = parts('--norm', 'kalman', '--correction', '0.3').norm;
+  t.is(kalman.type, 'kalman');
+  for (const [name, rate] of Object.entries({ momentum: 0.1, correction: 0.3, adaptation: 0.1 })) {
+    const own = (kalman as unknown as Record<string, number>)[name]!;
+    t.true(Math.abs(left(own) - (1 - rate)) < 1e-12, `${name} ${own}`);
+  }
+  t.like(parts('--norm', 'batch'), { accumulate: 4, norm: { momentum: (kalman as { momentum: number }).momentum } });
+  t.deepEqual(parts('--norm', 'group').norm, parseOptions(cifar, ['--norm', 'group'])!.norm);
+  t.is(parts('--norm', 'kalman').label, 'KN, micro-batch 32');
+  t.regex(refusal(cifar, '--accumulate', '3') ?? '', /--accumulate: expected a divisor of the batch size 128, got 3/);
+  t.regex(refusal(knMicro, '--accumulate', '64') ?? '', /--splits: .* 128 in 64 parts, got 64/);
+});
+
+test.serial('--accumulate trains', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'kalman-norm-norms-'));
+  try {
+    t.is(await run(parseOptions(cifar, [...small, '--accumulate', '8', '--epochs', '1', '--log_dir', folder])!), 0);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
 const small = ['--dataset', 'synthetic', '-n', '1', '--limit-train', '32', '--limit-test', '16', '--batch-size', '16'];
 
 for (const name of normNames) {

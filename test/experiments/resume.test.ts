@@ -36,12 +36,13 @@ function experiment(
   );
 }
 
-/** The log without times, and the weights. */
+/** The log without times and memory, and the weights. */
 async function resultOf(folder: string): Promise<unknown> {
   const lines = (await readFile(join(folder, 'log.jsonl'), 'utf8')).trimEnd().split('\n');
   const records = lines.map((line) => {
-    const { seconds: _, imagesPerSecond: __, logDir: ___, ...rest } = JSON.parse(line) as Record<string, unknown>;
-    return rest;
+    const record = JSON.parse(line) as Record<string, unknown>;
+    for (const own of ['seconds', 'imagesPerSecond', 'peakMemory', 'residentMemory', 'logDir']) delete record[own];
+    return record;
   });
   const models = await Promise.all(
     ['model', 'best'].map(async (name) => (await readFile(join(folder, `${name}.safetensors`))).toString('hex')),

@@ -33,19 +33,22 @@ for (const { samples, channels, out, size, kernel, stride } of cases) {
               constant: true,
             },
             w: { ...random.normals([out, channels, kernel, kernel]), format: 'filter' as const },
-            variance: random.uniforms([out], 0.5, 3),
+            variance: { ...random.uniforms([out], 0.5, 3), constant: true },
+            input: random.uniforms([channels], 0.5, 3),
           },
-          run({ x, w, variance }) {
+          run({ x, w, variance, input }) {
             const slope = new VarianceSlope(device, w.shape);
             const options = { stride, padding: 'same' as const };
             const y = conv2d(x, w, options);
             for (let step = 0; step < STEPS; step++) slope.observe(x, y, w, options);
-            const result = slope.attach(variance, w);
+            const result = slope.attach(variance, w, input);
             slope.dispose();
             return [result];
           },
-          reference({ x, w, variance }, hold) {
-            const y = plain.conv2d(slice(x, 0, seen), w, [stride, stride], sides);
+          reference({ x, w, variance, input }, hold) {
+            const deviations = zip(input, hold(input), (a, b) => Math.sqrt(a / b));
+            const scaled = map(w, (v, i) => v * deviations.data[Math.floor(i / kernel ** 2) % channels]!);
+            const y = plain.conv2d(slice(x, 0, seen), scaled, [stride, stride], sides);
             const shown = plain.moments(y, 1).variance;
             const now = hold(shown);
             const ratio = hold(zip(variance, shown, (a, b) => a / b));

@@ -38,9 +38,11 @@ interface Crop {
   row: number;
   column: number;
   flip: boolean;
+  /** Corner and size of the square of zeros. */
+  cut?: { top: number; left: number; size: number };
 }
 
-/** The batch by its definition: paste on a canvas of zeros, crop, flip, subtract the mean, scale. */
+/** The batch by its definition: paste on a canvas of zeros, crop, flip, subtract the mean, scale, cut out. */
 function expectedBatch(source: Source, batch: readonly number[], crops: readonly Crop[], pad: number, scale: number) {
   return batch.flatMap((image, i) => {
     const crop = crops[i]!;
@@ -49,6 +51,8 @@ function expectedBatch(source: Source, batch: readonly number[], crops: readonly
       const row = y + crop.row - pad;
       const column = (crop.flip ? width - 1 - x : x) + crop.column - pad;
       const inside = row >= 0 && row < height && column >= 0 && column < width;
+      const { top = 0, left = 0, size = 0 } = crop.cut ?? {};
+      if (y >= top && y < top + size && x >= left && x < left + size) return 0;
       const raw = inside ? source.images[((image * channels + c) * height + row) * width + column]! : 0;
       return scale * (raw - source.mean[at]!);
     });
@@ -71,7 +75,7 @@ eachDevice(test, 'gather: batches in the order of the indices, minus the mean, s
   }
 });
 
-eachDevice(test, 'gather: crops and flips of a random stream', async (t, device, random) => {
+eachDevice(test, 'gather: crops, flips and cutouts of a random stream', async (t, device, random) => {
   const source = makeSource(random);
   const seed = random.below(2 ** 31) * 4;
   const noise = new DeviceRandom(device, seed);
@@ -83,12 +87,16 @@ eachDevice(test, 'gather: crops and flips of a random stream', async (t, device,
     [1, 0],
   ] as const) {
     if (step === 1) noise.advance();
-    const batch = gather(upload(device, source, 0), { batchSize: 12, augment: { pad, random: noise } });
+    const size = step === 1 ? 4 : stream * 3;
+    const augment = { pad, cutout: size, random: noise };
+    const batch = gather(upload(device, source, 0), { batchSize: 12, augment });
     const crops = Array.from({ length: 12 }, (_, i): Crop => {
-      const [a, b, c] = philoxWords([i, stream, step, 0], [seed % 2 ** 32, Math.floor(seed / 2 ** 32)]);
+      const [a, b, c, d] = philoxWords([i, stream, step, 0], [seed % 2 ** 32, Math.floor(seed / 2 ** 32)]);
       // Offsets from 0 to 2·pad - 1, as in the reference code.
       const crop = { row: Math.floor((a! / 2 ** 32) * 2 * pad), column: Math.floor((b! / 2 ** 32) * 2 * pad) };
-      return { ...crop, flip: c! >= 2 ** 31 };
+      const [y, x] = [Math.floor(((d! >>> 16) / 2 ** 16) * height), Math.floor(((d! & 0xffff) / 2 ** 16) * width)];
+      const cut = { top: y - Math.floor(size / 2), left: x - Math.floor(size / 2), size };
+      return { ...crop, flip: c! >= 2 ** 31, cut };
     });
     for (const crop of crops) seen.add(JSON.stringify(crop));
     const expected = expectedBatch(source, [...source.indices], crops, pad, 1);

@@ -65,6 +65,47 @@ for (const [smoothing, weighted] of [
   });
 }
 
+for (const ignoreIndex of [-1, 3, 7]) {
+  eachDevice(test, `crossEntropy: label ${ignoreIndex} is ignored`, async (t, device, random) => {
+    const [n, classes] = [37, 5];
+    const labels = Int32Array.from({ length: n }, (_, i) => (i % 3 === 0 ? ignoreIndex : random.below(classes)));
+    for (const weighted of [false, true]) {
+      const weights = random.uniforms([classes], 0.2, 3);
+      await checkOp(t, device, random, () => ({
+        inputs: { logits: random.normals([n, classes], 2, 3) },
+        run: ({ logits }) => {
+          const given = weighted && { weights: device.tensor(Float32Array.from(weights.data)) };
+          const { loss, errors } = crossEntropy(logits, device.tensor(labels), { ignoreIndex, ...given });
+          return [loss, errors];
+        },
+        reference: ({ logits }) => {
+          let [total, weight, wrong] = [0, 0, 0];
+          for (const [i, label] of labels.entries()) {
+            if (label === ignoreIndex) continue;
+            const row = { shape: [1, classes], data: logits.data.subarray(i * classes, (i + 1) * classes) };
+            const own = reference.crossEntropy(row, Int32Array.of(label));
+            const factor = weighted ? weights.data[label]! : 1;
+            total += factor * own.loss;
+            weight += factor;
+            wrong += own.errors;
+          }
+          return [vector([total / weight]), vector([wrong])];
+        },
+        tolerance: tolerance.elementwise,
+      }));
+    }
+  });
+}
+
+eachDevice(test, 'crossEntropy: of ignored samples alone the loss is 0', async (t, device) => {
+  const logits = device.tensor([1, Number.NaN, Number.POSITIVE_INFINITY, 2], [2, 2], { requiresGrad: true });
+  const { loss, errors } = crossEntropy(logits, device.tensor(Int32Array.of(-100, -100)), { ignoreIndex: -100 });
+  backward(loss);
+  t.is(await loss.item(), 0);
+  t.is(await errors.item(), 0);
+  t.deepEqual([...(await logits.grad!.data())], [0, 0, 0, 0]);
+});
+
 for (const shape of [[7], [3, 8, 2, 3]]) {
   eachDevice(test, `losses of values, [${shape.join(', ')}]`, async (t, device, random) => {
     const average = (a: NdArray, b: NdArray, loss: (x: number, y: number) => number) => {
@@ -93,6 +134,10 @@ eachDevice(test, 'losses: wrong arguments are typed errors', (t, device) => {
   const cross = (options: object) => () => crossEntropy(x, labels, options);
   t.throws(cross({ smoothing: 2 }), { code: 'INVALID_ARGUMENT', message: /smoothing must be from 0 to 1/ });
   t.throws(cross({ weights: device.ones([2]) }), { code: 'SHAPE_MISMATCH', message: /weights/ });
+  t.throws(cross({ ignoreIndex: 0.5 }), {
+    code: 'INVALID_ARGUMENT',
+    message: /ignoreIndex .*32-bit integer, got 0\.5/,
+  });
   t.throws(() => mseLoss(x, device.ones([3])), { code: 'SHAPE_MISMATCH', message: /mseLoss.*one shape/ });
   t.throws(() => huberLoss(x, x, 0), { code: 'INVALID_ARGUMENT', message: /delta/ });
   t.throws(() => binaryCrossEntropy(x, device.ones([2, 1])), { code: 'SHAPE_MISMATCH' });

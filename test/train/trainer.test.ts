@@ -130,6 +130,24 @@ test('the order of samples follows seed and epoch', async (t) => {
   t.not(await losses(1), await losses(2));
 });
 
+test('augmentation: a cutout changes what is trained on, and bad options are refused', async (t) => {
+  const loss = async (augment: TrainerOptions['augment']) => {
+    const { trainer, device } = setUp({ type: 'group' }, { augment: augment! });
+    const figures = await trainer.trainEpoch(1);
+    device.dispose();
+    return figures.loss;
+  };
+  t.is(await loss({}), await loss(true));
+  t.not(await loss({ cutout: 8 }), await loss(true));
+  t.is(await loss({ pad: 4, cutout: 0 }), await loss(true));
+  for (const augment of [{ cutout: -1 }, { pad: 0.5 }, { cutout: Number.NaN }, 3, null]) {
+    t.throws(() => setUp({ type: 'group' }, { augment: augment as object }), {
+      code: 'INVALID_ARGUMENT',
+      message: /Trainer: augment/,
+    } as object);
+  }
+});
+
 test('evaluation counts a last batch that is not full', async (t) => {
   const { trainer, device } = setUp({ type: 'group' });
   const figures = await trainer.evaluate();
@@ -145,6 +163,23 @@ test('a loss that is not finite stops training and names epoch and step', async 
   t.regex(error?.message ?? '', /the loss became (NaN|-?Infinity) in epoch 7, step [2-6] of 6/);
   device.dispose();
 });
+
+for (const channels of [[5], [0, 2, 3, 4, 5, 7], 'all'] as const) {
+  test(`a loss that is not finite: the layer where it began, channels ${channels}`, async (t) => {
+    const { trainer, model, device } = setUp({ type: 'kalman', splits: 8 });
+    const [, [name, weight] = []] = [...model.namedParameters()].filter(([key]) => key.endsWith('conv1.weight'));
+    const data = (await weight!.data()) as Float32Array;
+    const [out, size] = [weight!.shape[0]!, weight!.size / weight!.shape[0]!];
+    const poisoned = channels === 'all' ? Array.from({ length: out }, (_, channel) => channel) : channels;
+    for (const channel of poisoned) data.fill(Number.NaN, channel * size, (channel + 1) * size);
+    weight!.write(data);
+    const error = await t.throwsAsync(trainer.trainEpoch(1), { code: 'DIVERGED' } as object);
+    const layer = name!.replace('conv1.weight', 'norm2');
+    const list = channels === 'all' ? 's all' : channels.length === 1 ? ' 5' : 's 0, 2, 3, 4 and 2 more';
+    t.true(error?.message.endsWith(`; statistics were first not finite in ${layer}, channel${list}`), error?.message);
+    device.dispose();
+  });
+}
 
 test('a signal ends an epoch early', async (t) => {
   const { trainer, device } = setUp({ type: 'group' });

@@ -5,11 +5,11 @@ namespace kn::addon {
 
 template <>
 struct Read<GatherInput> {
-  static constexpr size_t parameters = 10;
+  static constexpr size_t parameters = 11;
   static GatherInput from(Call& call) {
-    return {call.next<Tensor>(), call.next<Tensor>(),      call.next<Tensor>(),  call.next<Tensor>(),
-            call.next<Tensor>(), call.next<int64_t>(),     call.next<int64_t>(), call.next<double>(),
-            call.next<bool>(),   call.next<RandomSource>()};
+    return {call.next<Tensor>(), call.next<Tensor>(),  call.next<Tensor>(),      call.next<Tensor>(),
+            call.next<Tensor>(), call.next<int64_t>(), call.next<int64_t>(),     call.next<int64_t>(),
+            call.next<double>(), call.next<bool>(),    call.next<RandomSource>()};
   }
 };
 
@@ -20,8 +20,8 @@ Napi::Value toJs(Call& call, const Batch& batch) {
 namespace {
 
 const Functions functions{
-    bind<&gather>("gather", "images", "labels", "mean", "indices", "cursor", "batch", "pad", "scale", "augment",
-                  "random?"),
+    bind<&gather>("gather", "images", "labels", "mean", "indices", "cursor", "batch", "pad", "cutout", "scale",
+                  "augment", "random?"),
 };
 
 }  // namespace

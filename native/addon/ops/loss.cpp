@@ -10,7 +10,7 @@ Napi::Value toJs(Call& call, const LossResult& r) {
 namespace {
 
 const Functions functions{
-    bind<&crossEntropy>("crossEntropy", "logits", "labels", "smoothing", "weights?"),
+    bind<&crossEntropy>("crossEntropy", "logits", "labels", "smoothing", "weights?", "ignoreIndex?"),
 };
 
 }  // namespace

@@ -20,6 +20,7 @@ Batch gather(const GatherInput& in) {
   checkShape(in.labels, {shape[0]}, {fn, "labels"});
   require(in.batch >= 1, ErrorCode::InvalidArgument, fn, ": batch must be at least 1, got ", in.batch);
   require(in.pad >= 0, ErrorCode::InvalidArgument, fn, ": pad must not be negative, got ", in.pad);
+  require(in.cutout >= 0, ErrorCode::InvalidArgument, fn, ": cutout must not be negative, got ", in.cutout);
   checkFinite(in.scale, {fn, "scale"});
   checkFloat(in.mean, {fn, "mean"});
   checkDevice(device, in.mean, {fn, "mean"});
@@ -39,6 +40,7 @@ Batch gather(const GatherInput& in) {
   launch.x = {out.images.data<void>(), in.batch, shape[1], shape[2], shape[3], out.images.format, out.images.stored};
   launch.y = out.labels.data<int32_t>();
   launch.pad = in.augment ? in.pad : 0;
+  launch.cutout = in.augment ? in.cutout : 0;
   launch.scale = static_cast<float>(in.scale);
   launch.augment = in.augment;
   device.launch(launch);

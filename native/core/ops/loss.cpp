@@ -4,7 +4,8 @@
 
 namespace kn {
 
-LossResult crossEntropy(const Tensor& logits, const Tensor& labels, double smoothing, const Tensor& weights) {
+LossResult crossEntropy(const Tensor& logits, const Tensor& labels, double smoothing, const Tensor& weights,
+                        std::optional<int64_t> ignoreIndex) {
   constexpr const char* fn = "crossEntropy";
   checkFloat(logits, {fn, "logits"});
   require(logits.shape.rank() == 2, ErrorCode::ShapeMismatch, fn, ": logits must have shape [N, classes], got ",
@@ -18,7 +19,8 @@ LossResult crossEntropy(const Tensor& logits, const Tensor& labels, double smoot
   const float* factors = weights ? vector(device, weights, input.c, {fn, "weights"}) : nullptr;
   LossResult out{emptyVector(device, 1), emptyVector(device, 1), emptyLike(device, logits)};
   device.launch(op::CrossEntropy{input.values(), targets, out.loss.data(), out.errors.data(), out.dlogits.data(),
-                                 input.n, input.c, static_cast<float>(smoothing), factors});
+                                 input.n, input.c, static_cast<float>(smoothing), factors,
+                                 ignoreIndex.value_or(op::CrossEntropy::kNoLabel)});
   return out;
 }
 

@@ -43,6 +43,8 @@ class Device {
   /// a thread of the device.
   virtual void whenDone(std::function<void(const std::string& failure)> done) = 0;
   virtual void synchronize() = 0;
+  /// Drops what has been enqueued and has not started, where the device can; it runs nothing afterwards.
+  virtual void cancel() {}
   /// Throws DeviceFailed when an enqueued launch failed.
   virtual void checkHealth() const = 0;
 

@@ -37,6 +37,12 @@ void Executor::wait() {
   idle_.wait(lock, [this] { return queue_.empty() && !busy_; });
 }
 
+void Executor::cancel() {
+  std::lock_guard lock(mutex_);
+  cancelled_ = true;
+  if (failure_.empty()) failure_ = "cancelled";
+}
+
 void Executor::execute(const Task& task) {
   if (!profiling_ || task.composite) {
     task.run();

@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -37,6 +38,9 @@ class Executor {
   void submitAlways(Task task);
   /// Blocks until everything submitted so far has run.
   void wait();
+  /// Fails, so that what has not started is dropped; tasks that consist of tasks end when they see it.
+  void cancel();
+  bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
   /// Runs one task now; only for tasks that themselves consist of tasks, on the executor's own thread.
   void execute(const Task& task);
   std::string failure() const;
@@ -58,6 +62,7 @@ class Executor {
   bool busy_ = false;
   bool stop_ = false;
   bool profiling_ = false;
+  std::atomic<bool> cancelled_ = false;
   std::string failure_;
   std::map<std::string, ProfileEntry> profile_;
   std::thread thread_;

@@ -10,20 +10,23 @@ namespace {
 
 constexpr int64_t kChunk = 2048;  ///< values of a sample that a block takes at a time
 
-/// Where a sample's crop lies on the canvas, whose image begins at [pad, pad].
+/// Where a sample's crop lies on the canvas, whose image begins at [pad, pad], and its square of zeros in the result.
 struct Crop {
   int64_t row, column;
   bool flip;
+  int64_t top, left;
 };
 
 __device__ __forceinline__ Crop drawCrop(const op::Gather& o, int64_t sample) {
-  if (!o.augment) return {o.pad, o.pad, false};
+  if (!o.augment) return {o.pad, o.pad, false, 0, 0};
   const int32_t* state = o.random.state;
   const uint4 words =
       philox(make_uint4(static_cast<uint32_t>(sample), o.random.stream, static_cast<uint32_t>(state[2]), 0),
              make_uint2(static_cast<uint32_t>(state[0]), static_cast<uint32_t>(state[1])));
   const auto range = static_cast<uint64_t>(2 * o.pad);
-  return {static_cast<int64_t>(words.x * range >> 32), static_cast<int64_t>(words.y * range >> 32), words.z >> 31 != 0};
+  return {static_cast<int64_t>(words.x * range >> 32), static_cast<int64_t>(words.y * range >> 32), words.z >> 31 != 0,
+          (static_cast<int64_t>(words.w >> 16) * o.x.h >> 16) - o.cutout / 2,
+          (static_cast<int64_t>(words.w & 0xffff) * o.x.w >> 16) - o.cutout / 2};
 }
 
 /// The image of the set that a sample of the batch is, or -1 where the cursor or the index is outside.
@@ -37,6 +40,7 @@ __device__ __forceinline__ int64_t imageOf(const op::Gather& o, int64_t sample) 
 __device__ __forceinline__ float valueOf(const op::Gather& o, const uint8_t* image, const Crop& crop, int64_t channel,
                                          int64_t pixel) {
   const int64_t y = pixel / o.x.w, x = pixel % o.x.w;
+  if (y >= crop.top && y < crop.top + o.cutout && x >= crop.left && x < crop.left + o.cutout) return 0;
   const int64_t row = y + crop.row - o.pad;
   const int64_t column = (crop.flip ? o.x.w - 1 - x : x) + crop.column - o.pad;
   const int64_t plane = channel * o.x.h * o.x.w;

@@ -43,15 +43,23 @@ __device__ __forceinline__ double sumOfWarp(double mine) {
   return mine;
 }
 
+/// What a sum of samples is multiplied by; without a total of weights all samples count alike.
+__device__ __forceinline__ double shareOf(const double* total, int64_t n) {
+  const double weight = total ? *total : static_cast<double>(n);
+  return weight > 0 ? 1 / weight : 0;
+}
+
 }  // namespace
 
-/// One block: what the mean is divided by, where classes have weights.
-__global__ void sumWeights(const int32_t* labels, const float* weights, double* total, int64_t n, int64_t classes) {
+/// One block: what the mean is divided by, where classes have weights or samples are left out.
+__global__ void sumWeights(op::CrossEntropy o, double* total) {
   const int thread = static_cast<int>(threadIdx.x);
   double sum = 0;
-  for (int64_t i = thread; i < n; i += kItemThreads) {
-    const int32_t label = labels[i];
-    if (label >= 0 && label < classes) sum += weights[label];
+  for (int64_t i = thread; i < o.n; i += kItemThreads) {
+    const int64_t label = o.labels[i];
+    if (label == o.ignored) continue;
+    if (!o.weights) sum += 1;
+    if (o.weights && label >= 0 && label < o.classes) sum += o.weights[label];
   }
   sum = sumOfBlock(sum);
   if (thread == 0) *total = sum;
@@ -62,14 +70,14 @@ __global__ void sumWeights(const int32_t* labels, const float* weights, double* 
 /// maximum and spreads through the sum.
 __global__ void crossEntropy(op::CrossEntropy o, SampleOutcome* outcomes, const double* total) {
   const int64_t lane = threadIdx.x % kWarp, n = o.n, classes = o.classes;
-  const double share = 1 / (total ? *total : static_cast<double>(n));
+  const double share = shareOf(total, n);
   const double spread = static_cast<double>(o.smoothing) / static_cast<double>(classes);
   const auto weightOf = [&](int64_t k) { return static_cast<double>(o.weights ? o.weights[k] : 1.0f); };
   for (int64_t sample = firstItem() / kWarp; sample < n; sample += itemStep() / kWarp) {
     const float* const x = o.logits + sample * classes;
     float* const gradient = o.dlogits + sample * classes;
     const int64_t label = o.labels[sample];
-    const bool known = label >= 0 && label < classes;
+    const bool ignored = label == o.ignored, known = label >= 0 && label < classes && !ignored;
     Largest largest{-INFINITY, classes};
     for (int64_t k = lane; k < classes; k += kWarp) largest.merge(x[k], k);
     largest = largestOfWarp(largest);
@@ -93,7 +101,7 @@ __global__ void crossEntropy(op::CrossEntropy o, SampleOutcome* outcomes, const 
     if (lane == 0) {
       const double loss = known ? targets * log(sum) - own * (x[label] - top) - cross : static_cast<double>(NAN);
       // A sample without a number for a loss has not been recognised.
-      outcomes[sample] = {loss, largest.index != label || loss != loss ? 1 : 0};
+      outcomes[sample] = ignored ? SampleOutcome{0, 0} : SampleOutcome{loss, largest.index != label || loss != loss};
     }
   }
 }
@@ -110,7 +118,7 @@ __global__ void sumOutcomes(const SampleOutcome* outcomes, float* loss, float* e
   sum = sumOfBlock(sum);
   wrong = sumOfBlock(wrong);
   if (thread == 0) {
-    *loss = static_cast<float>(sum / (total ? *total : static_cast<double>(n)));
+    *loss = static_cast<float>(sum * shareOf(total, n));
     *errors = static_cast<float>(wrong);
   }
 }
@@ -118,9 +126,10 @@ __global__ void sumOutcomes(const SampleOutcome* outcomes, float* loss, float* e
 void run(const op::CrossEntropy& o, Context& context) {
   const auto scratch = context.scratch(static_cast<size_t>(o.n) * sizeof(SampleOutcome));
   auto* const outcomes = static_cast<SampleOutcome*>(scratch->data);
-  const auto weight = o.weights ? context.scratch(sizeof(double)) : nullptr;
+  const bool counted = o.weights || o.ignored != op::CrossEntropy::kNoLabel;
+  const auto weight = counted ? context.scratch(sizeof(double)) : nullptr;
   auto* const total = weight ? static_cast<double*>(weight->data) : nullptr;
-  if (total) launchTasks(context, 1, sumWeights, o.labels, o.weights, total, o.n, o.classes);
+  if (total) launchTasks(context, 1, sumWeights, o, total);
   launchItems(context, o.n * kWarp, crossEntropy, o, outcomes, total);
   launchTasks(context, 1, sumOutcomes, outcomes, o.loss, o.errors, o.n, total);
 }

@@ -112,7 +112,17 @@ class Network {
 
   void step() {
     const auto weight = [this](size_t i) -> const Tensor& { return parameters_[i].weight; };
-    GatherInput batchOf{images_, labels_, mean_, order_, cursor_, kBatch, 2, 1.0 / 64, true, {random_, 0}};
+    const GatherInput batchOf{.images = images_,
+                              .labels = labels_,
+                              .mean = mean_,
+                              .indices = order_,
+                              .cursor = cursor_,
+                              .batch = kBatch,
+                              .pad = 2,
+                              .cutout = 3,
+                              .scale = 1.0 / 64,
+                              .augment = true,
+                              .random = {random_, 0}};
     const Batch batch = gather(batchOf);
 
     const KalmanLayer first{conv2d(batch.images, weight(0), kSame), weight(3), weight(4), {}};
@@ -124,7 +134,7 @@ class Network {
     const Tensor third = conv2d(secondOut.y, weight(2), kSame);
     const NormResult norm = batchNorm(third, weight(7), weight(8), kSplits, kEpsilon, true, {});
     const Tensor features = globalAvgPool(norm.y);
-    const LossResult loss = crossEntropy(linear(features, weight(9), weight(10)), batch.labels, 0, {});
+    const LossResult loss = crossEntropy(linear(features, weight(9), weight(10)), batch.labels, 0, {}, {});
 
     std::vector<Tensor> d(parameters_.size());
     LinearGradients top = linearBackward(features, weight(9), loss.dlogits, true, true);

@@ -11,6 +11,7 @@ export default {
     inputs.differentiate(
       crossEntropy(logits, targets).loss,
       crossEntropy(logits, targets, { smoothing: 0.1, weights }).loss,
+      crossEntropy(logits, targets, { ignoreIndex: -1 }).loss,
     );
   },
 } satisfies Family;

@@ -1,0 +1,119 @@
+/**
+ * Tells what of a run's error is its statistics': `npm run evaluate -- RUN_DIR [--statistics NAME] [--steps N]`.
+ */
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
+import { check, KalmanNormError } from '../lib/errors.js';
+import { CifarResNet, type Figures, limit, loadModel, openDataset, openDevice, Sgd, Trainer } from '../lib/index.js';
+import { choice, inFlags, number, parseError } from './flags.js';
+import { storedConfiguration } from './resume.js';
+
+/** What inference normalizes by. */
+export type Statistics = 'running' | 'reestimated' | 'belief';
+
+const names: readonly Statistics[] = ['running', 'reestimated', 'belief'];
+
+const flags = {
+  statistics: { type: 'string' },
+  steps: { type: 'string' },
+  threads: { type: 'string' },
+  help: { type: 'boolean', short: 'h' },
+} as const;
+
+const usage = `usage: npm run evaluate -- RUN_DIR [--statistics NAME] [--steps N] [--threads N]
+
+Evaluates the network of a run, by one kind of statistics or by all that it has:
+
+  running      the running averages of training, as they are in model.safetensors
+  reestimated  averages of N more training steps, weights as they are
+  belief       the same of a Kalman network, of its beliefs alone: without a look at the batch (gain 0)
+
+  --statistics NAME  only these. Default: all
+  --steps N          training steps for the averages, which weigh the last ten most. Default: 50
+  --threads N        of the CPU device. Default: as the run`;
+
+/** Options of {@link evaluate}. */
+export interface EvaluateOptions {
+  /** Training steps that make the averages; default 50. */
+  readonly steps?: number;
+  /** Of the CPU device, 0 for one a core; default: as the run. */
+  readonly threads?: number | undefined;
+}
+
+/**
+ * Evaluates the network of a run.
+ *
+ * @param folder the run's, with `log.jsonl` and `model.safetensors`
+ * @throws KalmanNormError `INVALID_ARGUMENT` for beliefs of a network that has none; as reading log, model and data
+ */
+export async function evaluate(
+  folder: string,
+  statistics: Statistics,
+  options: EvaluateOptions = {},
+): Promise<Figures> {
+  const run = await storedConfiguration(folder);
+  const { n, weightStandardization, seed, precision, batchSize } = run;
+  const { steps = 50, threads = run.threads } = options;
+  let { norm } = run;
+  if (statistics === 'belief') {
+    check(norm.type === 'kalman', 'INVALID_ARGUMENT', `statistics: a network with ${norm.type} norm has no beliefs`);
+    norm = { ...norm, gain: 0 };
+  }
+  const dataset = limit(await openDataset({ name: run.dataset, dataDir: run.dataDir ?? undefined }), {
+    train: Math.min(steps * batchSize, run.limitTrain ?? Number.POSITIVE_INFINITY),
+    ...(run.limitTest && { test: run.limitTest }),
+  });
+  await using device = openDevice(run.device, { threads, precision });
+  const model = new CifarResNet(device, { n, norm, weightStandardization, classes: dataset.classNames.length, seed });
+  await loadModel(join(folder, 'model.safetensors'), model);
+  // Training steps at no learning rate: what moves is what normalizations keep.
+  using optimizer = new Sgd(device, model.namedParameters(), 0);
+  using trainer = new Trainer({ device, model, optimizer, dataset, batchSize, seed });
+  const epochs = statistics === 'running' ? 0 : Math.ceil(steps / trainer.stepsPerEpoch);
+  for (let epoch = 1; epoch <= epochs; epoch++) await trainer.trainEpoch(epoch);
+  return await trainer.evaluate();
+}
+
+/** The command. Returns the exit code. */
+export async function main(args: readonly string[], print: (line: string) => void = console.log): Promise<number> {
+  try {
+    const { positionals, values } = parse(args);
+    if (values.help === true) {
+      print(usage);
+      return 0;
+    }
+    const [folder] = positionals;
+    check(
+      folder !== undefined && positionals.length === 1,
+      'INVALID_ARGUMENT',
+      `RUN_DIR: expected one folder of a run, got ${positionals.length}`,
+    );
+    const isCount = (value: number) => Number.isInteger(value) && value >= 1;
+    const steps = number('steps', values.steps, 50, isCount, 'a whole number of at least 1');
+    const threads = values.threads === undefined ? undefined : number('threads', values.threads, 0, isCount, 'a count');
+    const { norm } = await storedConfiguration(folder);
+    const known = names.filter((name) => name !== 'belief' || norm.type === 'kalman');
+    const wanted =
+      values.statistics === undefined ? known : [choice('statistics', values.statistics, 'running', names)];
+    for (const statistics of wanted) {
+      const { error, loss } = await evaluate(folder, statistics, { steps, threads });
+      print(`${statistics.padEnd(12)} validation error ${(100 * error).toFixed(2)} %  loss ${loss.toFixed(4)}`);
+    }
+    return 0;
+  } catch (error) {
+    if (!(error instanceof KalmanNormError)) throw error;
+    console.error(`${inFlags(error.message)}\n\n${usage}`);
+    return 1;
+  }
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({ args: [...args], allowPositionals: true, options: flags });
+  } catch (error) {
+    throw parseError(error, Object.keys(flags));
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) process.exitCode = await main(process.argv.slice(2));
