@@ -67,6 +67,8 @@ export function inParts(norm: NormSpec, parts: number): NormSpec {
       return { ...norm, momentum: share(momentum), correction: share(correction), adaptation: share(adaptation) };
     }
     case 'batch':
+    case 'batch-renorm':
+    case 'batch-channel':
     case 'reference-kalman':
       return { ...norm, momentum: share(norm.momentum ?? 0.1) };
     default:
