@@ -20,6 +20,8 @@ const norms: Readonly<Record<NormSpec['type'], Pick<Experiment, 'label' | 'norm'
   instance: { label: 'IN', norm: { type: 'instance' } },
   frn: { label: 'FRN + TLU', norm: { type: 'frn' } },
   evonorm: { label: 'EvoNorm-S0', norm: { type: 'evonorm', groups: 4 } },
+  'batch-renorm': { label: 'BRN', norm: { type: 'batch-renorm' } },
+  'batch-channel': { label: 'BCN', norm: { type: 'batch-channel', groups: 4 } },
   kalman: { label: 'KN', norm: { type: 'kalman' }, reference },
   'reference-kalman': { label: 'KN', norm: reference },
 };
@@ -65,6 +67,8 @@ export function inParts(norm: NormSpec, parts: number): NormSpec {
       return { ...norm, momentum: share(momentum), correction: share(correction), adaptation: share(adaptation) };
     }
     case 'batch':
+    case 'batch-renorm':
+    case 'batch-channel':
     case 'reference-kalman':
       return { ...norm, momentum: share(norm.momentum ?? 0.1) };
     default:
@@ -122,6 +126,12 @@ export const normFlags = {
     help: 'what inference uses: all-splits or first-split',
     absent: ofReference((n) => n.runningStats, 'all-splits'),
   },
+  'r-max': { type: 'string', help: 'largest ratio of deviations that batch renormalization makes up for', absent: 3 },
+  'd-max': {
+    type: 'string',
+    help: 'largest distance of means that it makes up for, in deviations',
+    absent: 5,
+  },
   transition: {
     type: 'string',
     help: '--preset reference: sampled or analytic',
@@ -143,6 +153,8 @@ const meaningful: Readonly<Record<NormSpec['type'], readonly NormFlag[]>> = {
   frn: [],
   evonorm: ['groups'],
   batch: ['splits', 'running-stats'],
+  'batch-renorm': ['splits', 'running-stats', 'r-max', 'd-max'],
+  'batch-channel': ['splits', 'running-stats', 'groups'],
   kalman: ['splits', 'preset', 'gain', 'correction', 'observation-gradient', 'transition-gradient'],
   'reference-kalman': ['splits', 'preset', 'running-stats', 'gain', 'transition', 'belief-padding'],
 };
@@ -202,6 +214,20 @@ export function normOf(
     'first-split',
   ]);
   if (norm.type === 'batch') return { ...norm, splits, runningStats };
+  if (norm.type === 'batch-channel') {
+    return { ...norm, splits, runningStats, groups: groupsOf(text, norm.groups ?? 4) };
+  }
+  if (norm.type === 'batch-renorm') {
+    const limit = (flag: NormFlag, fallback: number, least: number) =>
+      number(
+        flag,
+        text(flag),
+        fallback,
+        (value) => value >= least && value < Infinity,
+        `a number of at least ${least}`,
+      );
+    return { ...norm, splits, runningStats, rMax: limit('r-max', 3, 1), dMax: limit('d-max', 5, 0) };
+  }
   return {
     ...norm,
     splits,

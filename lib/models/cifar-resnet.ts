@@ -6,7 +6,9 @@ import {
   EvoNormS0,
   FilterResponseNorm2d,
 } from '../nn/activated-norm.js';
+import { BatchChannelNorm2d, type BatchChannelNormOptions } from '../nn/batch-channel-norm.js';
 import { BatchNorm2d } from '../nn/batch-norm.js';
+import { BatchRenorm2d, type BatchRenormOptions } from '../nn/batch-renorm.js';
 import { Conv2d, type WeightStandardization } from '../nn/conv2d.js';
 import { disposeFiltered, type Filtered } from '../nn/filtered.js';
 import { GroupNorm } from '../nn/group-norm.js';
@@ -35,6 +37,10 @@ export type NormSpec =
   | ({ type: 'frn' } & ActivatedNormOptions)
   /** EvoNorm-S0, with 4 groups by default: its gate is the activation. */
   | ({ type: 'evonorm' } & EvoNormOptions)
+  /** Batch renormalization. */
+  | ({ type: 'batch-renorm' } & Omit<BatchRenormOptions, 'relu' | 'affine'>)
+  /** Batch-channel normalization, with 4 groups by default. */
+  | ({ type: 'batch-channel' } & Omit<BatchChannelNormOptions, 'relu'>)
   /** Its `transitionGradient` is that of the blocks' convolutions, too. */
   | ({ type: 'kalman' } & Omit<KalmanNormLayerOptions, 'relu'>)
   /** The filter as the paper's authors coded it. */
@@ -66,7 +72,7 @@ export interface CifarResNetOptions {
 /**
  * The reference's pre-activation residual network for 32 × 32 images: a convolution, three stages of n blocks with
  * 16, 32 and 64 channels, global average pooling and a linear layer. 464,154 parameters at n = 5 for 10 classes, where
- * the normalization has a scale and a shift (`frn` and `evonorm` have a third vector).
+ * the normalization has a scale and a shift (`frn` and `evonorm` have a third vector, `batch-channel` has four).
  *
  * Input: [N, 3, H, W], mean subtracted and divided by 128; output: logits [N, classes].
  */
@@ -224,20 +230,16 @@ function planNorm(spec: SpecReader): NormSpec {
     'instance',
     'frn',
     'evonorm',
+    'batch-renorm',
+    'batch-channel',
     'kalman',
     'reference-kalman',
   ]);
   const epsilon = spec.number('epsilon', Number.MIN_VALUE, Number.MAX_VALUE, type === 'frn' ? 1e-6 : 1e-5);
   if (type === 'layer' || type === 'instance' || type === 'frn') return { type, epsilon };
-  if (type === 'group' || type === 'evonorm') {
-    const groups = spec.value<number>(
-      'groups',
-      (value) => [1, 2, 4, 8, 16].includes(value as number),
-      'a divisor of 16',
-      4,
-    );
-    return { type, epsilon, groups };
-  }
+  const groups = () =>
+    spec.value<number>('groups', (value) => [1, 2, 4, 8, 16].includes(value as number), 'a divisor of 16', 4);
+  if (type === 'group' || type === 'evonorm') return { type, epsilon, groups: groups() };
   const filtered = { epsilon, splits: spec.size('splits', 1), momentum: spec.number('momentum', 0, 1, 0.1) };
   if (type === 'kalman') return { type, ...filtered, ...KalmanNorm2d.filterOptions(spec) };
   const running = {
@@ -245,6 +247,8 @@ function planNorm(spec: SpecReader): NormSpec {
     runningStats: spec.choice('runningStats', ['all-splits', 'first-split'], 'all-splits'),
   };
   if (type === 'batch') return { type, ...running };
+  if (type === 'batch-renorm') return { type, ...running, ...BatchRenorm2d.limits(spec) };
+  if (type === 'batch-channel') return { type, ...running, groups: groups() };
   return {
     type,
     ...running,
@@ -269,6 +273,10 @@ function makeNorm(device: Device, spec: NormSpec, channels: number): Layer {
       return new FilterResponseNorm2d(device, channels, spec);
     case 'evonorm':
       return new EvoNormS0(device, channels, { ...spec, groups: spec.groups ?? 4 });
+    case 'batch-renorm':
+      return new BatchRenorm2d(device, channels, { ...spec, relu: true });
+    case 'batch-channel':
+      return new BatchChannelNorm2d(device, channels, { ...spec, groups: spec.groups ?? 4, relu: true });
     case 'kalman':
       return new KalmanNorm2d(device, channels, { ...spec, relu: true });
     case 'reference-kalman':

@@ -1,6 +1,7 @@
 import { check } from '../errors.js';
 import type { Conv2d } from '../nn/conv2d.js';
 import type { ReferenceKalmanNorm2d } from '../nn/reference-kalman-norm.js';
+import { Temporaries } from '../nn/temporaries.js';
 import { addBeliefs, type Belief } from '../ops/belief.js';
 import { conv2d } from '../ops/conv2d.js';
 import { kalmanResidual } from '../ops/kalman.js';
@@ -9,7 +10,7 @@ import { addWithMoments } from '../ops/moments.js';
 import { type BeliefPadding, padBelief } from '../ops/pad.js';
 import { type Noise, predict, type Transition } from '../ops/predict.js';
 import type { Device, Tensor } from '../tensor.js';
-import { Block, type BlockOptions, Temporaries } from './residual-block.js';
+import { Block, type BlockOptions } from './residual-block.js';
 
 /** What flows between Kalman blocks: samples, and the prior of their statistics (null in inference). */
 export interface ReferenceKalmanState {

@@ -3,6 +3,7 @@ import { Conv2d, type Conv2dLayerOptions, type WeightStandardization } from '../
 import type { Filtered } from '../nn/filtered.js';
 import { type Layer, Module } from '../nn/module.js';
 import { RunningNorm } from '../nn/norm.js';
+import { Temporaries } from '../nn/temporaries.js';
 import { addBeliefs, type Belief } from '../ops/belief.js';
 import { addWithMoments } from '../ops/moments.js';
 import { padBelief, padChannels } from '../ops/pad.js';
@@ -62,20 +63,6 @@ export abstract class Block extends Module {
     const padded = padChannels(pooled, this.inChannels / 2, this.inChannels / 2);
     pooled.dispose();
     return padded;
-  }
-}
-
-/** Frees, at the end of a block's forward, what it made on the way. @internal */
-export class Temporaries {
-  private readonly values: { dispose(): void }[] = [];
-
-  use<T extends { dispose(): void } | null>(value: T): T {
-    if (value) this.values.push(value);
-    return value;
-  }
-
-  dispose(): void {
-    for (const value of this.values) value.dispose();
   }
 }
 

@@ -5,7 +5,9 @@
  */
 export * from './activated-norm.js';
 export * from './activation.js';
+export * from './batch-channel-norm.js';
 export * from './batch-norm.js';
+export * from './batch-renorm.js';
 export * from './concat.js';
 export * from './conv2d.js';
 export * from './dropout.js';

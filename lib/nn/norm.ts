@@ -188,6 +188,16 @@ export abstract class RunningNorm extends Norm {
     );
   }
 
+  /** Refuses other samples than [N, C, H, W], and a batch that training can't split. */
+  protected checkImages({ shape }: Tensor): void {
+    check(
+      shape.length === 4 && shape[1] === this.channels,
+      'SHAPE_MISMATCH',
+      () => `${this.constructor.name}: x must have shape [N, ${this.channels}, H, W], got [${shape.join(', ')}]`,
+    );
+    if (this.training) this.checkSplits(shape[0] as number);
+  }
+
   protected get running(): Moments {
     return { mean: this.runningMean, variance: this.runningVariance };
   }

@@ -47,6 +47,10 @@ test('--norm: labels and folders tell runs apart', (t) => {
   t.is(labelled('--norm', 'group', '--weight-standardization'), 'WS + GN in train_log/cifar-group');
   t.is(labelled('--norm', 'frn'), 'FRN + TLU in train_log/cifar-frn');
   t.like(parseOptions(cifar, ['--norm', 'evonorm', '--groups', '8']), { norm: { type: 'evonorm', groups: 8 } });
+  t.is(labelled('--norm', 'batch-renorm', '--splits', '64'), 'BRN, micro-batch 2 in train_log/cifar-batch-renorm');
+  t.like(parseOptions(cifar, ['--norm', 'batch-renorm', '--r-max', '2', '--d-max', '0']), {
+    norm: { type: 'batch-renorm', rMax: 2, dMax: 0 },
+  });
   t.is(parseOptions(gn, ['--weight-standardization'])?.label, 'WS + GN');
 });
 
@@ -70,6 +74,13 @@ test('what doesn’t fit a normalization is refused, with the nearest name there
   t.regex(refusal(cifar, '--groups', '2') ?? '', /--groups has no meaning for cifar with --norm kalman and --preset/);
   t.regex(refusal(cifar, '--norm', 'group', '--groups', '3') ?? '', /--groups: expected a divisor of 16, got "3"/);
   t.regex(refusal(cifar, '--norm', 'reference-kalman', '--preset', 'corrected') ?? '', /--preset: expected reference/);
+  t.regex(
+    refusal(cifar, '--norm', 'batch', '--r-max', '2') ?? '',
+    /--r-max has no meaning for cifar with --norm batch/,
+  );
+  t.regex(refusal(cifar, '--norm', 'batch-renorm', '--r-max', '0.5') ?? '', /--r-max: expected a number of at least 1/);
+  t.regex(refusal(cifar, '--norm', 'batch-renorm', '--d-max=-1') ?? '', /--d-max: expected a number of at least 0/);
+  t.regex(refusal(cifar, '--norm', 'batch-channel', '--groups', '3') ?? '', /--groups: expected a divisor of 16/);
   t.regex(refusal(gn, '--filter-gain', '1') ?? '', /no meaning without --weight-standardization/);
   t.regex(refusal(gn, '--weight-standardization', '--filter-gain', '0') ?? '', /--filter-gain: expected a positive/);
 });
@@ -91,7 +102,10 @@ test('--accumulate: averages move as far by the parts as by the batch', (t) => {
     const own = (kalman as unknown as Record<string, number>)[name]!;
     t.true(Math.abs(left(own) - (1 - rate)) < 1e-12, `${name} ${own}`);
   }
-  t.like(parts('--norm', 'batch'), { accumulate: 4, norm: { momentum: (kalman as { momentum: number }).momentum } });
+  const { momentum } = kalman as { momentum: number };
+  for (const name of ['batch', 'batch-renorm', 'batch-channel', 'reference-kalman']) {
+    t.like(parts('--norm', name), { accumulate: 4, norm: { type: name, momentum } });
+  }
   t.deepEqual(parts('--norm', 'group').norm, parseOptions(cifar, ['--norm', 'group'])!.norm);
   t.is(parts('--norm', 'kalman').label, 'KN, micro-batch 32');
   t.regex(refusal(cifar, '--accumulate', '3') ?? '', /--accumulate: expected a divisor of the batch size 128, got 3/);

@@ -1,5 +1,6 @@
 import { map, type NdArray, sizes, sum } from './array.js';
-import { threshold } from './reference.js';
+import { groupNorm, moments, normalize, relu, type Statistics, threshold } from './reference.js';
+import type { Hold } from './reference-kalman.js';
 
 /** Float64 references of what other methods than Kalman normalization do, written from the papers' equations. */
 
@@ -55,4 +56,78 @@ export function evoNormS0(
     const gated = value / (1 + Math.exp(-v.data[c]! * value));
     return (gated / Math.sqrt(variances[Math.floor(i / size)]! + epsilon)) * gamma.data[c]! + beta.data[c]!;
   });
+}
+
+/** Ioffe 2017, algorithm 1: what has no gradient is held. */
+export function batchRenorm(
+  x: NdArray,
+  options: {
+    gamma: NdArray;
+    beta: NdArray;
+    running: Statistics;
+    splits: number;
+    epsilon: number;
+    rMax: number;
+    dMax: number;
+    relu?: boolean;
+  },
+  hold: Hold,
+): NdArray {
+  const { gamma, beta, running, splits, epsilon, rMax, dMax, relu: rectified = false } = options;
+  const [samples, channels, height, width] = sizes(x);
+  const statistics = moments(x, splits);
+  const deviation = (variance: number) => Math.sqrt(variance + epsilon);
+  const between = (least: number, value: number, most: number) => Math.min(Math.max(value, least), most);
+  const corrections = hold(
+    Array.from(statistics.mean.data, (mean, i) => {
+      const c = i % channels;
+      const usual = deviation(running.variance.data[c]!);
+      return {
+        r: between(1 / rMax, deviation(statistics.variance.data[i]!) / usual, rMax),
+        d: between(-dMax, (mean - running.mean.data[c]!) / usual, dMax),
+      };
+    }),
+  );
+  const y = map(normalize(x, statistics, { epsilon }), (value, i) => {
+    const row = Math.floor(i / (height * width));
+    const c = row % channels;
+    const split = Math.floor(row / channels / (samples / splits));
+    const { r, d } = corrections[split * channels + c]!;
+    return (value * r + d) * gamma.data[c]! + beta.data[c]!;
+  });
+  return rectified ? relu(y) : y;
+}
+
+/** Qiao et al. 2019, algorithm 1: running averages, which have no gradient, then groups of channels. */
+export function batchChannelNorm(
+  x: NdArray,
+  options: {
+    batchGamma: NdArray;
+    batchBeta: NdArray;
+    gamma: NdArray;
+    beta: NdArray;
+    averages: Statistics;
+    groups: number;
+    epsilon: number;
+    relu?: boolean;
+  },
+): NdArray {
+  const { batchGamma, batchBeta, averages, groups, ...own } = options;
+  const estimated = normalize(x, averages, { gamma: batchGamma, beta: batchBeta, epsilon: own.epsilon });
+  return groupNorm(estimated, groups, own);
+}
+
+/** Running averages after a batch: the mean over its splits' statistics moves them. */
+export function averagesAfter(x: NdArray, running: Statistics, splits: number, momentum: number): Statistics {
+  const statistics = moments(x, splits);
+  const channels = running.mean.data.length;
+  const moved = (old: NdArray, observed: NdArray) =>
+    map(old, (value, c) => {
+      const ofSplits = observed.data.filter((_, i) => i % channels === c);
+      return value + momentum * (sum(ofSplits) / splits - value);
+    });
+  return {
+    mean: moved(running.mean, statistics.mean),
+    variance: moved(running.variance, statistics.variance),
+  };
 }
