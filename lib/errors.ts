@@ -14,6 +14,7 @@
  * - `STATE_MISMATCH`: a state dict has missing, extra or misshapen entries; nothing was loaded
  * - `DIVERGED`: the loss became NaN or infinite
  * - `OVERLOADED`: more was asked of a model than it may keep waiting; ask again later
+ * - `CANCELLED`: dropped by `Device.cancel` before it had run
  * - `DOWNLOAD_FAILED`: a data set couldn't be fetched
  */
 export type ErrorCode =
@@ -33,6 +34,7 @@ export type ErrorCode =
   | 'STATE_MISMATCH'
   | 'DIVERGED'
   | 'OVERLOADED'
+  | 'CANCELLED'
   | 'DOWNLOAD_FAILED';
 
 /** The one error type of the library: every message names the argument, what was expected and what came. */

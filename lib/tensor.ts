@@ -112,6 +112,27 @@ export class Device {
     return this.native.synchronize();
   }
 
+  /**
+   * Operations and runs of programs that have been enqueued and have not ended, for back-pressure: whoever enqueues
+   * faster than the device works waits when there are too many. On a GPU, which tells from time to time how far it has
+   * come, at most this many.
+   */
+  get queueDepth(): number {
+    return this.native.queueDepth;
+  }
+
+  /**
+   * Drops the work that has been enqueued and has not started, where the device can, as the CPU's; a GPU works off what
+   * it was given. Reads and {@link Device.synchronize} that wait reject at once with `CANCELLED`. The device goes on with
+   * whatever is enqueued from now on, but tensors that dropped work would have written hold what they held before, or
+   * anything where they are new: go on from a checkpoint, or from tensors that were not written.
+   *
+   * @throws KalmanNormError `INVALID_STATE` within {@link Device.record}
+   */
+  cancel(): void {
+    this.native.cancel();
+  }
+
   /** Bytes and blocks in use, pooled and at most in use since {@link Device.resetPeakMemory}. */
   memoryStats(): MemoryStats {
     return this.native.memoryStats();

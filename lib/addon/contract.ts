@@ -57,6 +57,8 @@ export interface NativeDevice {
   trimMemory(): void;
   /** Resolves when everything enqueued so far has run; rejects when a launch failed. */
   synchronize(): Promise<void>;
+  readonly queueDepth: number;
+  cancel(): void;
   beginRecording(): void;
   endRecording(): NativeProgram;
   abandonRecording(): void;

@@ -26,9 +26,17 @@ void Completions::after(const std::shared_ptr<Device>& device, Callback callback
   waiting_.emplace(id, Waiting{device, std::move(callback)});
 }
 
+void Completions::cancel(const Device& device) {
+  const Error cancelled(ErrorCode::Cancelled, device.name() + ": cancelled before it had run");
+  for (auto& [id, waiting] : waiting_) {
+    if (waiting.device.get() != &device || std::exchange(waiting.called, true)) continue;
+    waiting.callback(env_, &cancelled);
+  }
+}
+
 bool Completions::awaits(const Device& device) const {
   return std::any_of(waiting_.begin(), waiting_.end(),
-                     [&](const auto& entry) { return entry.second.device.get() == &device; });
+                     [&](const auto& entry) { return entry.second.device.get() == &device && !entry.second.called; });
 }
 
 void Completions::wake(Napi::Env env, Napi::Function, Completions* self, void*) {
@@ -43,7 +51,9 @@ void Completions::deliver(Napi::Env env) {
   }
   for (auto& [id, failure] : done) {
     auto entry = waiting_.extract(id);
-    if (!entry.empty()) entry.mapped().callback(env, failure);
+    if (entry.empty() || entry.mapped().called) continue;
+    const Error error(ErrorCode::DeviceFailed, failure);
+    entry.mapped().callback(env, failure.empty() ? nullptr : &error);
   }
   if (waiting_.empty()) inbox_->bell.Unref(env);
 }

@@ -18,14 +18,17 @@ namespace kn::addon {
 /// the event loop stays alive; else it may end.
 class Completions {
  public:
-  /// `failure` is the device's reason, or empty.
-  using Callback = std::function<void(Napi::Env env, const std::string& failure)>;
+  /// `failure` is null where all went well.
+  using Callback = std::function<void(Napi::Env env, const Error* failure)>;
 
   explicit Completions(Napi::Env env);
   Completions(const Completions&) = delete;
 
   /// Holds `callback` and the device until then. After `close` it waits for the device and drops the callback.
   void after(const std::shared_ptr<Device>& device, Callback callback);
+  /// Calls back at once, with a failure, whoever waits for this device. What the callbacks hold stays until the device
+  /// has come to rest, as it may be writing there.
+  void cancel(const Device& device);
   /// Whether a callback waits for this device.
   bool awaits(const Device& device) const;
   /// Waits for the devices, so that nothing writes to memory of JavaScript any more, and drops all callbacks.
@@ -45,6 +48,7 @@ class Completions {
   struct Waiting {
     std::shared_ptr<Device> device;
     Callback callback;
+    bool called = false;
   };
 
   void deliver(Napi::Env env);

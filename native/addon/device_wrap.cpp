@@ -18,6 +18,14 @@ Napi::Value synchronize(Environment& environment, const std::shared_ptr<Device>&
   return environment.promise(device, {});
 }
 
+double queueDepth(Device& device) { return static_cast<double>(device.queueDepth()); }
+
+void cancel(Environment& environment, Device& device) {
+  require(!device.recording(), ErrorCode::InvalidState, "cancel: a recording is under way on this device");
+  device.cancel();
+  environment.completions->cancel(device);
+}
+
 void beginRecording(Device& device) { device.beginRecording(); }
 Napi::Value endRecording(Environment& environment, const std::shared_ptr<Device>& device) {
   return ProgramWrap::make(environment, device, device->endRecording());
@@ -37,14 +45,14 @@ std::map<std::string, ProfileEntry> profile(const Device& device) { return devic
 /// still alive keep the device itself.
 Napi::Value dispose(Environment& environment, DeviceWrap& wrap) {
   const auto deferred = Napi::Promise::Deferred::New(environment.env);
-  const auto done = [deferred](Napi::Env env, const std::string&) { deferred.Resolve(env.Undefined()); };
+  const auto done = [deferred](Napi::Env env, const Error*) { deferred.Resolve(env.Undefined()); };
   const auto device = std::exchange(wrap.device, nullptr);
   if (!device) {
-    done(environment.env, {});
+    done(environment.env, nullptr);
     return deferred.Promise();
   }
   if (device->recording()) device->abandonRecording();
-  if (!environment.completions->awaits(*device)) device->cancel();
+  if (!environment.completions->awaits(*device)) device->abandon();
   environment.completions->after(device, done);
   return deferred.Promise();
 }
@@ -59,6 +67,8 @@ const Bindings& DeviceWrap::bindings() {
       method<&resetPeakMemory>("resetPeakMemory", "device"),
       method<&trimMemory>("trimMemory", "device"),
       method<&synchronize>("synchronize", "device"),
+      getter<&queueDepth>("queueDepth", "device"),
+      method<&cancel>("cancel", "device"),
       method<&beginRecording>("beginRecording", "device"),
       method<&endRecording>("endRecording", "device"),
       method<&abandonRecording>("abandonRecording", "device"),

@@ -47,9 +47,9 @@ Napi::Value Environment::promise(const std::shared_ptr<Device>& device, Napi::Ob
   // std::function wants what can be copied.
   auto kept = std::make_shared<Napi::ObjectReference>();
   if (!value.IsEmpty()) *kept = Napi::Persistent(value);
-  completions->after(device, [this, deferred, kept](Napi::Env env, const std::string& failure) {
-    if (!failure.empty()) {
-      deferred.Reject(error(ErrorCode::DeviceFailed, failure).Value());
+  completions->after(device, [this, deferred, kept](Napi::Env env, const Error* failure) {
+    if (failure) {
+      deferred.Reject(error(failure->code, failure->what()).Value());
     } else {
       deferred.Resolve(kept->IsEmpty() ? env.Undefined() : kept->Value());
     }
@@ -71,7 +71,7 @@ void Environment::leave() {
   for (const auto& known : devices_) {
     const auto device = known.lock();
     if (!device) continue;
-    device->cancel();
+    device->abandon();
     device->synchronize();
   }
 }

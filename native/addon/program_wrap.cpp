@@ -31,7 +31,7 @@ Napi::Value ProgramWrap::make(Environment& environment, const std::shared_ptr<De
 
 void ProgramWrap::release() {
   if (!program) return;
-  completions_->after(device, [last = std::exchange(program, nullptr)](Napi::Env, const std::string&) {});
+  completions_->after(device, [last = std::exchange(program, nullptr)](Napi::Env, const Error*) {});
   device.reset();
 }
 

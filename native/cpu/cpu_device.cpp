@@ -100,7 +100,7 @@ class CpuProgram : public Program {
 void replayTasks(Executor& executor, const Recording& recording, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     for (const Task& task : recording.tasks) {
-      if (executor.cancelled()) return;
+      if (executor.interrupted()) return;
       try {
         executor.execute(task);
       } catch (const std::exception& error) {
@@ -137,6 +137,8 @@ class CpuDevice : public Device {
   }
   void synchronize() override { executor_.wait(); }
   void cancel() override { executor_.cancel(); }
+  void abandon() override { executor_.abandon(); }
+  size_t queueDepth() override { return executor_.depth(); }
   void checkHealth() const override {
     const std::string failure = executor_.failure();
     require(failure.empty(), ErrorCode::DeviceFailed, name(), ": ", failure);

@@ -47,8 +47,12 @@ class Device {
   /// a thread of the device.
   virtual void whenDone(std::function<void(const std::string& failure)> done) = 0;
   virtual void synchronize() = 0;
-  /// Drops what has been enqueued and has not started, where the device can; it runs nothing afterwards.
+  /// Drops what has been enqueued and has not started, where the device can.
   virtual void cancel() {}
+  /// Cancels for good: it runs nothing afterwards.
+  virtual void abandon() {}
+  /// Launches and replays that have been enqueued and, as far as is known, have not ended.
+  virtual size_t queueDepth() = 0;
   /// Throws DeviceFailed when an enqueued launch failed.
   virtual void checkHealth() const = 0;
 

@@ -16,6 +16,7 @@ enum class ErrorCode {
   OutOfMemory,
   DeviceUnavailable,
   DeviceFailed,
+  Cancelled,
 };
 
 /// The name of a code as JavaScript knows it, such as "SHAPE_MISMATCH".
@@ -30,6 +31,7 @@ constexpr const char* codeName(ErrorCode code) {
     case ErrorCode::OutOfMemory: return "OUT_OF_MEMORY";
     case ErrorCode::DeviceUnavailable: return "DEVICE_UNAVAILABLE";
     case ErrorCode::DeviceFailed: return "DEVICE_FAILED";
+    case ErrorCode::Cancelled: return "CANCELLED";
   }
   return "DEVICE_FAILED";
 }

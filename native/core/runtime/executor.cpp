@@ -20,6 +20,7 @@ void Executor::submit(Task task) {
   {
     std::lock_guard lock(mutex_);
     queue_.push_back({std::move(task), false});
+    ++depth_;
   }
   changed_.notify_one();
 }
@@ -38,9 +39,30 @@ void Executor::wait() {
 }
 
 void Executor::cancel() {
+  std::deque<Item> dropped;  // freed outside the lock, as the deleters of what they hold may come back here
   std::lock_guard lock(mutex_);
-  cancelled_ = true;
-  if (failure_.empty()) failure_ = "cancelled";
+  interrupted_ = true;
+  dropped.swap(queue_);
+  for (Item& item : dropped) {
+    if (item.always) {
+      queue_.push_back(std::move(item));
+    } else {
+      --depth_;
+    }
+  }
+}
+
+void Executor::abandon() {
+  cancel();
+  std::lock_guard lock(mutex_);
+  abandoned_ = true;
+  interrupted_ = true;
+  if (failure_.empty()) failure_ = "abandoned";
+}
+
+size_t Executor::depth() const {
+  std::lock_guard lock(mutex_);
+  return depth_;
 }
 
 void Executor::execute(const Task& task) {
@@ -82,6 +104,7 @@ void Executor::loop(const std::function<void()>& start) {
     if (queue_.empty()) return;
     Item item = std::move(queue_.front());
     queue_.pop_front();
+    interrupted_ = abandoned_;
     if (failure_.empty() || item.always) {
       busy_ = true;
       lock.unlock();
@@ -101,6 +124,7 @@ void Executor::loop(const std::function<void()>& start) {
       item.task.run = nullptr;
       lock.lock();
     }
+    if (!item.always) --depth_;
     if (queue_.empty()) idle_.notify_all();
   }
 }

@@ -38,9 +38,13 @@ class Executor {
   void submitAlways(Task task);
   /// Blocks until everything submitted so far has run.
   void wait();
-  /// Fails, so that what has not started is dropped; tasks that consist of tasks end when they see it.
+  /// Drops what has not started; a task that consists of tasks ends when it sees that it is interrupted.
   void cancel();
-  bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+  /// Cancels, and drops whatever is submitted from now on.
+  void abandon();
+  bool interrupted() const { return interrupted_.load(std::memory_order_relaxed); }
+  /// Tasks that are submitted and have not ended, without those that always run.
+  size_t depth() const;
   /// Runs one task now; only for tasks that themselves consist of tasks, on the executor's own thread.
   void execute(const Task& task);
   std::string failure() const;
@@ -62,7 +66,9 @@ class Executor {
   bool busy_ = false;
   bool stop_ = false;
   bool profiling_ = false;
-  std::atomic<bool> cancelled_ = false;
+  size_t depth_ = 0;
+  bool abandoned_ = false;
+  std::atomic<bool> interrupted_ = false;
   std::string failure_;
   std::map<std::string, ProfileEntry> profile_;
   std::thread thread_;

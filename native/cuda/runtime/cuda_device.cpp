@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <mutex>
 #include <sstream>
 #include <utility>
@@ -107,6 +108,23 @@ class CudaDevice : public Device {
     const cudaError_t status = cudaStreamSynchronize(running());
     if (status != cudaSuccess) fail(cudaGetErrorString(status));
     waiter_.drain();
+  }
+
+  /// The stream isn't asked launch by launch: marks, set when somebody wants to know, tell how far it has come.
+  size_t queueDepth() override {
+    use();
+    if (!recording()) {
+      if (ended(cudaStreamQuery(stream_.get()))) {
+        marks_.clear();
+        ended_ = enqueued_;
+      } else if (marks_.empty() || marks_.back().enqueued < enqueued_) {
+        marks_.push_back({enqueued_, recordEvent(stream_.get())});
+      }
+    }
+    for (; !marks_.empty() && ended(cudaEventQuery(marks_.front().event.get())); marks_.pop_front()) {
+      ended_ = marks_.front().enqueued;
+    }
+    return enqueued_ - ended_;
   }
 
   void checkHealth() const override {
@@ -239,6 +257,12 @@ class CudaDevice : public Device {
   /// The runtime's current device is a property of the calling thread.
   void use() const { cudaSetDevice(index_); }
 
+  /// "Not ready" is no error, but stays as the last one unless it is taken.
+  static bool ended(cudaError_t status) {
+    if (status == cudaErrorNotReady) cudaGetLastError();
+    return status == cudaSuccess;
+  }
+
   template <class Launch>
   void enqueue(const char* label, const Launch& launch) {
     checkHealth();
@@ -246,6 +270,7 @@ class CudaDevice : public Device {
     try {
       const Profiler::Span span = profiler_.span(label, stream_.get(), recording());
       launch();
+      if (!recording()) ++enqueued_;
       if (debugSync_ && !recording()) KN_CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
     } catch (const Error& error) {
       if (error.code == ErrorCode::DeviceFailed) fail(std::string(label) + ": " + error.what());
@@ -269,6 +294,12 @@ class CudaDevice : public Device {
   mutable std::mutex mutex_;
   std::string failure_;
   Stream stream_, outside_;
+  struct Mark {
+    size_t enqueued;  ///< how many launches are before it
+    Event event;
+  };
+  std::deque<Mark> marks_;
+  size_t enqueued_ = 0, ended_ = 0;
   std::shared_ptr<Allocator> hostPool_;
   std::unique_ptr<Libraries> libraries_;
   Context context_;
