@@ -3,12 +3,14 @@ import type { Tensor } from '../../lib/index.js';
 import { dot } from './array.js';
 
 /**
- * Checks the gradients of a network's loss against central differences of the loss itself, in float32: along its own
- * gradient g, the loss changes by |g| a unit of each parameter.
+ * Checks the gradients of a network's loss against differences of the loss itself, in float32: along its own gradient g,
+ * the loss changes by |g| a unit of each parameter.
  *
- * ReLUs that a step takes over their kink, and the curvature, make an error that shrinks with the step; rounding makes one
- * that grows. So where a difference is too far off, a step of a fifth has to agree, within the same bound: a gradient that
- * is wrong disagrees with both.
+ * The curvature, and ReLUs that a step takes over their kink, make an error of the central difference that shrinks with
+ * the step; rounding makes one that grows. So where it is too far off, a step of a fifth may agree, within the same bound.
+ * A kink nearer than that lies on one side: there the difference towards the other side has to agree. (Seed 79966956: a
+ * kink at 0.4 of the smaller step put the central difference off by 2.3 %, the one away from it by 0.1 %.) A gradient that
+ * is wrong disagrees with all of them.
  *
  * @param change of the loss that a step makes, in either direction
  * @param allowed relative difference; the caller says why
@@ -28,11 +30,19 @@ export async function checkLossSlope(
       parameter.write(Float32Array.from(original, (value, i) => value + (step * gradient[i]!) / norm));
       return lossOf().item();
     };
-    const slopeOf = async (step: number) => ((await at(step)) - (await at(-step))) / (2 * step);
-    const agrees = (slope: number) => Math.abs(slope / norm - 1) < allowed;
-    let slope = await slopeOf(change / norm);
-    if (!agrees(slope)) slope = await slopeOf(change / norm / 5);
+    const here = await lossOf().item();
+    const slopesOf = async (step: number) => {
+      const [above, below] = [await at(step), await at(-step)];
+      return { central: (above - below) / (2 * step), up: (above - here) / step, down: (here - below) / step };
+    };
+    const right = (slope: number) => Math.abs(slope / norm - 1) < allowed;
+    let slopes = await slopesOf(change / norm);
+    let agrees = right(slopes.central);
+    if (!agrees) {
+      slopes = await slopesOf(change / norm / 5);
+      agrees = Object.values(slopes).some(right);
+    }
     parameter.write(original);
-    t.true(agrees(slope), `${name}: the loss changes by ${slope} a unit, its gradient is ${norm}`);
+    t.true(agrees, `${name}: the loss changes by ${JSON.stringify(slopes)} a unit, its gradient is ${norm}`);
   }
 }
