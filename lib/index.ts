@@ -16,6 +16,7 @@ export * as data from './data/index.js';
 export { cudaProblem, type DeviceInfo, type DeviceOptions, devices, openDevice } from './device.js';
 export { DeviceRandom } from './device-random.js';
 export { type ErrorCode, KalmanNormError } from './errors.js';
+export * from './export/index.js';
 export { CheckpointFolder, type LoadedCheckpoint, type Stateful } from './io/checkpoint.js';
 export {
   type InputNormalization,

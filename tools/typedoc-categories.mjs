@@ -14,7 +14,7 @@ const rules = [
   ['Kalman', /^(kalman|ops|nn|models)\/.*(kalman|belief|predict\.|filtered|unknown)/i],
   ['Losses', /^ops\/loss\.ts#/],
   ['Operations', /^ops\//],
-  ['Model files', /^nn\/spec\.ts#|^nn\/module\.ts#(ModuleSpec|SpecValue)$|^io\/(model|safetensors)/],
+  ['Model files', /^nn\/spec\.ts#|^nn\/module\.ts#(ModuleSpec|SpecValue)$|^io\/(model|safetensors)|^export\//],
   ['Layers', /^nn\//],
   ['Networks', /^models\//],
   ['Optimizers', /^optim\//],

@@ -35,8 +35,10 @@ export interface BlockOptions<Norm> {
 export abstract class Block extends Module {
   readonly conv1: Conv2d;
   readonly conv2: Conv2d;
-  protected readonly inChannels: number;
-  protected readonly widens: boolean;
+  /** @internal */
+  readonly inChannels: number;
+  /** @internal */
+  readonly widens: boolean;
 
   constructor(device: Device, options: BlockOptions<unknown>) {
     super();

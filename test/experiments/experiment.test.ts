@@ -127,6 +127,22 @@ test.serial('a loss that is not finite names the last checkpoint', async (t) => 
   });
 });
 
+test.serial('a run whose weights diverge in its last step keeps nothing as a good checkpoint', async (t) => {
+  await inFolder(async (folder) => {
+    const run = join(folder, 'run');
+    // One step an epoch: its loss is that of the first weights, and only validation sees what they became.
+    const one = ['--limit-train', '32', '--epochs', '1', '--lr', '1e38', '--log_dir', run];
+    const { code, output } = await start('cifar-gn', [...small, ...one]);
+    t.is(code, 1);
+    t.regex(output, /the validation loss became NaN after epoch 1; there is no checkpoint yet/);
+    t.like((await logOf(run)).at(-1), { type: 'end', reason: 'diverged' });
+    t.deepEqual(
+      (await readdir(run)).filter((name) => /safetensors|checkpoints/.test(name)),
+      [],
+    );
+  });
+});
+
 for (const [args, message] of [
   [['--gpu', '0'], /cuda:0 was asked for.*--device cpu/s],
   [['--gpu', '0', '--device', 'cpu'], /either --gpu or --device/],

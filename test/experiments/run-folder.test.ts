@@ -30,6 +30,26 @@ test('an earlier run is moved aside, or deleted where that is wanted', async (t)
   t.deepEqual(await readdir(path), ['run.lock']);
 });
 
+test('an earlier run is moved aside whatever its path ends with; not from under the process that stands in it', async (t) => {
+  const path = name();
+  for (let i = 0; i < 2; i++) {
+    const folder = await RunFolder.create(`${path}/`);
+    await folder.write(config);
+    await folder.release();
+  }
+  t.deepEqual((await readdir(root)).filter((entry) => join(root, entry).startsWith(path)).length, 2);
+  const before = process.cwd();
+  process.chdir(path);
+  try {
+    await t.throwsAsync(RunFolder.create('.'), {
+      code: 'INVALID_ARGUMENT',
+      message: /can't be moved aside while you are in it; name another folder/,
+    } as object);
+  } finally {
+    process.chdir(before);
+  }
+});
+
 test('a second process is refused, with the number of the first', async (t) => {
   const path = name();
   const folder = await RunFolder.create(path);

@@ -1,0 +1,4 @@
+/**
+ * Networks for other programs.
+ */
+export { type ExportOnnxOptions, exportOnnx, serializeOnnx } from './onnx.js';
