@@ -1,13 +1,13 @@
 /**
  * Tells what of a run's error is its statistics': `npm run evaluate -- RUN_DIR [--statistics NAME] [--steps N]`.
  */
-import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { check, KalmanNormError } from '../lib/errors.js';
-import { CifarResNet, type Figures, limit, loadModel, openDataset, openDevice, Sgd, Trainer } from '../lib/index.js';
+import { type Figures, Sgd, Trainer } from '../lib/index.js';
 import { choice, inFlags, number, parseError } from './flags.js';
 import { storedConfiguration } from './resume.js';
+import { openRun } from './stored-run.js';
 
 /** What inference normalizes by. */
 export type Statistics = 'running' | 'reestimated' | 'belief';
@@ -53,23 +53,19 @@ export async function evaluate(
   options: EvaluateOptions = {},
 ): Promise<Figures> {
   const run = await storedConfiguration(folder);
-  const { n, weightStandardization, seed, precision, batchSize } = run;
+  const { seed, batchSize, accumulate = 1 } = run;
   const { steps = 50, threads = run.threads } = options;
   let { norm } = run;
   if (statistics === 'belief') {
     check(norm.type === 'kalman', 'INVALID_ARGUMENT', `statistics: a network with ${norm.type} norm has no beliefs`);
     norm = { ...norm, gain: 0 };
   }
-  const dataset = limit(await openDataset({ name: run.dataset, dataDir: run.dataDir ?? undefined }), {
-    train: Math.min(steps * batchSize, run.limitTrain ?? Number.POSITIVE_INFINITY),
-    ...(run.limitTest && { test: run.limitTest }),
-  });
-  await using device = openDevice(run.device, { threads, precision });
-  const model = new CifarResNet(device, { n, norm, weightStandardization, classes: dataset.classNames.length, seed });
-  await loadModel(join(folder, 'model.safetensors'), model);
+  const stored = await openRun(folder, run, { steps, threads, norm });
+  await using device = stored.device;
+  const { model, dataset, mean } = stored;
   // Training steps at no learning rate: what moves is what normalizations keep.
   using optimizer = new Sgd(device, model.namedParameters(), 0);
-  using trainer = new Trainer({ device, model, optimizer, dataset, batchSize, seed });
+  using trainer = new Trainer({ device, model, optimizer, dataset, batchSize, accumulate, seed, mean });
   const epochs = statistics === 'running' ? 0 : Math.ceil(steps / trainer.stepsPerEpoch);
   for (let epoch = 1; epoch <= epochs; epoch++) await trainer.trainEpoch(epoch);
   return await trainer.evaluate();

@@ -6,6 +6,9 @@ import {
   KalmanNormError,
   type NormSpec,
   type Precision,
+  referenceSchedule,
+  type Schedule,
+  shortSchedule,
   type WeightStandardization,
 } from '../lib/index.js';
 import type { Experiment } from './experiment.js';
@@ -227,6 +230,11 @@ export function parseOptions(given: Experiment, args: readonly string[]): Config
       Object.entries(values as Record<string, string | boolean>).filter(([flag]) => !ofThisRun.has(flag)),
     ),
   };
+}
+
+/** The learning rate by the epoch. */
+export function scheduleOf({ schedule, epochs, learningRate }: Configuration): Schedule {
+  return (schedule === 'short' ? shortSchedule : referenceSchedule)(epochs, learningRate);
 }
 
 function parse(args: readonly string[]) {

@@ -10,16 +10,14 @@ import {
   type ModelDescription,
   openDataset,
   openDevice,
-  referenceSchedule,
   type Schedule,
   Sgd,
   saveModel,
-  shortSchedule,
   Trainer,
 } from '../lib/index.js';
 import { Console } from './console.js';
 import { inFlags } from './flags.js';
-import { type Configuration, type Experiment, usage } from './options.js';
+import { type Configuration, type Experiment, scheduleOf, usage } from './options.js';
 import { configurationOf } from './resume.js';
 import { RunFolder } from './run-folder.js';
 import { EventFile } from './tensorboard.js';
@@ -108,7 +106,7 @@ async function train(
   const classes = dataset.classNames.length;
   const model = new CifarResNet(device, { n, norm, weightStandardization, classes, seed });
   if (configuration.load) await loadModel(configuration.load, model);
-  const schedule = (configuration.schedule === 'short' ? shortSchedule : referenceSchedule)(epochs, learningRate);
+  const schedule = scheduleOf(configuration);
   const reached = Array.from({ length: epochs }, (_, i) => schedule(i + 1)).includes(learningRate);
   if (!reached) {
     console.note(

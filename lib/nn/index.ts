@@ -11,6 +11,7 @@ export * from './batch-renorm.js';
 export * from './concat.js';
 export * from './conv2d.js';
 export * from './dropout.js';
+export * from './filter-step.js';
 export * from './filtered.js';
 export * from './flatten.js';
 export * from './group-norm.js';

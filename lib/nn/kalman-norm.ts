@@ -3,6 +3,7 @@ import { type AdaptiveKalmanOptions, adaptiveKalmanNorm, filterRows } from '../o
 import { normalize } from '../ops/batch-norm.js';
 import { checkTransitionGradient, transitionGradients } from '../ops/transition-gradient.js';
 import type { Device, Tensor } from '../tensor.js';
+import type { FilterObserver } from './filter-step.js';
 import type { Filtered } from './filtered.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
 import { type ModulePlan, registerModule, type SpecReader, type SpecValue } from './spec.js';
@@ -42,6 +43,8 @@ export class KalmanNorm2d extends RunningNorm {
   declare readonly gamma: Tensor;
   declare readonly beta: Tensor;
   readonly filterState: Tensor;
+  /** Is shown each training step that isn't the replay of a recorded one; default null. */
+  observer: FilterObserver | null = null;
   private readonly options: FilterOptions;
 
   constructor(device: Device, channels: number, options: KalmanNormLayerOptions = {}) {
@@ -124,7 +127,12 @@ export class KalmanNorm2d extends RunningNorm {
     this.checkSplits(x.shape[0] as number);
     const state = { filter: this.filterState, running };
     const options = { ...this.options, epsilon, relu, splits, momentum };
-    const { output, belief } = adaptiveKalmanNorm(x, prior, this.affine, state, options);
+    const { output, belief, ...found } = adaptiveKalmanNorm(x, prior, this.affine, state, options);
+    this.observer?.({ prior, belief, ...found });
+    for (const { mean, variance } of Object.values(found)) {
+      mean.dispose();
+      variance.dispose();
+    }
     return { x: output, belief: this.normalized(), input: belief };
   }
 }

@@ -6,6 +6,7 @@ import { kalmanNorm } from '../ops/kalman.js';
 import { updateRunning } from '../ops/moments.js';
 import type { Noise } from '../ops/predict.js';
 import type { Device, Tensor } from '../tensor.js';
+import type { FilterObserver } from './filter-step.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
 import { type ModulePlan, registerModule, type SpecReader, type SpecValue } from './spec.js';
 
@@ -50,6 +51,8 @@ export class ReferenceKalmanNorm2d extends RunningNorm {
   readonly guard: number;
   /** Two values of the last training step: the guard's ratio, and 1 where the prior was used. */
   lastRatio: Tensor | null = null;
+  /** Is shown each training step that isn't the replay of a recorded one; default null. */
+  observer: FilterObserver | null = null;
 
   constructor(device: Device, channels: number, options: ReferenceKalmanNormOptions = {}) {
     super(device, channels, options);
@@ -115,19 +118,30 @@ export class ReferenceKalmanNorm2d extends RunningNorm {
     const learned = this.gainLogit && sigmoid(this.gainLogit);
     const gain = learned ?? (this.gain as number);
     const result = kalmanNorm(x, prior, this.affine, { splits, gain, guard, epsilon, relu, sample: noise });
+    const { posterior, observation, ratio } = result;
+    this.observer?.({
+      prior: result.prior,
+      belief: result.prior,
+      observation,
+      posterior,
+      gain: { mean: gain, variance: gain },
+      guard: ratio,
+    });
     learned?.dispose();
     // The posterior's variance is the one to average: filtered, or unbiased where there was no prior.
-    updateRunning(this.running, result.posterior, {
+    updateRunning(this.running, posterior, {
       splits,
       momentum: this.momentum,
       correction: 1,
       allSplits: this.runningStats === 'all-splits',
     });
-    result.observation.mean.dispose();
-    result.observation.variance.dispose();
+    for (const used of [observation, result.prior]) {
+      used?.mean.dispose();
+      used?.variance.dispose();
+    }
     this.lastRatio?.dispose();
-    this.lastRatio = result.ratio.keep();
-    return { output: result.output, posterior: result.posterior };
+    this.lastRatio = ratio.keep();
+    return { output: result.output, posterior };
   }
 
   override dispose(): void {

@@ -114,6 +114,12 @@ export interface AdaptiveKalmanResult {
   output: Tensor;
   /** The prior, corrected: what is believed of x. One for all splits. */
   belief: Belief;
+  /** Statistics of the splits. */
+  observation: Moments;
+  /** What was normalized by. */
+  posterior: Moments;
+  /** Weights of the observation's mean and of its log variance, per (split, channel). */
+  gain: Moments;
 }
 
 /**
@@ -184,7 +190,6 @@ export function adaptiveKalmanNorm(
         ...filter,
       }),
     outputs: prior ? ['y', 'beliefMean', 'beliefVar'] : ['y'],
-    internal: ['observationMean', 'observationVar', 'posteriorMean', 'posteriorVar', 'gainMean', 'gainVar'],
     save: (inputs, { y: _, ...statistics }) => ({ ...inputs, ...statistics }),
     absorbs: true,
     backward({ saved, grads, existing, virtualSamples, orZeros }) {
@@ -201,5 +206,11 @@ export function adaptiveKalmanNorm(
       return { x: dx, gamma: dgamma, beta: dbeta, priorMean: dpriorMean, priorVar: dpriorVar };
     },
   });
-  return { output: result.y, belief: new Belief(result.beliefMean, result.beliefVar, 1) };
+  return {
+    output: result.y,
+    belief: new Belief(result.beliefMean, result.beliefVar, 1),
+    observation: { mean: result.observationMean, variance: result.observationVar },
+    posterior: { mean: result.posteriorMean, variance: result.posteriorVar },
+    gain: { mean: result.gainMean, variance: result.gainVar },
+  };
 }

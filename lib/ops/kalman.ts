@@ -93,6 +93,8 @@ export interface KalmanNormResult {
   output: Tensor;
   /** The filtered statistics; without a prior the batch's, with the unbiased variance and without a gradient. */
   posterior: Belief;
+  /** What was fused with the batch: the prior given, or the moments of the virtual samples; null where there was none. */
+  prior: Moments | null;
   /** The batch statistics (biased variance), without a gradient. */
   observation: Moments;
   /** Two values: the guard's ratio, and 1 where the prior was used. */
@@ -155,7 +157,6 @@ export function kalmanNorm(
       }),
     // Without a prior, the statistics handed on carry no gradient.
     outputs: prior === null ? ['y'] : ['y', 'posteriorMean', 'posteriorVar'],
-    internal: ['priorMean', 'priorVar'],
     save: ({ x, gamma, beta, gain }, results) => ({ x, gamma, beta, gain, ...results }),
     absorbs: !carried,
     backward({ saved, grads, existing, virtualSamples, orZeros }) {
@@ -174,6 +175,7 @@ export function kalmanNorm(
   return {
     output: result.y,
     posterior: new Belief(result.posteriorMean, result.posteriorVar, splits),
+    prior: result.priorMean && result.priorVar ? { mean: result.priorMean, variance: result.priorVar } : null,
     observation: { mean: result.observationMean, variance: result.observationVar },
     ratio: result.ratio,
   };
@@ -183,8 +185,9 @@ export function kalmanNorm(
  * The Kalman filter's update: fuses a prior with the batch statistics of x, without normalizing. See {@link kalmanNorm}.
  */
 export function update(x: Tensor, prior: Belief | null, options: KalmanNormOptions): Belief {
-  const { output, posterior, observation, ratio } = kalmanNorm(x, prior, { gamma: null, beta: null }, options);
-  for (const tensor of [output, observation.mean, observation.variance, ratio]) tensor.dispose();
+  const { output, posterior, observation, ratio, ...used } = kalmanNorm(x, prior, { gamma: null, beta: null }, options);
+  const { mean = null, variance = null } = used.prior ?? {};
+  for (const tensor of [output, mean, variance, observation.mean, observation.variance, ratio]) tensor?.dispose();
   return posterior;
 }
 

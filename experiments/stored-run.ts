@@ -1,0 +1,58 @@
+import { join } from 'node:path';
+import { check } from '../lib/errors.js';
+import {
+  CifarResNet,
+  type Dataset,
+  type Device,
+  limit,
+  loadModel,
+  type ModelInfo,
+  type NormSpec,
+  openDataset,
+  openDevice,
+} from '../lib/index.js';
+import type { Configuration } from './options.js';
+
+/** A run's network as it was saved last, and what it takes to go on with it. */
+export interface StoredRun {
+  readonly device: Device;
+  readonly model: CifarResNet;
+  /** What the model's file says. */
+  readonly info: ModelInfo;
+  /** What training subtracted from images. */
+  readonly mean: Float32Array | readonly number[];
+  readonly dataset: Dataset;
+}
+
+/**
+ * Opens device, data and network of a run; the caller disposes the device.
+ *
+ * @param options.steps how many training batches are wanted
+ * @param options.threads of the CPU device
+ * @param options.norm default: the run's
+ * @throws KalmanNormError as reading model and data
+ */
+export async function openRun(
+  folder: string,
+  run: Configuration,
+  options: { steps: number; threads: number; norm?: NormSpec },
+): Promise<StoredRun> {
+  const { n, weightStandardization, seed, precision, batchSize } = run;
+  const { steps, threads, norm = run.norm } = options;
+  const dataset = limit(await openDataset({ name: run.dataset, dataDir: run.dataDir ?? undefined }), {
+    train: Math.min(steps * batchSize, run.limitTrain ?? Number.POSITIVE_INFINITY),
+    ...(run.limitTest && { test: run.limitTest }),
+  });
+  const device = openDevice(run.device, { threads, precision });
+  try {
+    const model = new CifarResNet(device, { n, norm, weightStandardization, classes: dataset.classNames.length, seed });
+    const file = join(folder, 'model.safetensors');
+    const info = await loadModel(file, model);
+    const { mean } = info.normalization ?? {};
+    check(mean !== undefined, 'FILE_CORRUPT', `${file}: expected the mean of a run's images, got none`);
+    return { device, model, info, mean, dataset };
+  } catch (error) {
+    await device.dispose();
+    throw error;
+  }
+}
