@@ -45,6 +45,8 @@ export interface Configuration {
   limitTest: number | null;
   eager: boolean;
   profile: boolean;
+  /** Whether TensorBoard gets histograms of weights, beliefs and running averages behind every epoch. */
+  histograms: boolean;
   /** When to write a checkpoint, at ends of epochs; null for never. */
   checkpointEvery: { epochs: number } | { minutes: number } | null;
   /** How many of the newest checkpoints stay. */
@@ -120,6 +122,7 @@ const flags = {
   overwrite: { type: 'boolean', help: 'delete an earlier run in the folder instead of moving it aside' },
   eager: { type: 'boolean', help: 'enqueue every operation instead of replaying a recorded step' },
   profile: { type: 'boolean', help: 'print the time by operation at the end' },
+  histograms: { type: 'boolean', help: 'weights, beliefs and running averages for TensorBoard, behind every epoch' },
   help: { type: 'boolean', short: 'h', help: 'this text' },
 } as const satisfies Record<string, Flag<Experiment>>;
 
@@ -221,6 +224,7 @@ export function parseOptions(given: Experiment, args: readonly string[]): Config
     limitTest: limit('limit-test'),
     eager: values.eager === true,
     profile: values.profile === true,
+    histograms: values.histograms === true,
     checkpointEvery: checkpointEvery(text('checkpoint-every') ?? '1'),
     keep: whole('keep', 2, 1),
     resume: text('resume') ?? null,
