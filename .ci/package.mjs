@@ -25,7 +25,7 @@ const needed = [
 const missing = needed.filter((path) => !files.includes(path));
 const unwanted = files.filter(
   (path) =>
-    /^(test|bench|experiments|build|node_modules|train_log|docs)\//.test(path) ||
+    /^(test|bench|examples|experiments|build|node_modules|train_log|docs)\//.test(path) ||
     // Of the tools only those that build addon and CUDA device on the user's machine.
     /^tools\/(?!(cuda-build|cuda-libraries|cuda-toolkit|kalman-norm|setup)\.mjs$)/.test(path) ||
     /^native\/(emulation|cuda\/testing)\//.test(path) ||
