@@ -1,26 +1,36 @@
 /**
- * Draws the curves of several runs: `npm run report -- RUN_DIR... [--out DIR] [--title TEXT] [--dashed RUN_DIR]`.
+ * Draws the curves of several runs: `npm run report -- RUN_DIR... [--out DIR] [--title TEXT] [--dashed RUN_DIR]`; or
+ * follows them while they train: `npm run report -- RUN_DIR... --watch [--port N]`.
  */
+import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { KalmanNormError } from '../lib/errors.js';
+import { check, KalmanNormError } from '../lib/errors.js';
 import { writeFileAtomic } from '../lib/io/atomic-file.js';
-import { parseError } from './flags.js';
+import { number, parseError } from './flags.js';
 import { drawSvg, renderPng } from './report/chart.js';
 import { groupRuns, spreadOf } from './report/groups.js';
 import { distinguish, type Run, readRuns, runFolders } from './report/log.js';
 import { buildPage, percent, summarize } from './report/page.js';
+import { watchRuns } from './report/watch.js';
+
+const defaultPort = 6016;
 
 const usage = `usage: npm run report -- RUN_DIR... [--out DIR] [--title TEXT] [--dashed RUN_DIR]
+       npm run report -- RUN_DIR... --watch [--port N]
 
 Reads log.jsonl in every RUN_DIR, and writes report.svg, report.png and report.html. Runs that differ in nothing but their
 seed become one curve, their mean, in a band from the lowest to the highest. The folder of a sweep stands for its runs.
 
   --dashed RUN_DIR  a run to compare with: dashed, and its training error is left out; may be repeated
   --out DIR     where to write. Default: the folder that holds the first RUN_DIR
-  --title TEXT  heading of the chart and the page. Default: names the data set`;
+  --title TEXT  heading of the chart and the page. Default: names the data set
+
+With --watch nothing is written: a page, for this machine alone, follows the runs until Ctrl-C.
+
+  --port N      of the page; 0 takes any that is free. Default: ${defaultPort}`;
 
 /** Options of {@link writeReport}. */
 export interface ReportOptions {
@@ -75,6 +85,19 @@ function defaultTitle(runs: readonly Run[]): string {
   return names.size === 1 && typeof name === 'string' ? `Errors on ${name}` : 'Errors';
 }
 
+/** Serves the page until the process is told to end. */
+async function watch(dirs: readonly string[], options: { port?: string | undefined } & ReportOptions): Promise<void> {
+  const unused = (['out', 'title', 'dashed'] as const).find((name) => options[name] !== undefined);
+  check(unused === undefined, 'INVALID_ARGUMENT', `--${unused}: doesn't go with --watch, which writes nothing`);
+  check(dirs.length > 0, 'INVALID_ARGUMENT', 'RUN_DIR: expected at least one folder of a run, got none');
+  const isPort = (value: number) => Number.isInteger(value) && value >= 0 && value <= 65_535;
+  const port = number('port', options.port, defaultPort, isPort, 'a whole number from 0 to 65535');
+  const page = await watchRuns(dirs, port);
+  console.log(`${page.url} follows ${dirs.join(', ')}; Ctrl-C ends it`);
+  await Promise.race(['SIGINT', 'SIGTERM'].map((signal) => once(process, signal)));
+  await page.close();
+}
+
 /** The command. Returns the exit code. */
 async function main(args: readonly string[]): Promise<number> {
   try {
@@ -85,11 +108,18 @@ async function main(args: readonly string[]): Promise<number> {
         out: { type: 'string' },
         title: { type: 'string' },
         dashed: { type: 'string', multiple: true },
+        watch: { type: 'boolean' },
+        port: { type: 'string' },
         help: { type: 'boolean', short: 'h' },
       },
     });
     if (values.help === true) {
       console.log(usage);
+      return 0;
+    }
+    check(values.watch === true || values.port === undefined, 'INVALID_ARGUMENT', '--port: goes with --watch');
+    if (values.watch === true) {
+      await watch(positionals, values);
       return 0;
     }
     const { runs, files, warnings } = await writeReport(positionals, values);
@@ -107,7 +137,7 @@ async function main(args: readonly string[]): Promise<number> {
     return 0;
   } catch (error) {
     const isParsers = (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS') === true;
-    const shown = isParsers ? parseError(error, ['out', 'title', 'dashed', 'help']) : error;
+    const shown = isParsers ? parseError(error, ['out', 'title', 'dashed', 'watch', 'port', 'help']) : error;
     if (!(shown instanceof KalmanNormError)) throw error;
     console.error(`${shown.message}\n\n${usage}`);
     return 1;

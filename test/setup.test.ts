@@ -64,7 +64,7 @@ test('system packages: another user on Debian gets one command', (t) => {
   const plan = planSystemPackages(probes, everything);
   t.is(plan.action, 'tell');
   t.deepEqual(plan.commands, []);
-  const names = 'g++ make cmake libdnnl-dev dataset-fashion-mnist fonts-dejavu-core clang-format clang-tidy';
+  const names = 'g++ make cmake libdnnl-dev dataset-fashion-mnist fonts-dejavu-core clang-format clang-tidy chromium';
   t.true(plan.message.includes(`\n  sudo apt-get install -y ${names}\n`), plan.message);
 });
 
@@ -85,6 +85,9 @@ test('system packages: data, fonts and checks only when asked for', (t) => {
   const noClang = machine({ hasCommand: (name) => !name.startsWith('clang-') });
   t.deepEqual(planSystemPackages(noClang).missing, []);
   t.deepEqual(planSystemPackages(noClang, { needChecks: true }).missing, ['clang-format', 'clang-tidy']);
+  const noBrowser = machine({ hasCommand: (name) => name !== 'chromium' });
+  t.deepEqual(planSystemPackages(noBrowser).missing, []);
+  t.deepEqual(planSystemPackages(noBrowser, { needChecks: true }).missing, ['chromium']);
 });
 
 test('system packages: an old g++ is named', (t) => {

@@ -85,6 +85,12 @@ const SYSTEM_PACKAGES = [
     neededFor: 'checks',
     present: (probes) => probes.hasCommand(tool),
   })),
+  {
+    debian: 'chromium',
+    elsewhere: 'Chromium, for the tests of web pages',
+    neededFor: 'checks',
+    present: (probes) => probes.hasCommand('chromium'),
+  },
 ];
 
 /**

@@ -7,6 +7,7 @@ import { type FastifyBaseLogger, type FastifyInstance, fastify } from 'fastify';
 import type { InferenceModel } from '../../lib/index.js';
 import { answerTo, RequestError } from './errors.js';
 import { observe } from './metrics.js';
+import { servePage } from './page.js';
 import { IMAGE_TYPES, readSample, tensorSchema } from './sample.js';
 
 /** What the service serves, and its limits. The model has limits of its own: see `loadModel`. */
@@ -72,6 +73,7 @@ export async function buildService({
   app.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.metrics()));
   // Alive: the event loop turns. It says nothing of load, lest a busy service be restarted.
   app.get('/healthz', async () => ({ status: 'ok' }));
+  await servePage(app);
 
   // What may be refused under load has a scope of its own: the hooks of its plugins are not for the routes above.
   await app.register(async (scope) => {

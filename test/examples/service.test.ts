@@ -1,71 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import test, { type ExecutionContext } from 'ava';
 import type { FastifyInstance } from 'fastify';
 import sharp from 'sharp';
-import { buildService, type ServiceOptions } from '../../examples/service/app.js';
-import {
-  BatchNorm2d,
-  type Classification,
-  Conv2d,
-  GlobalAvgPool2d,
-  type InferenceModel,
-  type InferenceOptions,
-  Linear,
-  loadModel,
-  manualSeed,
-  openDevice,
-  Sequential,
-  saveModel,
-} from '../../lib/index.js';
+import { type Classification, loadModel } from '../../lib/index.js';
 import { SEED, TestRandom } from '../support/random.js';
-
-const SIDE = 16;
-const SHAPE = [3, SIDE, SIDE];
-const SIZE = 3 * SIDE * SIDE;
-const folder = await mkdtemp(join(tmpdir(), 'kalman-norm-service-'));
-const device = openDevice('cpu', { threads: 1 });
-const file = join(folder, 'model.safetensors');
-manualSeed(1);
-const net = new Sequential(
-  new Conv2d(device, 3, 8, 3, { padding: 'same' }),
-  new BatchNorm2d(device, 8, { relu: true }),
-  new GlobalAvgPool2d(),
-  new Linear(device, 8, 7),
-);
-await saveModel(file, net.eval(), {
-  classNames: ['ant', 'bee', 'cat', 'dog', 'elk', 'fox', 'gnu'],
-  input: { channels: 3, height: SIDE, width: SIDE },
-  normalization: { mean: [100, 120, 140], scale: 1 / 64 },
-});
-test.after.always(() => rm(folder, { recursive: true, force: true }));
-
-/** Noise, so that it has details, as an encoder takes it. */
-function noise(random: TestRandom, width = 40, height = 30) {
-  const raw = Uint8Array.from({ length: width * height * 3 }, () => random.below(256));
-  return sharp(raw, { raw: { width, height, channels: 3 } });
-}
-
-/** A service, without a port; it ends with the test. */
-async function service(
-  t: ExecutionContext,
-  limits: InferenceOptions = {},
-  options: Partial<ServiceOptions> = {},
-): Promise<{ app: FastifyInstance; model: InferenceModel }> {
-  const model = await loadModel(file, { device, ...limits });
-  // A busy machine is no matter of these tests.
-  const app = await buildService({ model, maxEventLoopDelay: 0, ...options });
-  t.teardown(async () => {
-    await app.close();
-    await model.dispose();
-  });
-  return { app, model };
-}
+import { device, file, folder, listening, noise, SHAPE, SIZE, service } from '../support/service.js';
 
 const post = (app: FastifyInstance, payload: Buffer | string, type = 'image/png', query = '') =>
   app.inject({ method: 'POST', url: `/predict${query}`, headers: { 'content-type': type }, payload });
@@ -242,7 +185,7 @@ test('under memory pressure predictions get 503, the process stays healthy', asy
 });
 
 test('a request that takes too long gets 503 and leaves the queue', async (t) => {
-  const { url, model } = await listening(t, { maxBatch: 2, maxDelay: 60_000 }, { timeout: 200 });
+  const { url, model } = await listening(t, { maxBatch: 2, maxDelay: 60_000 }, { timeout: 4000 });
   const tensor = JSON.stringify({ shape: SHAPE, data: Array(SIZE).fill(0) });
   const answer = await fetch(`${url}/predict`, { ...body, body: tensor });
   t.is(answer.status, 503);
@@ -262,13 +205,6 @@ test("before it stops, the service isn't ready, and ends connections with its an
 });
 
 const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-
-/** A service with a port of its own. */
-async function listening(t: ExecutionContext, limits: InferenceOptions = {}, options: Partial<ServiceOptions> = {}) {
-  const { app, model } = await service(t, limits, options);
-  const url = await app.listen({ host: '127.0.0.1', port: 0 });
-  return { app, model, url, port: Number(new URL(url).port) };
-}
 
 /** What comes back on a connection for some bytes, until it is closed or nothing more comes for so many milliseconds. */
 async function exchange(port: number, bytes: Buffer, patience: number): Promise<string> {
