@@ -14,6 +14,7 @@ const incidental = new Set<keyof Configuration>([
   'checkpointEvery',
   'keep',
   'histograms',
+  'diagnose',
 ]);
 
 /**

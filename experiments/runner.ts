@@ -4,6 +4,7 @@ import {
   CifarResNet,
   type Dataset,
   type Device,
+  type InputNormalization,
   KalmanNormError,
   limit,
   loadModel,
@@ -17,6 +18,8 @@ import {
 } from '../lib/index.js';
 import { filterRows } from '../lib/ops/adaptive-kalman.js';
 import { Console } from './console.js';
+import { filterScalars, type LayerFigures } from './diagnosis/figures.js';
+import { FilterExaminer, rounded } from './diagnosis/measure.js';
 import { inFlags } from './flags.js';
 import { type Configuration, type Experiment, scheduleOf, usage } from './options.js';
 import { configurationOf } from './resume.js';
@@ -128,7 +131,22 @@ async function train(
     testImages: dataset.test.count,
     stepsPerEpoch: trainer.stepsPerEpoch,
   };
-  const training = { device, configuration, model, optimizer, trainer, description, schedule, console, signal };
+  const { mean } = description.normalization as InputNormalization;
+  const examiner = configuration.diagnose
+    ? new FilterExaminer({ device, configuration, dataset, mean, steps: 16 })
+    : null;
+  const training = {
+    device,
+    configuration,
+    model,
+    optimizer,
+    trainer,
+    description,
+    schedule,
+    console,
+    signal,
+    examiner,
+  };
   try {
     if (!configuration.resume) await folder.begin({ type: 'config', ...configuration, ...facts });
     console.start(configuration, schedule, device, dataset, model.parameterCount(), trainer.stepsPerEpoch);
@@ -136,6 +154,7 @@ async function train(
     return await trainInto(folder, training);
   } finally {
     if (configuration.profile) console.profile(device.profile());
+    examiner?.dispose();
     await folder.release();
   }
 }
@@ -155,6 +174,8 @@ interface Training {
   schedule: Schedule;
   console: Console;
   signal: AbortSignal;
+  /** Where the filter is looked at. */
+  examiner: FilterExaminer | null;
 }
 
 /** How far a run is; what a checkpoint has beside the tensors. */
@@ -167,7 +188,8 @@ interface Progress {
 
 /** Trains from where the folder's run is, to its end. */
 async function trainInto(folder: RunFolder, training: Training): Promise<number> {
-  const { configuration, device, model, optimizer, trainer, description, schedule, console, signal } = training;
+  const { configuration, device, model, optimizer, trainer, description, schedule, console, signal, examiner } =
+    training;
   const { epochs, keep } = configuration;
   const checkpoints = new CheckpointFolder(folder.checkpoints, { model, optimizer, trainer }, { keep });
   let progress: Progress = { epoch: 0, step: 0, best: null };
@@ -182,6 +204,7 @@ async function trainInto(folder: RunFolder, training: Training): Promise<number>
   let writing: Promise<void> = Promise.resolve();
   let lastCheckpoint = performance.now();
 
+  let layers: readonly LayerFigures[] = [];
   let { step } = progress;
   let best = progress.best ?? Number.POSITIVE_INFINITY;
   let saved = progress.epoch > 0 ? folder.last : null;
@@ -237,6 +260,11 @@ async function trainInto(folder: RunFolder, training: Training): Promise<number>
         best = validation.error;
         await saveModel(folder.best, model, { ...description, metadata: { epoch, step } });
       }
+      if (examiner) {
+        layers = await examine(examiner, training);
+        await folder.write({ type: 'diagnosis', epoch, step, layers });
+        await events.scalars(step, filterScalars(layers));
+      }
       if (isDue(configuration, epoch, lastCheckpoint)) {
         // The one before has to be whole; the next epoch doesn't wait for this one.
         await writing;
@@ -247,10 +275,29 @@ async function trainInto(folder: RunFolder, training: Training): Promise<number>
       }
     }
     await writing;
+    if (layers.length > 0) console.layers(layers);
     await end('finished', epochs);
     return 0;
   } finally {
     await writing.catch(() => {});
+  }
+}
+
+/** What the filter is doing; nothing where steps from here lead nowhere, which the next epoch will tell by itself. */
+async function examine(
+  examiner: FilterExaminer,
+  { model, optimizer, console }: Training,
+): Promise<readonly LayerFigures[]> {
+  const [values, state] = await Promise.all([model.stateValues(), optimizer.stateValues()]);
+  try {
+    const moment = { model: values, optimizer: state, learningRate: optimizer.learningRate };
+    const { layers } = rounded(await examiner.examine(moment));
+    console.filter(layers);
+    return layers;
+  } catch (error) {
+    if (!(error instanceof KalmanNormError) || error.code !== 'DIVERGED') throw error;
+    console.note(`no diagnosis: ${error.message}`);
+    return [];
   }
 }
 

@@ -41,6 +41,7 @@ const personal = new Set([
   'checkpointEvery',
   'keep',
   'histograms',
+  'diagnose',
 ]);
 
 function configurationOf({ config }: Run): string {
