@@ -18,7 +18,8 @@ import {
 } from '../lib/index.js';
 import { filterRows } from '../lib/ops/adaptive-kalman.js';
 import { Console } from './console.js';
-import { filterScalars, type LayerFigures } from './diagnosis/figures.js';
+import type { LayerFigures } from './diagnosis/figures.js';
+import { filterScalars } from './diagnosis/followed.js';
 import { FilterExaminer, rounded } from './diagnosis/measure.js';
 import { inFlags } from './flags.js';
 import { type Configuration, type Experiment, scheduleOf, usage } from './options.js';

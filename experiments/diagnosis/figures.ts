@@ -80,35 +80,6 @@ export interface LayerFigures {
   readonly gradientNorm: number;
 }
 
-/** Figures to follow over time, by their names. */
-export const followed: Readonly<Record<string, (layer: LayerFigures) => number | null>> = {
-  'bias of the prior (σ)': ({ prior }) => prior?.bias ?? null,
-  'bias of the belief (σ)': ({ belief }) => belief?.bias ?? null,
-  'bias of the observation (σ)': ({ observation }) => observation.bias,
-  'bias of the posterior (σ)': ({ posterior }) => posterior.bias,
-  'log variance ratio, prior': ({ prior }) => prior?.logRatio ?? null,
-  'log variance ratio, belief': ({ belief }) => belief?.logRatio ?? null,
-  'log variance ratio, observation': ({ observation }) => observation.logRatio,
-  'log variance ratio, posterior': ({ posterior }) => posterior.logRatio,
-  'log-likelihood under the belief (nats)': ({ logLikelihood }) => logLikelihood,
-  'lag-1 correlation, mean': ({ autocorrelation }) => autocorrelation?.mean ?? null,
-  'lag-1 correlation, log variance': ({ autocorrelation }) => autocorrelation?.variance ?? null,
-  'squared innovation over expected': ({ consistency }) => consistency,
-  'gain of means': ({ gain }) => gain.mean,
-  'gain of log variances': ({ gain }) => gain.variance,
-  'guard trips': ({ guardTrips }) => guardTrips,
-  'gradient norm': ({ gradientNorm }) => gradientNorm,
-};
-
-/** For TensorBoard, which shows what stands before the slash together. */
-export function filterScalars(layers: readonly LayerFigures[]): Record<string, number | null> {
-  return Object.fromEntries(
-    layers.flatMap((layer) =>
-      Object.entries(followed).map(([name, figure]) => [`${name}/${layer.layer}`, figure(layer)]),
-    ),
-  );
-}
-
 /**
  * The figures of one layer.
  *
