@@ -1,6 +1,8 @@
 import { MultiBar, Presets, type SingleBar } from 'cli-progress';
 import colors from 'picocolors';
 import type { Dataset, Device, DownloadProgress, Figures, ProfileEntry, Schedule } from '../lib/index.js';
+import type { LayerFigures } from './diagnosis/figures.js';
+import { renderLayers, summaryOf } from './diagnosis/table.js';
 import type { Configuration } from './options.js';
 
 /** An epoch's line. */
@@ -76,6 +78,16 @@ export class Console {
       `epoch ${String(epoch).padStart(String(epochs).length)}/${epochs}  lr ${learningRate}  train loss ${trainLoss.toFixed(4)} error ${percent(trainError)}  ` +
         `validation loss ${validationLoss.toFixed(4)} error ${colors.bold(percent(validationError))}  ${imagesPerSecond.toFixed(0)} images/s`,
     );
+  }
+
+  /** What filters are doing, in a line. */
+  filter(layers: readonly LayerFigures[]): void {
+    this.line(`  ${summaryOf(layers)}`);
+  }
+
+  /** What filters are doing, layer by layer. */
+  layers(layers: readonly LayerFigures[]): void {
+    this.line(renderLayers(layers));
   }
 
   stopped(epoch: number, file: string): void {

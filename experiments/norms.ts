@@ -28,6 +28,11 @@ const norms: Readonly<Record<NormSpec['type'], Pick<Experiment, 'label' | 'norm'
 
 export const normNames = Object.keys(norms) as NormSpec['type'][];
 
+/** Whether layers of this normalization have a filter. */
+export function hasFilter({ type }: NormSpec): boolean {
+  return type === 'kalman' || type === 'reference-kalman';
+}
+
 /** The experiment that `--norm` makes of one that takes any normalization. */
 export function chosenNorm(experiment: Experiment, name: string | undefined): Experiment {
   if (name === undefined) return experiment;

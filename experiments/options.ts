@@ -13,7 +13,7 @@ import {
 } from '../lib/index.js';
 import type { Experiment } from './experiment.js';
 import { choice, dashed, type Flag, number, parseError } from './flags.js';
-import { chosenNorm, flagsOf, inParts, labelOf, normFlags, normNames, normOf } from './norms.js';
+import { chosenNorm, flagsOf, hasFilter, inParts, labelOf, normFlags, normNames, normOf } from './norms.js';
 
 export type { Experiment } from './experiment.js';
 
@@ -45,6 +45,10 @@ export interface Configuration {
   limitTest: number | null;
   eager: boolean;
   profile: boolean;
+  /** Whether TensorBoard gets histograms of weights, beliefs and running averages behind every epoch. */
+  histograms: boolean;
+  /** Whether to look at the filter behind each epoch. */
+  diagnose: boolean;
   /** When to write a checkpoint, at ends of epochs; null for never. */
   checkpointEvery: { epochs: number } | { minutes: number } | null;
   /** How many of the newest checkpoints stay. */
@@ -120,6 +124,8 @@ const flags = {
   overwrite: { type: 'boolean', help: 'delete an earlier run in the folder instead of moving it aside' },
   eager: { type: 'boolean', help: 'enqueue every operation instead of replaying a recorded step' },
   profile: { type: 'boolean', help: 'print the time by operation at the end' },
+  histograms: { type: 'boolean', help: 'weights, beliefs and running averages for TensorBoard, behind every epoch' },
+  diagnose: { type: 'boolean', help: "look at what a Kalman network's filters are doing behind each epoch" },
   help: { type: 'boolean', short: 'h', help: 'this text' },
 } as const satisfies Record<string, Flag<Experiment>>;
 
@@ -187,6 +193,11 @@ export function parseOptions(given: Experiment, args: readonly string[]): Config
     'INVALID_ARGUMENT',
     `--splits: expected a divisor of the batch size ${batchSize}${accumulate > 1 ? ` in ${accumulate} parts` : ''}, got ${splits}`,
   );
+  check(
+    values.diagnose !== true || hasFilter(norm),
+    'INVALID_ARGUMENT',
+    `--diagnose: a network with ${norm.type} norm has no filter`,
+  );
   const weightStandardization = standardization(values['weight-standardization'] === true, text('filter-gain'));
   const device = text('gpu') === undefined ? (text('device') ?? 'cpu') : `cuda:${whole('gpu', 0, 0)}`;
   return {
@@ -221,6 +232,8 @@ export function parseOptions(given: Experiment, args: readonly string[]): Config
     limitTest: limit('limit-test'),
     eager: values.eager === true,
     profile: values.profile === true,
+    histograms: values.histograms === true,
+    diagnose: values.diagnose === true,
     checkpointEvery: checkpointEvery(text('checkpoint-every') ?? '1'),
     keep: whole('keep', 2, 1),
     resume: text('resume') ?? null,

@@ -11,6 +11,7 @@ import { check, KalmanNormError } from '../lib/errors.js';
 import { writeFileAtomic } from '../lib/io/atomic-file.js';
 import { number, parseError } from './flags.js';
 import { drawSvg, renderPng } from './report/chart.js';
+import { drawFilters } from './report/filters.js';
 import { groupRuns, spreadOf } from './report/groups.js';
 import { distinguish, type Run, readRuns, runFolders } from './report/log.js';
 import { buildPage, percent, summarize } from './report/page.js';
@@ -21,7 +22,8 @@ const defaultPort = 6016;
 const usage = `usage: npm run report -- RUN_DIR... [--out DIR] [--title TEXT] [--dashed RUN_DIR]
        npm run report -- RUN_DIR... --watch [--port N]
 
-Reads log.jsonl in every RUN_DIR, and writes report.svg, report.png and report.html. Runs that differ in nothing but their
+Reads log.jsonl in every RUN_DIR, and writes report.svg, report.png and report.html; of runs with --diagnose filters.svg,
+too. Runs that differ in nothing but their
 seed become one curve, their mean, in a band from the lowest to the highest. The folder of a sweep stands for its runs.
 
   --dashed RUN_DIR  a run to compare with: dashed, and its training error is left out; may be repeated
@@ -34,7 +36,7 @@ With --watch nothing is written: a page, for this machine alone, follows the run
 
 /** Options of {@link writeReport}. */
 export interface ReportOptions {
-  /** The folder for the three files; created if need be. Default: the folder that holds the first run's folder */
+  /** The folder for the files; created if need be. Default: the folder that holds the first run's folder */
   readonly out?: string | undefined;
   /** Heading of the chart and the page. Default: names the data set where all the runs have the same */
   readonly title?: string | undefined;
@@ -45,14 +47,15 @@ export interface ReportOptions {
 /** What {@link writeReport} did. */
 export interface Report {
   readonly runs: readonly Run[];
-  /** Paths of report.svg, report.png and report.html. */
+  /** Paths of report.svg, report.png and report.html, and of filters.svg where a run's filters were looked at. */
   readonly files: readonly string[];
   /** Things the user should know, though the report was written. */
   readonly warnings: readonly string[];
 }
 
 /**
- * Writes `report.svg`, `report.png` and `report.html` about several runs. Nothing is written unless every log can be
+ * Writes `report.svg`, `report.png` and `report.html` about several runs, and `filters.svg` about those whose filters were
+ * looked at. Nothing is written unless every log can be
  * read.
  *
  * @param dirs the folders of the runs, each with a `log.jsonl`, or of sweeps
@@ -67,10 +70,12 @@ export async function writeReport(dirs: readonly string[], options: ReportOption
   const { out = dirname(resolve(folders[0]!)), title = defaultTitle(runs) } = options;
   const svg = drawSvg(runs, title);
   const { png, hasFont } = renderPng(svg);
-  const contents: [string, string | Uint8Array][] = [
+  const filters = drawFilters(runs);
+  const contents: (readonly [string, string | Uint8Array])[] = [
     ['report.svg', svg],
     ['report.png', png],
-    ['report.html', buildPage(runs, title, svg)],
+    ['report.html', buildPage(runs, title, svg, filters)],
+    ...(filters === null ? [] : ([['filters.svg', filters]] as const)),
   ];
   await mkdir(out, { recursive: true });
   for (const [name, content] of contents) await writeFileAtomic(join(out, name), content);

@@ -6,7 +6,16 @@ import { type Configuration, type Experiment, parseOptions } from './options.js'
 import { logFile } from './report/log.js';
 
 /** Fields of a configuration that say how a run goes, not what it gives. */
-const incidental = new Set<keyof Configuration>(['flags', 'resume', 'force', 'overwrite', 'checkpointEvery', 'keep']);
+const incidental = new Set<keyof Configuration>([
+  'flags',
+  'resume',
+  'force',
+  'overwrite',
+  'checkpointEvery',
+  'keep',
+  'histograms',
+  'diagnose',
+]);
 
 /**
  * The configuration of a command line; with `--resume` that of the run, which flags may repeat but not change.

@@ -4,6 +4,7 @@ import {
   CifarResNet,
   type Dataset,
   type Device,
+  type InputNormalization,
   KalmanNormError,
   limit,
   loadModel,
@@ -15,7 +16,11 @@ import {
   saveModel,
   Trainer,
 } from '../lib/index.js';
+import { filterRows } from '../lib/ops/adaptive-kalman.js';
 import { Console } from './console.js';
+import type { LayerFigures } from './diagnosis/figures.js';
+import { filterScalars } from './diagnosis/followed.js';
+import { FilterExaminer, rounded } from './diagnosis/measure.js';
 import { inFlags } from './flags.js';
 import { type Configuration, type Experiment, scheduleOf, usage } from './options.js';
 import { configurationOf } from './resume.js';
@@ -127,7 +132,22 @@ async function train(
     testImages: dataset.test.count,
     stepsPerEpoch: trainer.stepsPerEpoch,
   };
-  const training = { device, configuration, model, optimizer, trainer, description, schedule, console, signal };
+  const { mean } = description.normalization as InputNormalization;
+  const examiner = configuration.diagnose
+    ? new FilterExaminer({ device, configuration, dataset, mean, steps: 16 })
+    : null;
+  const training = {
+    device,
+    configuration,
+    model,
+    optimizer,
+    trainer,
+    description,
+    schedule,
+    console,
+    signal,
+    examiner,
+  };
   try {
     if (!configuration.resume) await folder.begin({ type: 'config', ...configuration, ...facts });
     console.start(configuration, schedule, device, dataset, model.parameterCount(), trainer.stepsPerEpoch);
@@ -135,6 +155,7 @@ async function train(
     return await trainInto(folder, training);
   } finally {
     if (configuration.profile) console.profile(device.profile());
+    examiner?.dispose();
     await folder.release();
   }
 }
@@ -154,6 +175,8 @@ interface Training {
   schedule: Schedule;
   console: Console;
   signal: AbortSignal;
+  /** Where the filter is looked at. */
+  examiner: FilterExaminer | null;
 }
 
 /** How far a run is; what a checkpoint has beside the tensors. */
@@ -166,7 +189,8 @@ interface Progress {
 
 /** Trains from where the folder's run is, to its end. */
 async function trainInto(folder: RunFolder, training: Training): Promise<number> {
-  const { configuration, device, model, optimizer, trainer, description, schedule, console, signal } = training;
+  const { configuration, device, model, optimizer, trainer, description, schedule, console, signal, examiner } =
+    training;
   const { epochs, keep } = configuration;
   const checkpoints = new CheckpointFolder(folder.checkpoints, { model, optimizer, trainer }, { keep });
   let progress: Progress = { epoch: 0, step: 0, best: null };
@@ -181,6 +205,7 @@ async function trainInto(folder: RunFolder, training: Training): Promise<number>
   let writing: Promise<void> = Promise.resolve();
   let lastCheckpoint = performance.now();
 
+  let layers: readonly LayerFigures[] = [];
   let { step } = progress;
   let best = progress.best ?? Number.POSITIVE_INFINITY;
   let saved = progress.epoch > 0 ? folder.last : null;
@@ -224,6 +249,7 @@ async function trainInto(folder: RunFolder, training: Training): Promise<number>
       };
       await folder.write(record);
       await events.scalars(step, scalarsOf(record));
+      if (configuration.histograms) await events.histograms(step, await distributionsOf(model));
       console.finished(record, epochs);
       // The last step's update shows in validation alone. Weights that can't classify are no checkpoint.
       if (!Number.isFinite(validation.loss)) {
@@ -235,6 +261,11 @@ async function trainInto(folder: RunFolder, training: Training): Promise<number>
         best = validation.error;
         await saveModel(folder.best, model, { ...description, metadata: { epoch, step } });
       }
+      if (examiner) {
+        layers = await examine(examiner, training);
+        await folder.write({ type: 'diagnosis', epoch, step, layers });
+        await events.scalars(step, filterScalars(layers));
+      }
       if (isDue(configuration, epoch, lastCheckpoint)) {
         // The one before has to be whole; the next epoch doesn't wait for this one.
         await writing;
@@ -245,10 +276,29 @@ async function trainInto(folder: RunFolder, training: Training): Promise<number>
       }
     }
     await writing;
+    if (layers.length > 0) console.layers(layers);
     await end('finished', epochs);
     return 0;
   } finally {
     await writing.catch(() => {});
+  }
+}
+
+/** What the filter is doing; nothing where steps from here lead nowhere, which the next epoch will tell by itself. */
+async function examine(
+  examiner: FilterExaminer,
+  { model, optimizer, console }: Training,
+): Promise<readonly LayerFigures[]> {
+  const [values, state] = await Promise.all([model.stateValues(), optimizer.stateValues()]);
+  try {
+    const moment = { model: values, optimizer: state, learningRate: optimizer.learningRate };
+    const { layers } = rounded(await examiner.examine(moment));
+    console.filter(layers);
+    return layers;
+  } catch (error) {
+    if (!(error instanceof KalmanNormError) || error.code !== 'DIVERGED') throw error;
+    console.note(`no diagnosis: ${error.message}`);
+    return [];
   }
 }
 
@@ -270,6 +320,22 @@ function scalarsOf(record: EpochRecord): Record<string, number> {
     'memory/device, peak (MiB)': record.peakMemory / 2 ** 20,
     'memory/process (MiB)': record.residentMemory / 2 ** 20,
   };
+}
+
+/** Values of all parameters and averages by name; a filter's state row by row, as its rows are different things. */
+async function distributionsOf(model: CifarResNet): Promise<Map<string, Iterable<number>>> {
+  const distributions = new Map<string, Iterable<number>>();
+  for (const [name, { shape, data }] of await model.stateValues()) {
+    if (!name.endsWith('filterState')) {
+      distributions.set(name, data);
+      continue;
+    }
+    const [, channels = 1] = shape;
+    for (const [i, row] of filterRows.entries()) {
+      distributions.set(`${name}.${row}`, data.subarray(i * channels, (i + 1) * channels));
+    }
+  }
+  return distributions;
 }
 
 /** The first Ctrl-C asks the run to end; npm passes it on a second time, so only a later one ends the process at once. */

@@ -1,4 +1,3 @@
-import { check } from '../../lib/errors.js';
 import {
   CifarResNet,
   type Dataset,
@@ -8,7 +7,6 @@ import {
   KalmanNorm2d,
   type LossScaler,
   limit,
-  type NormSpec,
   Optimizer,
   ReferenceKalmanNorm2d,
   Sgd,
@@ -130,17 +128,6 @@ export class FilterExaminer {
     const done = [...reads].map(async ([layer, steps]) => [layer, await Promise.all(steps)] as const);
     return new Map(await Promise.all(done));
   }
-}
-
-/**
- * Refuses a network that has no filter.
- *
- * @param type of its normalization
- * @throws KalmanNormError `INVALID_ARGUMENT`
- */
-export function checkFilter(type: NormSpec['type']): void {
-  const isKalman = type === 'kalman' || type === 'reference-kalman';
-  check(isKalman, 'INVALID_ARGUMENT', `diagnose: a network with ${type} norm has no filter`);
 }
 
 /** A diagnosis for a file: numbers with four digits, null where something isn't finite. */

@@ -48,3 +48,13 @@ export function renderLayers(layers: readonly LayerFigures[]): string {
     ),
   ].join('\n');
 }
+
+/** The layer whose belief is farthest from the truth, for a line. */
+export function summaryOf(layers: readonly LayerFigures[]): string {
+  const known = layers.filter(({ logLikelihood }) => logLikelihood !== null);
+  const [worst] = known.sort((a, b) => (a.logLikelihood as number) - (b.logLikelihood as number));
+  if (!worst) return 'filter: nothing is believed of any layer';
+  const { layer, belief, posterior, logLikelihood } = worst;
+  const off = (value: Distance | null) => `${figure(value?.bias)} σ, ln var ${figure(value?.logRatio)}`;
+  return `filter: farthest off in ${layer}, log-likelihood ${figure(logLikelihood)}: belief ${off(belief)}; posterior ${off(posterior)}`;
+}

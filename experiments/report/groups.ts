@@ -40,6 +40,8 @@ const personal = new Set([
   'overwrite',
   'checkpointEvery',
   'keep',
+  'histograms',
+  'diagnose',
 ]);
 
 function configurationOf({ config }: Run): string {

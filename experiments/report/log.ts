@@ -2,6 +2,8 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { check, KalmanNormError } from '../../lib/errors.js';
 import { readWholeFile } from '../../lib/io/read-file.js';
+import type { LayerFigures } from '../diagnosis/figures.js';
+import { followed } from '../diagnosis/followed.js';
 
 /** The file that every run writes into its folder: one JSON object a line. */
 export const logFile = 'log.jsonl';
@@ -26,6 +28,13 @@ export interface EpochRecord {
 /** How a run ended; `running` where its log has no end yet. */
 export type RunStatus = 'finished' | 'interrupted' | 'diverged' | 'running';
 
+/** What the filters of a network were doing behind one epoch. */
+export interface DiagnosisRecord {
+  readonly epoch: number;
+  /** In the order in which samples pass through, each with the figures that are {@link followed}, in their order. */
+  readonly layers: readonly { readonly layer: string; readonly figures: readonly (number | null)[] }[];
+}
+
 /** One run as its log tells it. */
 export interface Run {
   /** The folder of the run. */
@@ -39,6 +48,8 @@ export interface Run {
   readonly status: RunStatus;
   /** Remarks for the reader of a report, such as a torn last line. */
   readonly remarks: readonly string[];
+  /** What the filters did, of a run that was looked at (`--diagnose`); in ascending order. */
+  readonly diagnoses?: readonly DiagnosisRecord[];
   /** The runs whose mean this is, where there are several seeds. */
   readonly members?: readonly Run[];
   /** Whether it is there for comparison: the chart draws it dashed, without its training error. */
@@ -108,6 +119,7 @@ export function parseLog(text: string, dir: string): Run {
     () => `${path}: expected a first line of type "config", got ${JSON.stringify(config.type)}`,
   );
   const byEpoch = new Map<number, EpochRecord>();
+  const diagnoses = new Map<number, DiagnosisRecord>();
   let status: RunStatus = 'running';
   for (const [i, record] of records.entries()) {
     if (record.type === 'epoch') {
@@ -115,6 +127,9 @@ export function parseLog(text: string, dir: string): Run {
       byEpoch.set(epoch.epoch, epoch);
       // Epochs behind an end: the run was resumed.
       status = 'running';
+    } else if (record.type === 'diagnosis') {
+      const diagnosis = toDiagnosis(record, `${path}, line ${i + 1}`);
+      diagnoses.set(diagnosis.epoch, diagnosis);
     } else if (record.type === 'end') {
       status = toStatus(record.reason, `${path}, line ${i + 1}`);
     }
@@ -131,6 +146,7 @@ export function parseLog(text: string, dir: string): Run {
     config: rest,
     epochs: [...byEpoch.values()].sort((a, b) => a.epoch - b.epoch),
     status,
+    ...(diagnoses.size > 0 && { diagnoses: [...diagnoses.values()].sort((a, b) => a.epoch - b.epoch) }),
     remarks: torn ? ['The last line of the log is torn and was left out.'] : [],
   };
 }
@@ -154,13 +170,29 @@ function parseLines(text: string, path: string) {
   return { records, torn: false };
 }
 
+function toCount(record: Record<string, unknown>, name: string, where: string): number {
+  const value = record[name];
+  const valid = typeof value === 'number' && Number.isInteger(value) && value >= 0;
+  check(valid, 'FILE_CORRUPT', () => `${where}: ${name}: expected a count, got ${JSON.stringify(value)}`);
+  return value;
+}
+
+function toDiagnosis(record: Record<string, unknown>, where: string): DiagnosisRecord {
+  try {
+    const layers = (record.layers as LayerFigures[]).map((values) => {
+      const figures = followed.map(({ of }) => of(values) ?? null);
+      if (!figures.every((value) => value === null || typeof value === 'number')) throw new TypeError('no number');
+      return { layer: String(values.layer), figures };
+    });
+    return { epoch: toCount(record, 'epoch', where), layers };
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    const message = `${where}: layers: expected the figures of filters: ${error.message}`;
+    throw new KalmanNormError('FILE_CORRUPT', message, { cause: error });
+  }
+}
+
 function toEpoch(record: Record<string, unknown>, where: string): EpochRecord {
-  const counter = (name: string): number => {
-    const value = record[name];
-    const valid = typeof value === 'number' && Number.isInteger(value) && value >= 0;
-    check(valid, 'FILE_CORRUPT', () => `${where}: ${name}: expected a count, got ${JSON.stringify(value)}`);
-    return value;
-  };
   const figure = (name: string): number | null => {
     const value = record[name] ?? null;
     const valid = value === null || typeof value === 'number';
@@ -169,8 +201,8 @@ function toEpoch(record: Record<string, unknown>, where: string): EpochRecord {
   };
   return {
     type: 'epoch',
-    epoch: counter('epoch'),
-    step: counter('step'),
+    epoch: toCount(record, 'epoch', where),
+    step: toCount(record, 'step', where),
     learningRate: figure('learningRate'),
     trainLoss: figure('trainLoss'),
     trainError: figure('trainError'),

@@ -9,8 +9,9 @@ import type { EpochRecord, Run } from './log.js';
  * @param runs at least one
  * @param title heading of the page
  * @param svg the chart, which becomes part of the page
+ * @param filters the picture of what filters did, too; null for none
  */
-export function buildPage(runs: readonly Run[], title: string, svg: string): string {
+export function buildPage(runs: readonly Run[], title: string, svg: string, filters: string | null = null): string {
   const notes = [...new Set(runs.map(({ config }) => config.datasetNote).filter((note) => typeof note === 'string'))];
   const remarks = runs.flatMap((run) => run.remarks.map((remark) => `${run.label}: ${remark}`));
   return `<!doctype html>
@@ -24,7 +25,7 @@ export function buildPage(runs: readonly Run[], title: string, svg: string): str
 <h2>Errors</h2>
 ${errorTable(runs)}
 ${list([...remarks, ...notes])}
-<h2>Configurations</h2>
+${filters === null ? '' : `<h2>Filters</h2>\n<figure>${filters}</figure>\n`}<h2>Configurations</h2>
 <p>Rows in bold differ between the runs.</p>
 ${configTable(runs)}
 </html>
@@ -140,7 +141,8 @@ function median(values: readonly (number | null)[]): number | null {
   return sorted.length % 2 === 1 ? sorted[Math.floor(middle)]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-function escapeHtml(text: string): string {
+/** A text for HTML, and for SVG. */
+export function escapeHtml(text: string): string {
   const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
   return text.replace(/[&<>"]/g, (character) => entities[character]!);
 }

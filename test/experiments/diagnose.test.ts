@@ -1,11 +1,13 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { experiment as cifar } from '../../experiments/cifar.js';
 import { diagnose, main } from '../../experiments/diagnose.js';
 import { figuresOf, type StepValues } from '../../experiments/diagnosis/figures.js';
+import { rounded } from '../../experiments/diagnosis/measure.js';
 import { parseOptions } from '../../experiments/options.js';
+import { configurationOf } from '../../experiments/resume.js';
 import { run } from '../../experiments/runner.js';
 
 const root = await mkdtemp(join(tmpdir(), 'kalman-norm-diagnose-'));
@@ -133,11 +135,61 @@ test.serial('diagnose: the reference filter, and parts of a batch one after the 
   t.true(parts.layers.every(({ belief }) => Number.isFinite(belief?.bias)));
 });
 
+/** The entries of a run's log, without what is a run's own. */
+async function logOf(folder: string): Promise<Record<string, unknown>[]> {
+  const lines = (await readFile(join(folder, 'log.jsonl'), 'utf8')).trimEnd().split('\n').slice(1);
+  return lines.map((line) => {
+    const record = JSON.parse(line) as Record<string, unknown>;
+    for (const own of ['seconds', 'imagesPerSecond', 'peakMemory', 'residentMemory']) delete record[own];
+    return record;
+  });
+}
+
+for (const preset of ['corrected', 'reference']) {
+  test.serial(`--diagnose: looks on without a trace in the training, ${preset}`, async (t) => {
+    const flags = preset === 'reference' ? ['--preset', 'reference'] : [];
+    const [plain, watched] = [
+      await trained(`${preset}-plain`, flags),
+      await trained(`${preset}-watched`, [...flags, '--diagnose']),
+    ];
+    for (const file of ['model.safetensors', 'best.safetensors', 'checkpoints/step-0000000008.safetensors']) {
+      t.deepEqual(await readFile(join(watched, file)), await readFile(join(plain, file)), file);
+    }
+    const log = await logOf(watched);
+    t.deepEqual(
+      log.filter(({ type }) => type !== 'diagnosis'),
+      await logOf(plain),
+    );
+    const seen = log.filter(({ type }) => type === 'diagnosis');
+    t.deepEqual(
+      seen.map(({ epoch, step }) => [epoch, step]),
+      [
+        [1, 4],
+        [2, 8],
+      ],
+    );
+    t.notDeepEqual(seen[0]?.layers, seen[1]?.layers);
+    // What the command sees of the same moment: all of the few images, by the same steps.
+    t.deepEqual(seen[1]?.layers, rounded((await diagnose(watched, { steps: 16 })).layers));
+    const [events = ''] = (await readdir(watched)).filter((name) => name.startsWith('events'));
+    t.true((await readFile(join(watched, events))).includes('bias of the posterior (σ)/stage2.0.norm1'));
+
+    // Without its last checkpoint the run goes on from the one before, and sees the same again.
+    await rm(join(watched, 'checkpoints/step-0000000008.safetensors'));
+    t.is(await run((await configurationOf(cifar, ['--resume', watched]))!), 0);
+    t.deepEqual(await logOf(watched), log);
+  });
+}
+
 test.serial('diagnose: what is wrong is told', async (t) => {
   const folder = await trained('batch', ['--norm', 'batch']);
   await t.throwsAsync(diagnose(folder), {
     code: 'INVALID_ARGUMENT',
-    message: 'diagnose: a network with batch norm has no filter',
+    message: 'RUN_DIR: a network with batch norm has no filter',
+  } as object);
+  t.throws(() => parseOptions(cifar, ['--norm', 'batch', '--diagnose']), {
+    code: 'INVALID_ARGUMENT',
+    message: '--diagnose: a network with batch norm has no filter',
   } as object);
   const nowhere = join(root, 'nowhere');
   await t.throwsAsync(diagnose(nowhere), { code: 'FILE_NOT_FOUND' } as object);

@@ -7,6 +7,7 @@ import { Resvg } from '@resvg/resvg-js';
 import test from 'ava';
 import fc from 'fast-check';
 import { drawSvg, renderPng } from '../../experiments/report/chart.js';
+import { drawFilters } from '../../experiments/report/filters.js';
 import { parseLog } from '../../experiments/report/log.js';
 import { buildPage, summarize } from '../../experiments/report/page.js';
 import { writeReport } from '../../experiments/report.js';
@@ -31,6 +32,25 @@ const epoch = (number: number, validationError: number | null, more = {}) => ({
 const end = { type: 'end', reason: 'finished', epoch: 3, step: 1170 };
 const log = (...records: object[]) => records.map((record) => `${JSON.stringify(record)}\n`).join('');
 const threeEpochs = log(config, epoch(1, 0.5), epoch(2, 0.3), epoch(3, 0.4), end);
+
+/** What one layer's filter did, as a log has it. */
+const layer = (name: string, more = {}) => ({
+  layer: name,
+  prior: null,
+  belief: { bias: 0.01, logRatio: -0.2, logError: 0.3 },
+  observation: { bias: 0.1, logRatio: -0.1, logError: 0.3 },
+  posterior: { bias: 0.02, logRatio: -0.1, logError: 0.2 },
+  logLikelihood: -0.02,
+  innovation: { mean: 0.1, variance: 0.3 },
+  autocorrelation: { mean: 0.5, variance: -0.5 },
+  consistency: 1,
+  gain: { mean: 0.02, variance: 0.02 },
+  guardTrips: 0,
+  running: { bias: 0.01, logRatio: 0.1, logError: 0.1 },
+  gradientNorm: 0.1,
+  ...more,
+});
+const diagnosis = (number: number, layers: object[]) => ({ type: 'diagnosis', epoch: number, step: number, layers });
 
 let count = 0;
 /** The folder of a run with this log. */
@@ -115,6 +135,11 @@ const corrupt: [string, string, RegExp][] = [
     /line 2: trainError: expected a number or null, got "1"/,
   ],
   ['has a broken step', log(config, epoch(1, 0.5, { step: -1 })), /line 2: step: expected a count, got -1/],
+  [
+    'has filters without figures',
+    log(config, epoch(1, 0.5), diagnosis(1, [{}])),
+    /line 3: layers: expected the figures/,
+  ],
   ['ends oddly', log(config, epoch(1, 0.5), { type: 'end', reason: 'bored' }), /line 3: reason: .*got "bored"/],
 ];
 for (const [what, text, message] of corrupt) {
@@ -238,6 +263,41 @@ test('runs of any figures, many or few, can be drawn', (t) => {
       t.notThrows(() => new Resvg(svg));
     }),
     { numRuns: 25 },
+  );
+});
+
+test('what filters did is drawn over depth and time, of each seed', async (t) => {
+  const layers = [layer('norm0'), layer('a <deep> one', { consistency: null })];
+  const of = (seed: number) =>
+    runDir(log({ ...config, seed }, epoch(1, 0.5), diagnosis(1, layers), epoch(2, 0.4), diagnosis(2, layers), end));
+  const { files } = await writeReport([
+    await of(1),
+    await of(2),
+    await runDir(log({ ...config, n: 9 }, epoch(1, 0.5))),
+  ]);
+  t.is(files.length, 4);
+  const svg = await readFile(files[3]!, 'utf8');
+  for (const text of ['seed 1', 'seed 2', 'epoch 1 to 2', 'a &lt;deep&gt; one', 'gain of means'])
+    t.true(svg.includes(text), text);
+  t.notThrows(() => new Resvg(svg), 'well-formed');
+  // Two runs of 16 figures, two layers and two epochs; the priors are unknown, and the second layer's consistency.
+  t.is(svg.match(/<path /g)?.length, 2 * 16 * 2 * 2);
+  t.is(svg.match(/<path fill="#ddd"/g)?.length, 2 * (2 * 2 * 2 + 2));
+  t.true((await readFile(files[2]!, 'utf8')).includes(svg));
+});
+
+test('filters of any figures, in many epochs, can be drawn', (t) => {
+  const value = fc.option(fc.double({ noNaN: true, noDefaultInfinity: true }));
+  const values = fc.record({ logLikelihood: value, consistency: value, guardTrips: value, gradientNorm: value });
+  fc.assert(
+    fc.property(fc.array(values, { minLength: 1, maxLength: 150 }), (list) => {
+      const records = list.map((more, i) => diagnosis(i + 1, [layer('norm0', more)]));
+      const svg = drawFilters([parseLog(log(config, epoch(1, 0.5), ...records), 'dir')]) as string;
+      t.notRegex(svg, /NaN|Infinity|undefined/);
+      t.true((svg.match(/<path /g)?.length as number) <= 16 * 60);
+      t.notThrows(() => new Resvg(svg));
+    }),
+    { numRuns: 50 },
   );
 });
 
