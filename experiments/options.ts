@@ -45,6 +45,8 @@ export interface Configuration {
   limitTest: number | null;
   eager: boolean;
   profile: boolean;
+  /** Whether TensorBoard gets histograms of weights, beliefs and running averages behind every epoch. */
+  histograms: boolean;
   /** Whether to look at the filter behind each epoch. */
   diagnose: boolean;
   /** When to write a checkpoint, at ends of epochs; null for never. */
@@ -122,6 +124,7 @@ const flags = {
   overwrite: { type: 'boolean', help: 'delete an earlier run in the folder instead of moving it aside' },
   eager: { type: 'boolean', help: 'enqueue every operation instead of replaying a recorded step' },
   profile: { type: 'boolean', help: 'print the time by operation at the end' },
+  histograms: { type: 'boolean', help: 'weights, beliefs and running averages for TensorBoard, behind every epoch' },
   diagnose: { type: 'boolean', help: "look at what a Kalman network's filters are doing behind each epoch" },
   help: { type: 'boolean', short: 'h', help: 'this text' },
 } as const satisfies Record<string, Flag<Experiment>>;
@@ -230,6 +233,7 @@ export function parseOptions(given: Experiment, args: readonly string[]): Config
     limitTest: limit('limit-test'),
     eager: values.eager === true,
     profile: values.profile === true,
+    histograms: values.histograms === true,
     diagnose: values.diagnose === true,
     checkpointEvery: checkpointEvery(text('checkpoint-every') ?? '1'),
     keep: whole('keep', 2, 1),

@@ -13,6 +13,7 @@ const incidental = new Set<keyof Configuration>([
   'overwrite',
   'checkpointEvery',
   'keep',
+  'histograms',
   'diagnose',
 ]);
 

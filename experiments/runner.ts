@@ -16,6 +16,7 @@ import {
   saveModel,
   Trainer,
 } from '../lib/index.js';
+import { filterRows } from '../lib/ops/adaptive-kalman.js';
 import { Console } from './console.js';
 import type { LayerFigures } from './diagnosis/figures.js';
 import { filterScalars } from './diagnosis/followed.js';
@@ -248,6 +249,7 @@ async function trainInto(folder: RunFolder, training: Training): Promise<number>
       };
       await folder.write(record);
       await events.scalars(step, scalarsOf(record));
+      if (configuration.histograms) await events.histograms(step, await distributionsOf(model));
       console.finished(record, epochs);
       // The last step's update shows in validation alone. Weights that can't classify are no checkpoint.
       if (!Number.isFinite(validation.loss)) {
@@ -318,6 +320,22 @@ function scalarsOf(record: EpochRecord): Record<string, number> {
     'memory/device, peak (MiB)': record.peakMemory / 2 ** 20,
     'memory/process (MiB)': record.residentMemory / 2 ** 20,
   };
+}
+
+/** Values of all parameters and averages by name; a filter's state row by row, as its rows are different things. */
+async function distributionsOf(model: CifarResNet): Promise<Map<string, Iterable<number>>> {
+  const distributions = new Map<string, Iterable<number>>();
+  for (const [name, { shape, data }] of await model.stateValues()) {
+    if (!name.endsWith('filterState')) {
+      distributions.set(name, data);
+      continue;
+    }
+    const [, channels = 1] = shape;
+    for (const [i, row] of filterRows.entries()) {
+      distributions.set(`${name}.${row}`, data.subarray(i * channels, (i + 1) * channels));
+    }
+  }
+  return distributions;
 }
 
 /** The first Ctrl-C asks the run to end; npm passes it on a second time, so only a later one ends the process at once. */

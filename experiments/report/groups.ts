@@ -40,6 +40,7 @@ const personal = new Set([
   'overwrite',
   'checkpointEvery',
   'keep',
+  'histograms',
   'diagnose',
 ]);
 

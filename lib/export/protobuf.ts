@@ -1,7 +1,8 @@
-/** Writing of protocol buffers (https://protobuf.dev/programming-guides/encoding): the four kinds of field that ONNX has. */
+/** Writing of protocol buffers (https://protobuf.dev/programming-guides/encoding), as far as ONNX and TensorBoard need it. */
 
 /** The wire types in use. */
 const VARINT = 0;
+const FIXED64 = 1;
 const BYTES = 2;
 const FIXED32 = 5;
 
@@ -28,9 +29,16 @@ export class Message {
   }
 
   float(field: number, value: number): this {
-    const bytes = new Uint8Array(4);
-    new DataView(bytes.buffer).setFloat32(0, value, true);
-    return this.push([varint(tag(field, FIXED32)), bytes]);
+    return this.push([varint(tag(field, FIXED32)), bytesOf(Float32Array.of(value))]);
+  }
+
+  double(field: number, value: number): this {
+    return this.push([varint(tag(field, FIXED64)), bytesOf(Float64Array.of(value))]);
+  }
+
+  /** Numbers of 64 bits, packed. */
+  doubles(field: number, values: readonly number[]): this {
+    return this.raw(field, bytesOf(Float64Array.from(values)));
   }
 
   text(field: number, value: string): this {
@@ -79,6 +87,11 @@ export class Message {
     }
     return this;
   }
+}
+
+/** Little-endian, as every machine that Node runs on. */
+function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 function tag(field: number, wireType: number): number {

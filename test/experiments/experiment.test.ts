@@ -69,6 +69,20 @@ for (const [script, splits] of [
   });
 }
 
+test.serial('--histograms: distributions of weights, averages and the filter go to TensorBoard', async (t) => {
+  await inFolder(async (folder) => {
+    const run = join(folder, 'run');
+    const flags = ['--splits', '16', '--epochs', '1', '--histograms', '--log_dir', run];
+    const { code, output } = await start('cifar-kn-microbatch', [...small, ...flags]);
+    t.is(code, 0, output);
+    const [name] = (await readdir(run)).filter((file) => file.startsWith('events.'));
+    const events = await readFile(join(run, name as string), 'latin1');
+    for (const tag of ['conv0.weight', 'norm0.runningVariance', 'stage2.0.norm1.filterState.logRatio']) {
+      t.true(events.includes(tag), tag);
+    }
+  });
+});
+
 test.serial('a run starts from a model, and an earlier run in its folder is kept', async (t) => {
   await inFolder(async (folder) => {
     const run = join(folder, 'run');

@@ -45,14 +45,43 @@ const interpreter = python();
   const folder = await mkdtemp(join(root, 'reader-'));
   const events = await EventFile.create(folder);
   for (const step of [1, 200, 2 ** 33]) await events.scalars(step, { a: step / 3, 'b/c': step === 200 ? null : -step });
+  const ramp = Array.from({ length: 128 }, (_, i) => i / 64);
+  await events.histograms(
+    7,
+    new Map([
+      ['ramp', [...ramp, Number.NaN]],
+      ['same', [0.5, 0.5]],
+      ['none', [Number.NaN]],
+    ]),
+  );
   const script = `
 import json, sys
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 events = EventAccumulator(sys.argv[1]); events.Reload()
-print(json.dumps({tag: [[e.step, e.value] for e in events.Scalars(tag)] for tag in events.Tags()['scalars']}))`;
-  const read = JSON.parse(execFileSync(interpreter as string, ['-c', script, folder], { encoding: 'utf8' }));
+histograms = {}
+for tag in events.Tags()['histograms']:
+    [e] = events.Histograms(tag); h = e.histogram_value
+    histograms[tag] = [e.step, h.min, h.max, h.num, h.sum, h.sum_squares, list(h.bucket_limit), list(h.bucket)]
+scalars = {tag: [[e.step, e.value] for e in events.Scalars(tag)] for tag in events.Tags()['scalars']}
+print(json.dumps([scalars, histograms]))`;
+  const [read, histograms] = JSON.parse(
+    execFileSync(interpreter as string, ['-c', script, folder], { encoding: 'utf8' }),
+  );
   t.deepEqual(read, {
     a: [1, 200, 2 ** 33].map((step) => [step, Math.fround(step / 3)]),
     'b/c': [1, 2 ** 33].map((step) => [step, -step]),
+  });
+  t.deepEqual(histograms, {
+    ramp: [
+      7,
+      0,
+      127 / 64,
+      128,
+      127,
+      ramp.reduce((sum, value) => sum + value * value, 0),
+      Array.from({ length: 64 }, (_, i) => ((i + 1) * 127) / 64 / 64),
+      Array.from({ length: 64 }, () => 2),
+    ],
+    same: [7, 0.5, 0.5, 2, 1, 0.5, [0.5], [2]],
   });
 });
