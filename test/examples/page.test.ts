@@ -1,7 +1,7 @@
-import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import test, { type ExecutionContext } from 'ava';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
+import { inBrowser } from '../support/browser.js';
 import { TestRandom } from '../support/random.js';
 import { listening, noise, service } from '../support/service.js';
 
@@ -25,38 +25,28 @@ test('the page is three files of its own: nothing from elsewhere, nothing inline
   for (const name of served) t.notRegex(await readFile(new URL(name, pages), 'utf8'), /https?:|["']\/\//, name);
 });
 
-const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const present = existsSync(executablePath);
-let browser: Promise<Browser> | undefined;
-test.after.always(async () => (await browser)?.close());
-
-/** Tests in a browser are skipped where there is none. */
-function inBrowser(title: string, body: (t: ExecutionContext, page: Page, url: string) => Promise<void>): void {
-  if (!present) {
-    test.skip(`${title} (there is no Chromium at ${executablePath}; CHROMIUM names another place)`, () => {});
-    return;
-  }
-  test(title, async (t) => {
-    const { model, url } = await listening(t);
-    // Root, as in containers, has no sandbox; the page is our own.
-    browser ??= chromium.launch({ executablePath, args: ['--no-sandbox'] });
-    const page = await (await browser).newPage({ viewport: { width: 320, height: 640 } });
-    t.teardown(() => page.close());
-    const problems: string[] = [];
-    page.on('console', (message) => {
-      // The browser itself reports answers of 4xx, and none.
-      if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
-        problems.push(message.text());
-    });
-    page.on('pageerror', (error) => problems.push(error.message));
-    page.on('request', (request) => {
-      if (!request.url().startsWith(url) && !/^(blob|data):/.test(request.url())) problems.push(request.url());
-    });
-    await page.goto(url);
-    await body(t, page, url);
-    t.deepEqual(problems, []);
-    t.is(model.queued, 0);
-  });
+/** Defines a test with the page in a narrow browser, which may ask nobody but the service. */
+function onPage(
+  title: string,
+  body: (t: ExecutionContext, page: Page, url: string) => Promise<void>,
+  expected?: RegExp,
+): void {
+  inBrowser(
+    title,
+    { viewport: { width: 320, height: 640 } },
+    async (t, page) => {
+      const { model, url } = await listening(t);
+      const strangers: string[] = [];
+      page.on('request', (request) => {
+        if (!request.url().startsWith(url) && !/^(blob|data):/.test(request.url())) strangers.push(request.url());
+      });
+      await page.goto(url);
+      await body(t, page, url);
+      t.deepEqual(strangers, []);
+      t.is(model.queued, 0);
+    },
+    expected,
+  );
 }
 
 /** A picture, and what the service says of it. */
@@ -69,7 +59,7 @@ async function picture(t: ExecutionContext, url: string) {
   return { file: { name: 'beast.png', mimeType: 'image/png', buffer }, classes, lines };
 }
 
-inBrowser('a picture that is chosen by keyboard: classes with bars, as the service says', async (t, page, url) => {
+onPage('a picture that is chosen by keyboard: classes with bars, as the service says', async (t, page, url) => {
   const { file, classes, lines } = await picture(t, url);
   await page.keyboard.press('Tab');
   t.is(await page.evaluate('document.activeElement.id'), 'file');
@@ -104,27 +94,31 @@ interface Box {
   readonly offsetWidth: number;
 }
 
-inBrowser('a picture that is dropped, then one that is none', async (t, page, url) => {
-  const { file, lines } = await picture(t, url);
-  const drop = async (name: string, bytes: Buffer) => {
-    const transfer = await page.evaluateHandle(`(() => {
+onPage(
+  'a picture that is dropped, then one that is none',
+  async (t, page, url) => {
+    const { file, lines } = await picture(t, url);
+    const drop = async (name: string, bytes: Buffer) => {
+      const transfer = await page.evaluateHandle(`(() => {
       const transfer = new DataTransfer();
       const bytes = Uint8Array.from(atob('${bytes.toString('base64')}'), (letter) => letter.charCodeAt(0));
       transfer.items.add(new File([bytes], '${name}', { type: 'image/png' }));
       return transfer;
     })()`);
-    for (const type of ['dragover', 'drop']) await page.dispatchEvent('#drop', type, { dataTransfer: transfer });
-  };
-  await drop(file.name, file.buffer);
-  await page.getByText(`most likely ${lines[0]!.replace(' ', ', ')}.`).waitFor();
-  t.is(await page.$eval('#file', (input) => (input as unknown as Field).files[0]!.name), file.name);
-  await drop('text.png', Buffer.from('no picture'));
-  await page.getByText('text.png: an encoded image must be a JPEG, PNG or WebP file.').waitFor();
-  t.false(await page.locator('#classes').isVisible());
-  await page.route('**/predict*', (route) => route.abort());
-  await drop(file.name, file.buffer);
-  await page.getByText('beast.png: the service could not be reached.').waitFor();
-});
+      for (const type of ['dragover', 'drop']) await page.dispatchEvent('#drop', type, { dataTransfer: transfer });
+    };
+    await drop(file.name, file.buffer);
+    await page.getByText(`most likely ${lines[0]!.replace(' ', ', ')}.`).waitFor();
+    t.is(await page.$eval('#file', (input) => (input as unknown as Field).files[0]!.name), file.name);
+    await drop('text.png', Buffer.from('no picture'));
+    await page.getByText('text.png: an encoded image must be a JPEG, PNG or WebP file.').waitFor();
+    t.false(await page.locator('#classes').isVisible());
+    await page.route('**/predict*', (route) => route.abort());
+    await drop(file.name, file.buffer);
+    await page.getByText('beast.png: the service could not be reached.').waitFor();
+  },
+  /^Failed to load resource/,
+);
 
 /** Contrast of two colours as browsers write them, by WCAG 2. */
 function contrast(a: string, b: string): number {
@@ -139,7 +133,7 @@ function contrast(a: string, b: string): number {
   return (light + 0.05) / (dark + 0.05);
 }
 
-inBrowser('light and dark: all texts and bars stand out', async (t, page, url) => {
+onPage('light and dark: all texts and bars stand out', async (t, page, url) => {
   const { file } = await picture(t, url);
   await page.setInputFiles('#file', file);
   await page.locator('#classes').waitFor();

@@ -1,14 +1,12 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import type { FastifyInstance } from 'fastify';
 import sharp from 'sharp';
 import { type Classification, loadModel } from '../../lib/index.js';
 import { SEED, TestRandom } from '../support/random.js';
-import { device, file, folder, listening, noise, SHAPE, SIZE, service } from '../support/service.js';
+import { device, file, folder, listening, noise, SHAPE, SIZE, service, startService } from '../support/service.js';
 
 const post = (app: FastifyInstance, payload: Buffer | string, type = 'image/png', query = '') =>
   app.inject({ method: 'POST', url: `/predict${query}`, headers: { 'content-type': type }, payload });
@@ -273,41 +271,11 @@ test('who hangs up leaves the queue', async (t) => {
   t.is(model.queued, 0);
 });
 
-interface Line {
-  readonly msg: string;
-  readonly reqId?: string;
-  readonly res?: { statusCode: number };
-}
-
-/** server.ts as a process, and what it logs. */
-async function start(t: ExecutionContext, env: Record<string, string>) {
-  const server: ChildProcess = spawn(process.execPath, ['--import=tsx', 'examples/service/server.ts'], {
-    env: { ...process.env, MODEL: file, PORT: '0', THREADS: '1', REQUESTS_PER_MINUTE: '1000000', ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const lines: Line[] = [];
-  t.teardown(() => server.kill('SIGKILL'));
-  const ended = once(server, 'close').then(([code]) => code as number | null);
-  const url = await new Promise<string | undefined>((resolve) => {
-    createInterface({ input: server.stdout! })
-      .on('line', (text) => {
-        const line = JSON.parse(text) as Line;
-        lines.push(line);
-        const [address] = /http:\S+/.exec(line.msg) ?? [];
-        if (address) resolve(address);
-      })
-      .on('close', () => resolve(undefined));
-  });
-  const finished = (status: number) =>
-    lines.filter(({ msg, res }) => msg === 'request completed' && res?.statusCode === status).length;
-  return { server, lines, ended, url: url ?? '', finished };
-}
-
 const body = { method: 'POST', headers: { 'content-type': 'application/json', connection: 'close' } };
 
 test('SIGTERM: what waits in the queue is answered before the process ends', async (t) => {
   // They wait for a batch of 100, so that the signal finds them in the queue.
-  const { server, ended, url, lines } = await start(t, { MAX_BATCH: '100', MAX_DELAY_MS: '5000' });
+  const { server, ended, url, lines } = await startService(t, { MAX_BATCH: '100', MAX_DELAY_MS: '5000' });
   const random = new TestRandom(t.title);
   const samples = Array.from({ length: 12 }, () => Float32Array.from(random.normals(SHAPE).data));
   const calls = samples.map(async (sample) => {
@@ -336,7 +304,7 @@ test('SIGTERM: what waits in the queue is answered before the process ends', asy
 });
 
 test('SIGTERM under load: each request that was accepted has got its whole answer', async (t) => {
-  const { server, lines, ended, url, finished } = await start(t, { MAX_QUEUE: '6', MAX_BATCH: '4' });
+  const { server, lines, ended, url, finished } = await startService(t, { MAX_QUEUE: '6', MAX_BATCH: '4' });
   const picture = await noise(new TestRandom(t.title), 200, 150).jpeg().toBuffer();
   const statuses = new Map<number, number>();
   let refused = 0;
@@ -385,7 +353,7 @@ test("a service that can't start says why and ends", async (t) => {
     [{ MODEL: join(folder, 'none.safetensors') }, /none\.safetensors/],
     [{ MAX_QUEUE: 'many' }, /MAX_QUEUE must be a whole number, got "many"/],
   ] as const) {
-    const { ended, lines } = await start(t, env);
+    const { ended, lines } = await startService(t, env);
     t.is(await ended, 1);
     t.regex(lines.at(-1)!.msg, message);
   }

@@ -10,11 +10,13 @@ const executablePath = '/usr/bin/chromium';
  * its console as an error, or throws, fails the test.
  *
  * @param options of the browser's context, such as `colorScheme`
+ * @param expected what the console may say, such as that an answer was 404; default: nothing
  */
 export function inBrowser(
   title: string,
   options: BrowserContextOptions,
   body: (t: ExecutionContext, page: Page) => Promise<void>,
+  expected?: RegExp,
 ): void {
   if (!existsSync(executablePath)) {
     test.skip(`SKIPPED, no Chromium (apt-get install chromium): ${title}`, () => {});
@@ -28,7 +30,7 @@ export function inBrowser(
       const complaints: string[] = [];
       page.on('pageerror', ({ message }) => complaints.push(message));
       page.on('console', (line) => {
-        if (line.type() === 'error') complaints.push(line.text());
+        if (line.type() === 'error' && !expected?.test(line.text())) complaints.push(line.text());
       });
       await body(t, page);
       t.deepEqual(complaints, []);

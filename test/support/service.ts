@@ -1,6 +1,9 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import test, { type ExecutionContext } from 'ava';
 import type { FastifyInstance } from 'fastify';
 import sharp from 'sharp';
@@ -72,4 +75,41 @@ export async function listening(
   const { app, model } = await service(t, limits, options);
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
   return { app, model, url, port: Number(new URL(url).port) };
+}
+
+/** A line of the log. */
+interface Line {
+  readonly msg: string;
+  readonly reqId?: string;
+  readonly res?: { statusCode: number };
+}
+
+/** server.ts as a process, and what it logs; killed with the test. */
+export async function startService(
+  t: ExecutionContext,
+  env: Record<string, string>,
+  args: readonly string[] = ['--import=tsx', 'examples/service/server.ts'],
+  cwd = process.cwd(),
+) {
+  const server: ChildProcess = spawn(process.execPath, args, {
+    cwd,
+    env: { ...process.env, MODEL: file, PORT: '0', THREADS: '1', REQUESTS_PER_MINUTE: '1000000', ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const lines: Line[] = [];
+  t.teardown(() => server.kill('SIGKILL'));
+  const ended = once(server, 'close').then(([code]) => code as number | null);
+  const url = await new Promise<string | undefined>((resolve) => {
+    createInterface({ input: server.stdout! })
+      .on('line', (text) => {
+        const line = JSON.parse(text) as Line;
+        lines.push(line);
+        const [address] = /http:\S+/.exec(line.msg) ?? [];
+        if (address) resolve(address);
+      })
+      .on('close', () => resolve(undefined));
+  });
+  const finished = (status: number) =>
+    lines.filter(({ msg, res }) => msg === 'request completed' && res?.statusCode === status).length;
+  return { server, lines, ended, url: url ?? '', finished };
 }
