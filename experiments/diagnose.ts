@@ -2,14 +2,13 @@
  * Tells what the filter of a run's network is doing, layer by layer: `npm run diagnose -- RUN_DIR [--steps N]`.
  */
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { parseArgs } from 'node:util';
-import { check, KalmanNormError } from '../lib/errors.js';
+import { check } from '../lib/errors.js';
 import { CheckpointFolder, Sgd, Trainer } from '../lib/index.js';
 import { writeFileAtomic } from '../lib/io/atomic-file.js';
+import { runAsProgram, runCommand } from './command.js';
 import { type Diagnosis, FilterExaminer, rounded } from './diagnosis/measure.js';
 import { renderLayers } from './diagnosis/table.js';
-import { inFlags, number, parseError } from './flags.js';
+import { number } from './flags.js';
 import { hasFilter } from './norms.js';
 import { scheduleOf } from './options.js';
 import { storedConfiguration } from './resume.js';
@@ -18,7 +17,6 @@ import { openRun } from './stored-run.js';
 const flags = {
   steps: { type: 'string' },
   threads: { type: 'string' },
-  help: { type: 'boolean', short: 'h' },
 } as const;
 
 const usage = `usage: npm run diagnose -- RUN_DIR [--steps N] [--threads N]
@@ -77,12 +75,7 @@ export async function diagnose(folder: string, options: DiagnoseOptions = {}): P
 
 /** The command. Returns the exit code. */
 export async function main(args: readonly string[], print: (line: string) => void = console.log): Promise<number> {
-  try {
-    const { positionals, values } = parse(args);
-    if (values.help === true) {
-      print(usage);
-      return 0;
-    }
+  return runCommand({ usage, flags }, args, print, async ({ positionals, values }) => {
     const [folder] = positionals;
     check(
       folder !== undefined && positionals.length === 1,
@@ -97,19 +90,7 @@ export async function main(args: readonly string[], print: (line: string) => voi
     print(renderLayers(layers));
     print(join(folder, 'diagnosis.json'));
     return 0;
-  } catch (error) {
-    if (!(error instanceof KalmanNormError)) throw error;
-    console.error(`${inFlags(error.message)}\n\n${usage}`);
-    return 1;
-  }
+  });
 }
 
-function parse(args: readonly string[]) {
-  try {
-    return parseArgs({ args: [...args], allowPositionals: true, options: flags });
-  } catch (error) {
-    throw parseError(error, Object.keys(flags));
-  }
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) process.exitCode = await main(process.argv.slice(2));
+await runAsProgram(import.meta.url, main);

@@ -1,11 +1,10 @@
 /**
  * Tells what of a run's error is its statistics': `npm run evaluate -- RUN_DIR [--statistics NAME] [--steps N]`.
  */
-import { pathToFileURL } from 'node:url';
-import { parseArgs } from 'node:util';
-import { check, KalmanNormError } from '../lib/errors.js';
+import { check } from '../lib/errors.js';
 import { type Figures, Sgd, Trainer } from '../lib/index.js';
-import { choice, inFlags, number, parseError } from './flags.js';
+import { runAsProgram, runCommand } from './command.js';
+import { choice, number } from './flags.js';
 import { storedConfiguration } from './resume.js';
 import { openRun } from './stored-run.js';
 
@@ -18,7 +17,6 @@ const flags = {
   statistics: { type: 'string' },
   steps: { type: 'string' },
   threads: { type: 'string' },
-  help: { type: 'boolean', short: 'h' },
 } as const;
 
 const usage = `usage: npm run evaluate -- RUN_DIR [--statistics NAME] [--steps N] [--threads N]
@@ -73,12 +71,7 @@ export async function evaluate(
 
 /** The command. Returns the exit code. */
 export async function main(args: readonly string[], print: (line: string) => void = console.log): Promise<number> {
-  try {
-    const { positionals, values } = parse(args);
-    if (values.help === true) {
-      print(usage);
-      return 0;
-    }
+  return runCommand({ usage, flags }, args, print, async ({ positionals, values }) => {
     const [folder] = positionals;
     check(
       folder !== undefined && positionals.length === 1,
@@ -97,19 +90,7 @@ export async function main(args: readonly string[], print: (line: string) => voi
       print(`${statistics.padEnd(12)} validation error ${(100 * error).toFixed(2)} %  loss ${loss.toFixed(4)}`);
     }
     return 0;
-  } catch (error) {
-    if (!(error instanceof KalmanNormError)) throw error;
-    console.error(`${inFlags(error.message)}\n\n${usage}`);
-    return 1;
-  }
+  });
 }
 
-function parse(args: readonly string[]) {
-  try {
-    return parseArgs({ args: [...args], allowPositionals: true, options: flags });
-  } catch (error) {
-    throw parseError(error, Object.keys(flags));
-  }
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) process.exitCode = await main(process.argv.slice(2));
+await runAsProgram(import.meta.url, main);

@@ -3,15 +3,12 @@
  */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { parseArgs } from 'node:util';
-import { check, KalmanNormError } from '../lib/errors.js';
+import { check } from '../lib/errors.js';
 import { exportOnnx, openDevice, openModel } from '../lib/index.js';
-import { inFlags, parseError } from './flags.js';
+import { runAsProgram, runCommand } from './command.js';
 
 const flags = {
   pixels: { type: 'boolean' },
-  help: { type: 'boolean', short: 'h' },
 } as const;
 
 const usage = `usage: npm run export -- RUN_DIR OUT.onnx [--pixels]
@@ -25,12 +22,7 @@ Writes what a network computes in inference as an ONNX file: operator set 17, in
 
 /** The command. Returns the exit code. */
 export async function main(args: readonly string[], print: (line: string) => void = console.log): Promise<number> {
-  try {
-    const { positionals, values } = parse(args);
-    if (values.help === true) {
-      print(usage);
-      return 0;
-    }
+  return runCommand({ usage, flags }, args, print, async ({ positionals, values }) => {
     const [from, to] = positionals;
     check(
       from !== undefined && to !== undefined && positionals.length === 2,
@@ -47,19 +39,7 @@ export async function main(args: readonly string[], print: (line: string) => voi
     const { size } = await stat(to);
     print(`${to}: ${model.constructor.name}, ${model.parameterCount()} parameters, ${size} bytes`);
     return 0;
-  } catch (error) {
-    if (!(error instanceof KalmanNormError)) throw error;
-    console.error(`${inFlags(error.message)}\n\n${usage}`);
-    return 1;
-  }
+  });
 }
 
-function parse(args: readonly string[]) {
-  try {
-    return parseArgs({ args: [...args], allowPositionals: true, options: flags });
-  } catch (error) {
-    throw parseError(error, Object.keys(flags));
-  }
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) process.exitCode = await main(process.argv.slice(2));
+await runAsProgram(import.meta.url, main);

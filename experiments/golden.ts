@@ -2,13 +2,19 @@
  * Compares the library with tensors recorded from the reference implementation:
  * `npm run golden -- DIR [--device cpu|cuda:N] [--precision P] [--threads N] [--filter TEXT]`.
  */
-import { pathToFileURL } from 'node:url';
-import { parseArgs } from 'node:util';
-import { check, KalmanNormError } from '../lib/errors.js';
+import { check } from '../lib/errors.js';
 import { openDevice, type Precision } from '../lib/index.js';
+import { runAsProgram, runCommand } from './command.js';
 import { type CaseResult, passed } from './golden/case.js';
 import type { Comparison } from './golden/compare.js';
 import { runGolden } from './golden/run.js';
+
+const flags = {
+  device: { type: 'string' },
+  precision: { type: 'string' },
+  threads: { type: 'string' },
+  filter: { type: 'string' },
+} as const;
 
 const usage = `usage: npm run golden -- DIR [--device NAME] [--precision P] [--threads N] [--filter TEXT]
 
@@ -48,22 +54,7 @@ function digits(value: number): string {
 
 /** The command. Returns the exit code. */
 export async function main(args: readonly string[], print: (line: string) => void = console.log): Promise<number> {
-  try {
-    const { positionals, values } = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        device: { type: 'string' },
-        precision: { type: 'string' },
-        threads: { type: 'string' },
-        filter: { type: 'string' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    });
-    if (values.help === true) {
-      print(usage);
-      return 0;
-    }
+  return runCommand({ usage, flags }, args, print, async ({ positionals, values }) => {
     const [dir] = positionals;
     check(
       dir !== undefined && positionals.length === 1,
@@ -81,13 +72,7 @@ export async function main(args: readonly string[], print: (line: string) => voi
     }
     print(`${counts.passed} passed, ${counts.failed} failed`);
     return counts.failed === 0 ? 0 : 1;
-  } catch (error) {
-    const isUsers =
-      error instanceof KalmanNormError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS');
-    if (!isUsers) throw error;
-    console.error(`${(error as Error).message}\n\n${usage}`);
-    return 1;
-  }
+  });
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) process.exitCode = await main(process.argv.slice(2));
+await runAsProgram(import.meta.url, main);

@@ -135,6 +135,7 @@ export function usage(given: Experiment, args: readonly string[] = []): string {
   const { name, label, norm } = experiment;
   const known = (flag: string) => {
     if (flag === 'norm') return given.anyNorm === true;
+    if (flag === 'diagnose') return hasFilter(norm);
     return !(flag in normFlags) || flagsOf(norm).some((wanted) => wanted === flag);
   };
   const entries = Object.entries<Flag<Experiment>>(flags)

@@ -5,11 +5,10 @@
 import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { parseArgs } from 'node:util';
-import { check, KalmanNormError } from '../lib/errors.js';
+import { check } from '../lib/errors.js';
 import { writeFileAtomic } from '../lib/io/atomic-file.js';
-import { number, parseError } from './flags.js';
+import { runAsProgram, runCommand } from './command.js';
+import { number } from './flags.js';
 import { drawSvg, renderPng } from './report/chart.js';
 import { drawFilters } from './report/filters.js';
 import { groupRuns, spreadOf } from './report/groups.js';
@@ -18,6 +17,14 @@ import { buildPage, percent, summarize } from './report/page.js';
 import { watchRuns } from './report/watch.js';
 
 const defaultPort = 6016;
+
+const flags = {
+  out: { type: 'string' },
+  title: { type: 'string' },
+  dashed: { type: 'string', multiple: true },
+  watch: { type: 'boolean' },
+  port: { type: 'string' },
+} as const;
 
 const usage = `usage: npm run report -- RUN_DIR... [--out DIR] [--title TEXT] [--dashed RUN_DIR]
        npm run report -- RUN_DIR... --watch [--port N]
@@ -105,23 +112,7 @@ async function watch(dirs: readonly string[], options: { port?: string | undefin
 
 /** The command. Returns the exit code. */
 async function main(args: readonly string[]): Promise<number> {
-  try {
-    const { positionals, values } = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        out: { type: 'string' },
-        title: { type: 'string' },
-        dashed: { type: 'string', multiple: true },
-        watch: { type: 'boolean' },
-        port: { type: 'string' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    });
-    if (values.help === true) {
-      console.log(usage);
-      return 0;
-    }
+  return runCommand({ usage, flags }, args, console.log, async ({ positionals, values }) => {
     check(values.watch === true || values.port === undefined, 'INVALID_ARGUMENT', '--port: goes with --watch');
     if (values.watch === true) {
       await watch(positionals, values);
@@ -140,13 +131,7 @@ async function main(args: readonly string[]): Promise<number> {
     for (const warning of warnings) console.warn(`warning: ${warning}`);
     for (const file of files) console.log(file);
     return 0;
-  } catch (error) {
-    const isParsers = (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS') === true;
-    const shown = isParsers ? parseError(error, ['out', 'title', 'dashed', 'watch', 'port', 'help']) : error;
-    if (!(shown instanceof KalmanNormError)) throw error;
-    console.error(`${shown.message}\n\n${usage}`);
-    return 1;
-  }
+  });
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) process.exitCode = await main(process.argv.slice(2));
+await runAsProgram(import.meta.url, main);

@@ -1,13 +1,17 @@
 /**
  * Runs a grid of configurations and seeds: `npm run sweep -- SWEEP.yaml [--jobs N] [--list]`.
  */
-import { pathToFileURL } from 'node:url';
-import { parseArgs } from 'node:util';
 import colors from 'picocolors';
-import { check, KalmanNormError } from '../lib/errors.js';
-import { inFlags, number, parseError } from './flags.js';
+import { check } from '../lib/errors.js';
+import { runAsProgram, runCommand } from './command.js';
+import { number } from './flags.js';
 import { execute, stageOf } from './sweep/execute.js';
-import { readPlan } from './sweep/plan.js';
+import { type Plan, readPlan } from './sweep/plan.js';
+
+const flags = {
+  jobs: { type: 'string' },
+  list: { type: 'boolean' },
+} as const;
 
 const usage = `usage: npm run sweep -- SWEEP.yaml [--jobs N] [--list]
 
@@ -30,21 +34,8 @@ npm run report -- OUT draws them: a curve for each configuration, in a band over
 
 /** The command. Returns the exit code: 1 where a run failed, 130 after Ctrl-C. */
 async function main(args: readonly string[]): Promise<number> {
-  const controller = new AbortController();
-  const stop = () => controller.abort();
-  process.on('SIGINT', stop);
-  process.on('SIGTERM', stop);
-  try {
-    const { positionals, values } = parse(args);
-    if (values.help === true) {
-      console.log(usage);
-      return 0;
-    }
-    check(
-      positionals.length === 1,
-      'INVALID_ARGUMENT',
-      `SWEEP.yaml: expected one file, got ${positionals.length}; --help tells what it holds`,
-    );
+  return runCommand({ usage, flags }, args, console.log, async ({ positionals, values }) => {
+    check(positionals.length === 1, 'INVALID_ARGUMENT', `SWEEP.yaml: expected one file, got ${positionals.length}`);
     const read = await readPlan(positionals[0] as string);
     const isCount = (value: number) => Number.isInteger(value) && value >= 1;
     const jobs = number('jobs', values.jobs, read.jobs, isCount, 'a whole number of at least 1');
@@ -53,8 +44,18 @@ async function main(args: readonly string[]): Promise<number> {
       for (const run of plan.runs) console.log(`${(await stageOf(run)).padEnd(8)} ${run.dir}`);
       return 0;
     }
-    console.log(colors.bold(`${plan.runs.length} runs, ${jobs} at a time, below ${plan.out}`));
-    const crowded = jobs > 1 && plan.runs.some(({ configuration }) => configuration.threads === 0);
+    return await sweep(plan);
+  });
+}
+
+async function sweep(plan: Plan): Promise<number> {
+  const controller = new AbortController();
+  const stop = () => controller.abort();
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+  try {
+    console.log(colors.bold(`${plan.runs.length} runs, ${plan.jobs} at a time, below ${plan.out}`));
+    const crowded = plan.jobs > 1 && plan.runs.some(({ configuration }) => configuration.threads === 0);
     if (crowded) console.log(colors.yellow('runs without the flag threads take all cores, and these run side by side'));
     const outcomes = await execute(plan, {
       signal: controller.signal,
@@ -65,27 +66,10 @@ async function main(args: readonly string[]): Promise<number> {
     console.log(kinds.flatMap((kind) => (count(kind) > 0 ? [`${count(kind)} ${kind}`] : [])).join(', '));
     if (controller.signal.aborted) return 130;
     return count('failed') > 0 ? 1 : 0;
-  } catch (error) {
-    if (!(error instanceof KalmanNormError)) throw error;
-    console.error(`sweep: ${inFlags(error.message)}`);
-    return 1;
   } finally {
     process.off('SIGINT', stop);
     process.off('SIGTERM', stop);
   }
 }
 
-function parse(args: readonly string[]) {
-  const options = {
-    jobs: { type: 'string' },
-    list: { type: 'boolean' },
-    help: { type: 'boolean', short: 'h' },
-  } as const;
-  try {
-    return parseArgs({ args: [...args], allowPositionals: true, options });
-  } catch (error) {
-    throw parseError(error, Object.keys(options));
-  }
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) process.exitCode = await main(process.argv.slice(2));
+await runAsProgram(import.meta.url, main);

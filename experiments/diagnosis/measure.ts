@@ -12,6 +12,7 @@ import {
   Sgd,
   type StateValues,
   type Tensor,
+  type TensorData,
   Trainer,
 } from '../../lib/index.js';
 import type { Configuration } from '../options.js';
@@ -81,7 +82,7 @@ export class FilterExaminer {
     twin.loadStateDict(model);
     const buffers = twin.namedBuffers();
     const restore = () => {
-      for (const [name, tensor] of buffers) tensor.write((model.get(name) as { data: Float32Array }).data);
+      for (const [name, tensor] of buffers) tensor.write(model.get(name)?.data as TensorData);
     };
     using still = new StandStill(device, twin.namedParameters(), restore);
     const held = await this.watch(still);
