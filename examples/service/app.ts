@@ -5,7 +5,7 @@ import underPressure from '@fastify/under-pressure';
 import { type FastifyBaseLogger, type FastifyInstance, fastify } from 'fastify';
 // In a project of yours: from 'kalman-norm'.
 import type { InferenceModel } from '../../lib/index.js';
-import { answerTo, RequestError } from './errors.js';
+import { answerTo, hungUp, overloaded, tooLate } from './errors.js';
 import { observe } from './metrics.js';
 import { servePage } from './page.js';
 import { IMAGE_TYPES, readSample, tensorSchema } from './sample.js';
@@ -57,7 +57,8 @@ export async function buildService({
   });
   app.setErrorHandler((error, request, reply) => {
     const { status, ...answer } = answerTo(error, request.id);
-    if (status >= 500) request.log.error(error);
+    // The log of requests has the others' status.
+    if (status === 500) request.log.error(error);
     if (status === 503 && !reply.hasHeader('retry-after')) reply.header('retry-after', 1);
     return reply.code(status).send(answer);
   });
@@ -92,6 +93,10 @@ export async function buildService({
       '/predict',
       {
         config: { rateLimit: { max: requestsPerMinute, timeWindow: 60_000 } },
+        // Before the body is read: a refusal must cost less than an answer.
+        onRequest: async () => {
+          if (model.queued >= model.maxQueue) throw overloaded;
+        },
         schema: {
           querystring: {
             type: 'object',
@@ -111,6 +116,8 @@ export async function buildService({
         reply.raw.once('close', () => patience.abort(hungUp));
         try {
           return { classes: await model.classify(sample, { topK, signal: patience.signal }) };
+        } catch (error) {
+          throw patience.signal.aborted ? patience.signal.reason : error;
         } finally {
           clearTimeout(timer);
         }
@@ -119,9 +126,6 @@ export async function buildService({
   });
   return app;
 }
-
-const tooLate = new RequestError(503, 'TIMEOUT', 'there was no time for it: come again in a moment');
-const hungUp = new RequestError(499, 'HUNG_UP', 'the caller hung up');
 
 const classesSchema = {
   type: 'object',

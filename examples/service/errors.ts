@@ -15,6 +15,11 @@ export class RequestError extends Error {
   }
 }
 
+export const overloaded = new RequestError(503, 'OVERLOADED', 'too much is waiting: come again in a moment');
+export const tooLate = new RequestError(503, 'TIMEOUT', 'there was no time for it: come again in a moment');
+/** Nobody reads it. */
+export const hungUp = new RequestError(499, 'HUNG_UP', 'the caller hung up');
+
 /** An answer that says what went wrong. */
 export interface ErrorAnswer {
   readonly status: number;
@@ -28,7 +33,7 @@ export interface ErrorAnswer {
 export function answerTo(error: unknown, id: string): ErrorAnswer {
   if (error instanceof KalmanNormError) {
     const { code } = error;
-    if (code === 'OVERLOADED') return { status: 503, code, message: 'too much is waiting: come again in a moment' };
+    if (code === 'OVERLOADED') return answerTo(overloaded, id);
     if (code === 'INVALID_ARGUMENT' && error.cause instanceof Error) return undecodable(error.cause);
     if (['INVALID_ARGUMENT', 'SHAPE_MISMATCH', 'DTYPE_MISMATCH'].includes(code)) {
       return { status: 400, code, message: error.message.replace(/^\w+: /, '') };

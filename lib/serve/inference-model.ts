@@ -54,11 +54,12 @@ export class InferenceModel {
   private readonly programs: Programs;
   private readonly samples: SampleReader;
   private readonly batcher: Batcher<Float32Array, Float32Array>;
-  private readonly maxQueue: number;
   /** Number of values of a sample, C·H·W. */
   readonly inputSize: number;
   /** Number of outputs of a sample; classes, for a classifier. */
   readonly outputs: number;
+  /** Most samples that may be accepted and not answered: what {@link InferenceModel.queued} may reach. */
+  readonly maxQueue: number;
   private accepted = 0;
   private disposal: Promise<void> | null = null;
 

@@ -121,6 +121,7 @@ test('beyond maxQueue calls are OVERLOADED, and those accepted are answered', as
   const random = new TestRandom(t.title);
   const { path } = await saved(device, random);
   const model = await loadModel(path, { device, maxBatch: 2, maxQueue: 5 });
+  t.is(model.maxQueue, 5);
   const calls = await Promise.allSettled(Array.from({ length: 9 }, () => model.predict(sample(random))));
   t.deepEqual(
     calls.map(({ status }) => status),
