@@ -76,6 +76,8 @@ async function measureOperation(
 function recordForward(device: Device, make: () => () => Tensor[]): Program {
   return scope(() => {
     const forward = make();
+    // First uses are no part of a recording.
+    scope(forward);
     return device.record(() => {
       scope(forward);
     }).program;
@@ -86,6 +88,7 @@ function recordBackward(device: Device, make: () => () => Tensor[]): Program {
   return scope(() => {
     const outputs = make()();
     const gradients = outputs.map(({ shape, format }) => device.ones(shape, { format }));
+    scope(() => backward(make()(), gradients));
     return device.record(() => backward(outputs, gradients)).program;
   });
 }

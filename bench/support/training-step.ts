@@ -60,6 +60,8 @@ export class TrainingStep {
     const shape = [batch, 3, size, size];
     this.images = device.tensor(normalValues(volume(shape)), shape);
     this.labels = device.tensor(Int32Array.from({ length: batch }, (_, i) => i % 10));
+    // As in the trainer: first uses are no part of a recording.
+    if (!eager) this.step();
     this.program = eager ? null : device.record(() => this.step()).program;
   }
 

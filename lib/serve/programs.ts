@@ -2,7 +2,7 @@ import { noGrad } from '../autograd.js';
 import { check } from '../errors.js';
 import type { InputSize } from '../io/model-description.js';
 import type { Program } from '../program.js';
-import { noScope } from '../scope.js';
+import { noScope, scope } from '../scope.js';
 import type { Device, Tensor } from '../tensor.js';
 
 /** What maps images to outputs. */
@@ -64,6 +64,10 @@ export class Programs {
     return noScope(() => {
       const input = this.device.zeros([count, channels, height, width]);
       try {
+        // What a GPU does at an operation's first use it may not do while it records.
+        scope(() => {
+          noGrad(() => this.network.forward(input));
+        });
         const { program, result } = this.device.record(() => noGrad(() => this.network.forward(input)));
         return { program, input, output: result };
       } catch (error) {

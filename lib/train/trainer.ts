@@ -291,17 +291,23 @@ export class Trainer {
   private repeat(count: number): void {
     if (this.options.eager) {
       for (let i = 0; i < count; i++) this.step();
-    } else {
-      const modes = this.options.model
-        .modules()
-        .map(({ training }) => (training ? 't' : 'e'))
-        .join('');
-      if (this.recorded?.modes !== modes) {
-        this.recorded?.program.dispose();
-        this.recorded = { program: this.options.device.record(() => this.step()).program, modes };
-      }
-      this.recorded.program.run(count);
+      return;
     }
+    const modes = this.options.model
+      .modules()
+      .map(({ training }) => (training ? 't' : 'e'))
+      .join('');
+    let left = count;
+    if (this.recorded?.modes !== modes) {
+      this.recorded?.program.dispose();
+      this.recorded = null;
+      // What a GPU does at an operation's first use, such as timing a convolution's algorithms, it may not do while it
+      // records: so the first step goes by itself.
+      this.step();
+      left--;
+      this.recorded = { program: this.options.device.record(() => this.step()).program, modes };
+    }
+    if (left > 0) this.recorded.program.run(left);
   }
 
   private step(): void {

@@ -255,6 +255,16 @@ test("malformed HTTP doesn't end the service", async (t) => {
   t.is((await fetch(`${url}/healthz`)).status, 200);
 });
 
+test('who sends too slowly is hung up on', async (t) => {
+  const { url, port } = await listening(t, {}, { timeout: 500 });
+  const start = 'POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\n';
+  const requests = [start, `${start}Content-Length: 9\r\n\r\nslow`].map((text) => Buffer.from(text));
+  for (const text of await Promise.all(requests.map((request) => exchange(port, request, 20_000)))) {
+    t.regex(text, /^HTTP\/1\.1 408/);
+  }
+  t.is((await fetch(`${url}/healthz`)).status, 200);
+});
+
 test('who hangs up leaves the queue', async (t) => {
   const { model, port } = await listening(t, { maxBatch: 2, maxDelay: 60_000 });
   const tensor = JSON.stringify({ shape: SHAPE, data: Array(SIZE).fill(0) });
