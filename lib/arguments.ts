@@ -10,6 +10,28 @@ export function shown(value: unknown): string {
   return String(value);
 }
 
+/** A text of a file for a message: its beginning, where it is long. @internal */
+export function shortened(text: string): string {
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+}
+
+/**
+ * A value of JSON for a message, short and without a call of what it may hold: JSON from a file nests deeper than a
+ * stack, or has a `toString` of its own.
+ *
+ * @internal
+ */
+export function shownJson(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(shortened(value));
+  if (typeof value !== 'object' || value === null) return String(value);
+  if (!Array.isArray(value)) return 'an object';
+  // No entry takes less than a character.
+  const first = value.slice(0, 60);
+  return first.some((entry) => typeof entry === 'object' && entry !== null)
+    ? 'an array'
+    : shortened(JSON.stringify(first.map((entry) => (typeof entry === 'string' ? shortened(entry) : entry))));
+}
+
 /**
  * @param owner whom messages name
  * @param tensors by the names of the arguments

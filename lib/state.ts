@@ -1,4 +1,5 @@
 import type { TensorData } from './addon/contract.js';
+import { shortened } from './arguments.js';
 import { check, KalmanNormError } from './errors.js';
 import type { Device, Tensor } from './tensor.js';
 
@@ -52,7 +53,7 @@ export function checkState(own: ReadonlyMap<string, Tensor>, state: StateValues,
     const type = arrayTypes[tensor.dtype];
     if (!entry) missing.push(`${name} [${shape}] is missing`);
     else if (entry.shape.join(', ') !== shape)
-      misfits.push(`${name}: expected [${shape}], got [${entry.shape.join(', ')}]`);
+      misfits.push(`${name}: expected [${shape}], got [${shortened(entry.shape.join(', '))}]`);
     else if (!(entry.data instanceof type))
       misfits.push(`${name}: expected ${tensor.dtype}, got ${entry.data?.constructor?.name}`);
     else if (entry.data.length !== tensor.size)
@@ -60,7 +61,7 @@ export function checkState(own: ReadonlyMap<string, Tensor>, state: StateValues,
   }
   const unexpected = [...state.keys()]
     .filter((name) => !own.has(name))
-    .map((name) => `${name} is not part of this ${owner}`);
+    .map((name) => `${shortened(name)} is not part of this ${owner}`);
   const faults = [...missing, ...unexpected, ...misfits];
   if (faults.length === 0) return;
   const counts = `${missing.length} missing, ${unexpected.length} unexpected, ${misfits.length} that don't fit`;

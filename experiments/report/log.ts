@@ -1,5 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { shortened, shownJson } from '../../lib/arguments.js';
 import { check, KalmanNormError } from '../../lib/errors.js';
 import { readWholeFile } from '../../lib/io/read-file.js';
 import type { LayerFigures } from '../diagnosis/figures.js';
@@ -116,7 +117,7 @@ export function parseLog(text: string, dir: string): Run {
   check(
     config.type === 'config',
     'FILE_CORRUPT',
-    () => `${path}: expected a first line of type "config", got ${JSON.stringify(config.type)}`,
+    () => `${path}: expected a first line of type "config", got ${shownJson(config.type)}`,
   );
   const byEpoch = new Map<number, EpochRecord>();
   const diagnoses = new Map<number, DiagnosisRecord>();
@@ -142,7 +143,7 @@ export function parseLog(text: string, dir: string): Run {
   const { type: _, ...rest } = config;
   return {
     dir,
-    label: String(config.label ?? config.name ?? dir),
+    label: [config.label, config.name].find((text) => typeof text === 'string') ?? dir,
     config: rest,
     epochs: [...byEpoch.values()].sort((a, b) => a.epoch - b.epoch),
     status,
@@ -159,7 +160,7 @@ function parseLines(text: string, path: string) {
   for (const [i, line] of lines.entries()) {
     try {
       const record: unknown = JSON.parse(line);
-      if (typeof record !== 'object' || record === null) throw new SyntaxError(`${line} is no object`);
+      if (typeof record !== 'object' || record === null) throw new SyntaxError(`${shortened(line)} is no object`);
       records.push(record as Record<string, unknown>);
     } catch (error) {
       if (i === lines.length - 1) return { records, torn: true };
@@ -173,7 +174,7 @@ function parseLines(text: string, path: string) {
 function toCount(record: Record<string, unknown>, name: string, where: string): number {
   const value = record[name];
   const valid = typeof value === 'number' && Number.isInteger(value) && value >= 0;
-  check(valid, 'FILE_CORRUPT', () => `${where}: ${name}: expected a count, got ${JSON.stringify(value)}`);
+  check(valid, 'FILE_CORRUPT', () => `${where}: ${name}: expected a count, got ${shownJson(value)}`);
   return value;
 }
 
@@ -181,8 +182,9 @@ function toDiagnosis(record: Record<string, unknown>, where: string): DiagnosisR
   try {
     const layers = (record.layers as LayerFigures[]).map((values) => {
       const figures = followed.map(({ of }) => of(values) ?? null);
-      if (!figures.every((value) => value === null || typeof value === 'number')) throw new TypeError('no number');
-      return { layer: String(values.layer), figures };
+      if (!figures.every((value) => value === null || Number.isFinite(value))) throw new TypeError('no number');
+      if (typeof values.layer !== 'string') throw new TypeError('no layer');
+      return { layer: values.layer, figures };
     });
     return { epoch: toCount(record, 'epoch', where), layers };
   } catch (error) {
@@ -195,9 +197,10 @@ function toDiagnosis(record: Record<string, unknown>, where: string): DiagnosisR
 function toEpoch(record: Record<string, unknown>, where: string): EpochRecord {
   const figure = (name: string): number | null => {
     const value = record[name] ?? null;
-    const valid = value === null || typeof value === 'number';
-    check(valid, 'FILE_CORRUPT', () => `${where}: ${name}: expected a number or null, got ${JSON.stringify(value)}`);
-    return value;
+    // Infinity too is no figure: JSON says it as 1e999.
+    const valid = value === null || Number.isFinite(value);
+    check(valid, 'FILE_CORRUPT', () => `${where}: ${name}: expected a number or null, got ${shownJson(value)}`);
+    return value as number | null;
   };
   return {
     type: 'epoch',
@@ -215,6 +218,6 @@ function toEpoch(record: Record<string, unknown>, where: string): EpochRecord {
 
 function toStatus(reason: unknown, where: string): RunStatus {
   if (reason === 'finished' || reason === 'interrupted' || reason === 'diverged') return reason;
-  const message = `${where}: reason: expected finished, interrupted or diverged, got ${JSON.stringify(reason)}`;
+  const message = `${where}: reason: expected finished, interrupted or diverged, got ${shownJson(reason)}`;
   throw new KalmanNormError('FILE_CORRUPT', message);
 }

@@ -2,11 +2,12 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TensorData } from '../addon/contract.js';
-import { checkObjects, checkPath } from '../arguments.js';
+import { checkObjects, checkPath, shortened, shownJson } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import { checkState, type StateValues } from '../state.js';
 import type { Tensor } from '../tensor.js';
-import { readSafetensors, type SafetensorsTensor, writeSafetensors } from './safetensors.js';
+import { readWholeFile } from './read-file.js';
+import { parseSafetensors, type SafetensorsTensor, writeSafetensors } from './safetensors.js';
 
 /** What has a state that training goes on from: a module, an optimizer, a trainer. */
 export interface Stateful {
@@ -98,7 +99,11 @@ export class CheckpointFolder {
     for (const name of (await this.list()).reverse()) {
       const path = join(this.path, name);
       try {
-        const { step, data, states } = await readCheckpoint(path, Object.keys(this.parts));
+        const { step, data, states } = parseCheckpoint(
+          await readWholeFile(path, 'a checkpoint'),
+          path,
+          Object.keys(this.parts),
+        );
         const parts = Object.entries(this.parts).map(([part, own]) => ({
           part,
           own,
@@ -130,8 +135,15 @@ export class CheckpointFolder {
   }
 }
 
-async function readCheckpoint(path: string, parts: readonly string[]) {
-  const { tensors, metadata } = await readSafetensors(path);
+/**
+ * Interprets the bytes of a checkpoint.
+ *
+ * @param parts names of the parts whose states it has
+ * @throws KalmanNormError `FILE_CORRUPT`, `UNKNOWN_VERSION`, `STATE_MISMATCH`
+ * @internal
+ */
+export function parseCheckpoint(bytes: Uint8Array, path: string, parts: readonly string[]) {
+  const { tensors, metadata } = parseSafetensors(bytes, path);
   const { [KEY]: content, digest } = metadata;
   check(content !== undefined, 'FILE_CORRUPT', `${path}: expected a checkpoint, got another safetensors file`);
   const all = Object.fromEntries(tensors);
@@ -140,21 +152,42 @@ async function readCheckpoint(path: string, parts: readonly string[]) {
     'FILE_CORRUPT',
     `${path}: the content isn't what was saved: its digest differs`,
   );
-  // What has the right digest was written here.
-  const { version, step, data } = JSON.parse(content) as { version: number; step: number; data: unknown };
-  check(
-    version <= VERSION,
-    'UNKNOWN_VERSION',
-    `${path}: expected version ${VERSION}, got ${version} of a later release`,
-  );
+  const { step, data } = parseContent(content, path);
   const states = new Map<string, StateValues>(parts.map((part) => [part, new Map()]));
   for (const [name, { shape, data: values }] of tensors) {
     const slash = name.indexOf('/');
     const state = states.get(name.slice(0, slash));
-    check(state !== undefined, 'STATE_MISMATCH', `${path}: expected the state of ${parts.join(', ')}, got ${name}`);
+    check(
+      state !== undefined,
+      'STATE_MISMATCH',
+      `${path}: expected the state of ${parts.join(', ')}, got ${shortened(name)}`,
+    );
     state.set(name.slice(slash + 1), { shape, data: values as TensorData });
   }
   return { step, data, states };
+}
+
+/** Anybody can compute a digest: it tells damage, not intent. */
+function parseContent(content: string, path: string): { step: number; data: unknown } {
+  let about: { version?: unknown; step?: unknown; data?: unknown } | null;
+  try {
+    about = JSON.parse(content);
+  } catch (error) {
+    const message = `${path}: metadata ${KEY}: expected JSON: ${(error as Error).message}`;
+    throw new KalmanNormError('FILE_CORRUPT', message, { cause: error });
+  }
+  const { version, step, data } = about ?? {};
+  check(
+    Number.isSafeInteger(version) && Number.isSafeInteger(step) && (step as number) >= 0,
+    'FILE_CORRUPT',
+    () => `${path}: metadata ${KEY}: expected a version and a step, got ${shownJson(version)} and ${shownJson(step)}`,
+  );
+  check(
+    (version as number) <= VERSION,
+    'UNKNOWN_VERSION',
+    `${path}: expected version ${VERSION}, got ${version} of a later release`,
+  );
+  return { step: step as number, data };
 }
 
 function tensorOf(shape: readonly number[], data: TensorData): SafetensorsTensor {
@@ -162,8 +195,8 @@ function tensorOf(shape: readonly number[], data: TensorData): SafetensorsTensor
   return { dtype, shape, data } as SafetensorsTensor;
 }
 
-/** Of the metadata, and of names, types, shapes and values. */
-function digestOf(content: string, tensors: Readonly<Record<string, SafetensorsTensor>>): string {
+/** Of the metadata, and of names, types, shapes and values. @internal */
+export function digestOf(content: string, tensors: Readonly<Record<string, SafetensorsTensor>>): string {
   const hash = createHash('sha256').update(content);
   for (const name of Object.keys(tensors).sort()) {
     const { dtype, shape, data } = tensors[name] as SafetensorsTensor;

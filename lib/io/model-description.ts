@@ -1,4 +1,4 @@
-import { checkObjects } from '../arguments.js';
+import { checkObjects, shownJson } from '../arguments.js';
 import { check } from '../errors.js';
 
 /** Size of the images that a network takes. */
@@ -79,7 +79,7 @@ export function checkDescription(description: ModelDescription, fail: (message: 
     for (const name of ['channels', 'height', 'width'] as const) {
       const size = input?.[name];
       if (!(Number.isInteger(size) && size >= 1 && size <= 65_536)) {
-        fail(`input.${name} must be a whole number from 1 to 65536, got ${size}`);
+        fail(`input.${name} must be a whole number from 1 to 65536, got ${shownJson(size)}`);
       }
     }
   }

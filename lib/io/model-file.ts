@@ -10,14 +10,21 @@
  */
 
 import type { TensorData } from '../addon/contract.js';
-import { checkObjects, shown } from '../arguments.js';
+import { checkObjects, shortened, shown, shownJson } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import type { Module } from '../nn/module.js';
 import { buildModel, type ModuleSpec, specOf } from '../nn/spec.js';
 import type { StateValues } from '../state.js';
 import type { Device } from '../tensor.js';
 import { checkDescription, type InputNormalization, type ModelDescription } from './model-description.js';
-import { readSafetensors, type SafetensorsFile, type SafetensorsTensor, writeSafetensors } from './safetensors.js';
+import { readWholeFile } from './read-file.js';
+import {
+  parseSafetensors,
+  readSafetensors,
+  type SafetensorsFile,
+  type SafetensorsTensor,
+  writeSafetensors,
+} from './safetensors.js';
 
 const VERSION = 1;
 const KEY = 'kalman_norm';
@@ -114,7 +121,7 @@ function meanImageOf({ input, normalization }: ModelDescription): SafetensorsTen
  * @internal
  */
 export async function loadWeights(path: string, module: Module): Promise<ModelInfo> {
-  const file = await readModel(path);
+  const file = interpret(await readSafetensors(path), path);
   inFile(path, () => module.loadStateDict(file.state));
   return file.info;
 }
@@ -129,14 +136,21 @@ export async function loadWeights(path: string, module: Module): Promise<ModelIn
  * const { model, classNames } = await openModel('model.safetensors', device);
  */
 export async function openModel(path: string, device: Device): Promise<ModelInfo & { model: Module }> {
-  const { info, state } = await readModel(path);
+  return parseModel(await readWholeFile(path, 'a safetensors file'), path, device);
+}
+
+/** As {@link openModel}, of a file's bytes; messages name `path`. @internal */
+export function parseModel(bytes: Uint8Array, path: string, device: Device): ModelInfo & { model: Module } {
+  const { info, state } = interpret(parseSafetensors(bytes, path), path);
   const { architecture } = info;
   check(
     architecture !== null,
     'STATE_MISMATCH',
     `${path}: the file doesn't say which network it is; make the network and use loadModel`,
   );
-  const maxValues = [...state.values()].reduce((sum, { data }) => sum + data.length, 0);
+  const values = [...state.values()].reduce((sum, { data }) => sum + data.length, 0);
+  // With room: what lacks little is told which entries it lacks.
+  const maxValues = 2 * values + 2 ** 16;
   const model = inFile(path, () => buildModel(device, architecture, { maxValues }), 'FILE_CORRUPT');
   try {
     inFile(path, () => model.loadStateDict(state));
@@ -157,14 +171,16 @@ function inFile<T>(path: string, body: () => T, code?: KalmanNormError['code']):
   }
 }
 
-async function readModel(path: string): Promise<{ info: ModelInfo; state: StateValues }> {
-  const file = await readSafetensors(path);
+function interpret(file: SafetensorsFile, path: string): { info: ModelInfo; state: StateValues } {
   const info = readInfo(path, file);
   const state: StateValues = new Map();
   for (const [name, { shape, data, dtype }] of file.tensors) {
     if (name === MEAN) continue;
     if (!(data instanceof Float32Array || data instanceof Int32Array || dtype === 'U8')) {
-      throw new KalmanNormError('STATE_MISMATCH', `${path}: ${name} must be F32, F16, BF16, I32 or U8, got ${dtype}`);
+      throw new KalmanNormError(
+        'STATE_MISMATCH',
+        `${path}: ${shortened(name)} must be F32, F16, BF16, I32 or U8, got ${dtype}`,
+      );
     }
     state.set(name, { shape, data: data as TensorData });
   }
@@ -183,7 +199,7 @@ function readInfo(path: string, { metadata: all, tensors }: SafetensorsFile): Mo
   } catch (error) {
     return fail(`expected JSON: ${(error as Error).message}`, error);
   }
-  if (typeof about !== 'object' || about === null) return fail(`expected an object, got ${about}`);
+  if (typeof about !== 'object' || about === null) return fail(`expected an object, got ${shownJson(about)}`);
   const { version, architecture, classNames, input, normalization } = about as Partial<ModelInfo> & {
     version?: unknown;
     normalization?: { mean: unknown };
@@ -191,7 +207,7 @@ function readInfo(path: string, { metadata: all, tensors }: SafetensorsFile): Mo
   check(
     version === VERSION,
     'UNKNOWN_VERSION',
-    () => `${path}: expected version ${VERSION} of the model format, got ${JSON.stringify(version)}`,
+    () => `${path}: expected version ${VERSION} of the model format, got ${shownJson(version)}`,
   );
   // A spec is checked where it is built.
   if (architecture === undefined || typeof architecture !== 'object') fail('architecture: expected a spec or null');

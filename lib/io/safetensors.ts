@@ -8,7 +8,7 @@
  * Source: https://github.com/huggingface/safetensors#format. Typed arrays have the byte order of the machine, so this
  * module is for little-endian machines, as are all that Node.js 20 is built for except IBM Z.
  */
-import { checkObjects, shown } from '../arguments.js';
+import { checkObjects, shortened, shown, shownJson } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import { writeFileAtomic } from './atomic-file.js';
 import { narrowBF16, narrowF16, widenBF16, widenF16 } from './half.js';
@@ -114,7 +114,8 @@ export function parseSafetensors(bytes: Uint8Array, name = 'the safetensors data
   const entries: { name: string; info: TensorInfo }[] = [];
   for (const [key, value] of Object.entries(header)) {
     if (key === '__metadata__') metadata = parseMetadata(value, fail);
-    else entries.push({ name: key, info: parseInfo(value, (message) => fail(`tensor "${key}": ${message}`)) });
+    else
+      entries.push({ name: key, info: parseInfo(value, (message) => fail(`tensor "${shortened(key)}": ${message}`)) });
   }
   // Empty tensors share their offset with a neighbour: sorting by both ends puts them before it.
   entries.sort((a, b) => a.info.begin - b.info.begin || a.info.end - b.info.end);
@@ -124,11 +125,13 @@ export function parseSafetensors(bytes: Uint8Array, name = 'the safetensors data
   for (const { name, info } of entries) {
     if (info.begin !== end) {
       const fault = info.begin < end ? 'overlaps the tensor before it' : 'leaves a hole before it';
-      fail(`tensor "${name}": ${fault}: expected it to begin at ${end}, but data_offsets begin at ${info.begin}`);
+      fail(
+        `tensor "${shortened(name)}": ${fault}: expected it to begin at ${end}, but data_offsets begin at ${info.begin}`,
+      );
     }
     if (info.end > dataLength) {
       fail(
-        `tensor "${name}": truncated: data_offsets end at ${info.end}, but the file has ${dataLength} bytes of data`,
+        `tensor "${shortened(name)}": truncated: data_offsets end at ${info.end}, but the file has ${dataLength} bytes of data`,
       );
     }
     end = info.end;
@@ -272,19 +275,19 @@ function parseMetadata(value: unknown, fail: Fail): Record<string, string> {
 }
 
 function parseInfo(value: unknown, fail: Fail): TensorInfo {
-  if (!isRecord(value)) return fail(`expected an object, got ${JSON.stringify(value)}`);
+  if (!isRecord(value)) return fail(`expected an object, got ${shownJson(value)}`);
   const { dtype, shape, data_offsets: offsets } = value;
   if (!isDtype(dtype)) {
-    return fail(`expected a dtype of ${Object.keys(arrayTypes).join(', ')}, got ${JSON.stringify(dtype)}`);
+    return fail(`expected a dtype of ${Object.keys(arrayTypes).join(', ')}, got ${shownJson(dtype)}`);
   }
-  if (!isSizes(shape)) return fail(`expected a shape of non-negative integers, got ${JSON.stringify(shape)}`);
+  if (!isSizes(shape)) return fail(`expected a shape of non-negative integers, got ${shownJson(shape)}`);
   if (!isSizes(offsets) || offsets.length !== 2 || offsets[0]! > offsets[1]!) {
-    return fail(`expected data_offsets [begin, end] with 0 <= begin <= end, got ${JSON.stringify(offsets)}`);
+    return fail(`expected data_offsets [begin, end] with 0 <= begin <= end, got ${shownJson(offsets)}`);
   }
   const [begin, end] = offsets as [number, number];
   const byteLength = elementCount(shape) * bytesOf(dtype);
   if (byteLength !== end - begin) {
-    fail(`${dtype} of shape [${shape}] takes ${byteLength} bytes, but data_offsets span ${end - begin}`);
+    fail(`${dtype} of shape ${shownJson(shape)} takes ${byteLength} bytes, but data_offsets span ${end - begin}`);
   }
   return { dtype, shape, begin, end };
 }

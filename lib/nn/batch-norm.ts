@@ -32,7 +32,8 @@ export class BatchNorm2d extends RunningNorm {
 
   static plan(spec: SpecReader): ModulePlan {
     const [channels, options] = [spec.size('channels'), RunningNorm.runningOptions(spec)];
-    return { values: 2 * channels, build: (device) => new BatchNorm2d(device, channels, options) };
+    const values = RunningNorm.runningValues(channels, options);
+    return { values, build: (device) => new BatchNorm2d(device, channels, options) };
   }
 
   override forward(x: Tensor): Tensor {
@@ -65,7 +66,8 @@ export class BatchNorm1d extends BatchNorm2d {
 
   static override plan(spec: SpecReader): ModulePlan {
     const [channels, options] = [spec.size('channels'), RunningNorm.runningOptions(spec)];
-    return { values: 2 * channels, build: (device) => new BatchNorm1d(device, channels, options) };
+    const values = RunningNorm.runningValues(channels, options);
+    return { values, build: (device) => new BatchNorm1d(device, channels, options) };
   }
 
   override forward(x: Tensor): Tensor {

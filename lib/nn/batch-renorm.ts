@@ -56,7 +56,8 @@ export class BatchRenorm2d extends RunningNorm {
   static plan(spec: SpecReader): ModulePlan {
     const channels = spec.size('channels');
     const options = { ...RunningNorm.runningOptions(spec), ...BatchRenorm2d.limits(spec) };
-    return { values: 4 * channels, build: (device) => new BatchRenorm2d(device, channels, options) };
+    const values = RunningNorm.runningValues(channels, options);
+    return { values, build: (device) => new BatchRenorm2d(device, channels, options) };
   }
 
   /** The limits in a spec. @internal */

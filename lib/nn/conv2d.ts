@@ -134,9 +134,10 @@ export class Conv2d extends Layer {
     const weightStandardization = Conv2d.standardizationOption(spec);
     const transitionGradient = spec.choice('transitionGradient', transitionGradients, 'closed-form');
     const options = { stride, padding, dilation, groups, bias, weightStandardization, transitionGradient };
-    const values = (inChannels / groups) * outChannels * kernel ** 2;
+    const filters = (inChannels / groups) * outChannels * kernel ** 2;
+    const observed = transitionGradient === 'observed' ? filters + 2 * outChannels + 1 : 0;
     return {
-      values: transitionGradient === 'observed' ? 2 * (values + outChannels) : values,
+      values: filters + (bias ? outChannels : 0) + observed,
       build: (device) => new Conv2d(device, inChannels, outChannels, kernel, options),
     };
   }

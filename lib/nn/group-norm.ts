@@ -26,7 +26,8 @@ export class GroupNorm extends Norm {
   static plan(spec: SpecReader): ModulePlan {
     const [channels, options] = [spec.size('channels'), Norm.normOptions(spec)];
     const groups = readGroups(spec, channels);
-    return { values: 0, build: (device) => new GroupNorm(device, groups, channels, options) };
+    const values = Norm.normValues(channels, options);
+    return { values, build: (device) => new GroupNorm(device, groups, channels, options) };
   }
 
   protected override ownOptions(): Readonly<Record<string, SpecValue>> {

@@ -32,7 +32,8 @@ export class LayerNorm extends WholeGroupNorm {
 
   static plan(spec: SpecReader): ModulePlan {
     const [channels, options] = [spec.size('channels'), Norm.normOptions(spec)];
-    return { values: 2 * channels, build: (device) => new LayerNorm(device, channels, options) };
+    const values = Norm.normValues(channels, options);
+    return { values, build: (device) => new LayerNorm(device, channels, options) };
   }
 
   protected override get groups(): number {
@@ -52,7 +53,8 @@ export class InstanceNorm2d extends WholeGroupNorm {
 
   static plan(spec: SpecReader): ModulePlan {
     const [channels, options] = [spec.size('channels'), Norm.normOptions(spec)];
-    return { values: 2 * channels, build: (device) => new InstanceNorm2d(device, channels, options) };
+    const values = Norm.normValues(channels, options);
+    return { values, build: (device) => new InstanceNorm2d(device, channels, options) };
   }
 
   protected override get groups(): number {

@@ -50,7 +50,7 @@ export class Linear extends Layer {
     const [inFeatures, outFeatures] = [spec.size('inFeatures'), spec.size('outFeatures')];
     const bias = spec.flag('bias', true);
     return {
-      values: inFeatures * outFeatures,
+      values: (inFeatures + (bias ? 1 : 0)) * outFeatures,
       build: (device) => new Linear(device, inFeatures, outFeatures, { bias }),
     };
   }

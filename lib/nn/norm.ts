@@ -85,6 +85,11 @@ export abstract class Norm extends Layer {
     };
   }
 
+  /** How many values these options make. */
+  protected static normValues(channels: number, { affine }: { affine: boolean }): number {
+    return affine ? 2 * channels : 0;
+  }
+
   override spec(): ModuleSpec {
     const { channels, epsilon, relu } = this;
     return { type: this.typeName, channels, epsilon, affine: this.gamma !== null, relu, ...this.ownOptions() };
@@ -166,6 +171,11 @@ export abstract class RunningNorm extends Norm {
       momentum: spec.number('momentum', 0, 1, 0.1),
       runningStats: spec.choice<RunningStats>('runningStats', ['all-splits', 'first-split'], 'all-splits'),
     };
+  }
+
+  /** How many values these options make. */
+  protected static runningValues(channels: number, options: { affine: boolean }): number {
+    return 2 * channels + RunningNorm.normValues(channels, options);
   }
 
   protected override ownOptions(): Readonly<Record<string, SpecValue>> {

@@ -79,7 +79,8 @@ export class ReferenceKalmanNorm2d extends RunningNorm {
   static plan(spec: SpecReader): ModulePlan {
     const channels = spec.size('channels');
     const options = { ...RunningNorm.runningOptions(spec), ...ReferenceKalmanNorm2d.filterOptions(spec) };
-    return { values: 2 * channels, build: (device) => new ReferenceKalmanNorm2d(device, channels, options) };
+    const values = RunningNorm.runningValues(channels, options) + (options.gain === 'learned' ? channels : 0);
+    return { values, build: (device) => new ReferenceKalmanNorm2d(device, channels, options) };
   }
 
   /** The filter's options in a spec. @internal */

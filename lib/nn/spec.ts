@@ -1,4 +1,4 @@
-import { checkDevice, checkObjects } from '../arguments.js';
+import { checkDevice, checkObjects, shortened, shownJson } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Device } from '../tensor.js';
 import type { Module, ModuleSpec, SpecValue } from './module.js';
@@ -101,12 +101,12 @@ interface Progress {
 function planModule(spec: unknown, path: string, progress: Progress, depth: number): ModulePlan {
   check(depth <= MAX_DEPTH, 'INVALID_ARGUMENT', `${path}: nested deeper than ${MAX_DEPTH} modules`);
   check(++progress.modules <= MAX_MODULES, 'INVALID_ARGUMENT', `${path}: more than ${MAX_MODULES} modules`);
-  check(isObject(spec), 'INVALID_ARGUMENT', () => `${path}: expected an object, got ${shown(spec)}`);
+  check(isObject(spec), 'INVALID_ARGUMENT', () => `${path}: expected an object, got ${shownJson(spec)}`);
   const type = typeof spec.type === 'string' ? types.get(spec.type) : undefined;
   check(
     type !== undefined,
     'INVALID_ARGUMENT',
-    () => `${path}.type: expected a registered module (${[...types.keys()].join(', ')}), got ${shown(spec.type)}`,
+    () => `${path}.type: expected a registered module (${[...types.keys()].join(', ')}), got ${shownJson(spec.type)}`,
   );
   const reader = new SpecReader(spec, path, progress, depth, ['type']);
   const plan = type.plan(reader);
@@ -137,7 +137,7 @@ export class SpecReader {
   value<T>(name: string, fits: (value: unknown) => boolean, expected: string, fallback?: T): T {
     this.known.add(name);
     const value = Object.hasOwn(this.spec, name) ? this.spec[name] : fallback;
-    check(fits(value), 'INVALID_ARGUMENT', () => `${this.path}.${name}: expected ${expected}, got ${shown(value)}`);
+    check(fits(value), 'INVALID_ARGUMENT', () => `${this.path}.${name}: expected ${expected}, got ${shownJson(value)}`);
     return value as T;
   }
 
@@ -190,7 +190,11 @@ export class SpecReader {
   /** Refuses options that nobody has read. @internal */
   finish(): void {
     const unknown = Object.keys(this.spec).find((name) => !this.known.has(name));
-    check(unknown === undefined, 'INVALID_ARGUMENT', `${this.path}.${unknown}: there is no such option`);
+    check(
+      unknown === undefined,
+      'INVALID_ARGUMENT',
+      `${this.path}.${shortened(String(unknown))}: there is no such option`,
+    );
     for (const reader of this.inner) reader.finish();
   }
 }
@@ -202,11 +206,4 @@ export function isSize(value: unknown): value is number {
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-/** A value for a message: short, whatever it is; nothing as deep as a stack is written out. */
-function shown(value: unknown): string {
-  const isSmall = !Array.isArray(value) || value.every((entry) => typeof entry !== 'object');
-  const text = isObject(value) ? 'an object' : isSmall ? (JSON.stringify(value) ?? String(value)) : 'an array';
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
 }

@@ -1,0 +1,77 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import { KalmanNormError } from '../../lib/index.js';
+import { TestRandom } from '../support/random.js';
+import type { Target } from './targets.js';
+
+/** What came of a target's cases. */
+export interface Tally {
+  /** Cases that were read. */
+  accepted: number;
+  /** Cases that were refused, by the error's code. */
+  readonly refused: Record<string, number>;
+  /** Milliseconds of the slowest case. */
+  slowest: number;
+  /** Bytes of array buffers that a case added at most. */
+  memory: number;
+  /** Milliseconds of all. */
+  duration: number;
+}
+
+/** Milliseconds that a case may take: inputs have some tens of kilobytes, and a machine may be busy. */
+const mostTime = 2000;
+/** Bytes of array buffers that a case may add: a multiple of its size, and what small readers take anyway. */
+const mostMemory = 8;
+const spare = 2 ** 17;
+/** Characters of a message: an input isn't repeated. */
+const longestMessage = 2000;
+
+/**
+ * Reads cases of a target and checks what every reader of files promises: an input is read or refused with a
+ * `KalmanNormError` of an expected code and a short message, soon, and without memory beyond a multiple of its size.
+ *
+ * @param count of cases
+ * @param seed with a case's number makes it again
+ * @param first number of the first case
+ * @throws Error that names the case, with what went wrong as its cause
+ */
+export async function fuzz(target: Target, count: number, seed: number, first = 0): Promise<Tally> {
+  const tally: Tally = { accepted: 0, refused: {}, slowest: 0, memory: 0, duration: 0 };
+  const begin = performance.now();
+  for (let number = first; number < first + count; number++) {
+    try {
+      await readCase(target, new TestRandom(`${target.name} ${number}`, seed), tally);
+    } catch (error) {
+      throw new Error(`${target.name}, seed ${seed}, case ${number}: ${(error as Error)?.message}`, { cause: error });
+    }
+    // Finalizers and signals have their turn.
+    if (number % 1000 === 0) await turn();
+  }
+  tally.duration = performance.now() - begin;
+  return tally;
+}
+
+async function readCase(target: Target, random: TestRandom, tally: Tally): Promise<void> {
+  const { size, valid, read } = target.make(random);
+  const before = process.memoryUsage().arrayBuffers;
+  const begin = performance.now();
+  let refusal: unknown = null;
+  try {
+    const result = read();
+    if (result instanceof Promise) await result;
+  } catch (error) {
+    refusal = error ?? new Error('nothing was thrown');
+  }
+  const time = performance.now() - begin;
+  const added = process.memoryUsage().arrayBuffers - before;
+  tally.slowest = Math.max(tally.slowest, time);
+  tally.memory = Math.max(tally.memory, added);
+  if (time > mostTime) throw new Error(`took ${time} ms`);
+  if (added > mostMemory * size + spare) throw new Error(`added ${added} bytes for ${size}`);
+  if (refusal === null) {
+    tally.accepted++;
+    return;
+  }
+  if (valid || !(refusal instanceof KalmanNormError) || !target.codes.includes(refusal.code)) throw refusal;
+  if (refusal.message.length > longestMessage) throw new Error(`a message of ${refusal.message.length} characters`);
+  tally.refused[refusal.code] = (tally.refused[refusal.code] ?? 0) + 1;
+}

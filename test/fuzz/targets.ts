@@ -1,0 +1,392 @@
+/** The readers of files from elsewhere, and how a case for each is made. */
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { parseLog } from '../../experiments/report/log.js';
+import {
+  buildModel,
+  type ErrorCode,
+  loadCifar10,
+  loadFashionMnist,
+  type Module,
+  type ModuleSpec,
+  openDevice,
+  parseSafetensors,
+  type SafetensorsTensor,
+  serializeSafetensors,
+} from '../../lib/index.js';
+import { digestOf, parseCheckpoint } from '../../lib/io/checkpoint.js';
+import { parseModel } from '../../lib/io/model-file.js';
+import type { TestRandom } from '../support/random.js';
+import { mutateBytes, mutateJson, pick, writeJson } from './mutate.js';
+import { specs } from './specs.js';
+
+/** One input, and the reading of it. */
+export interface Case {
+  /** Bytes of the input: what memory and time are measured by. */
+  readonly size: number;
+  /** Whether nothing is wrong with the input. */
+  readonly valid: boolean;
+  /** Reads it. Throws an `Error` that isn't a `KalmanNormError` where a valid one didn't come back as it was. */
+  read(): unknown;
+}
+
+export interface Target {
+  readonly name: string;
+  /** How many cases one unit of the program's number is: readers of folders are slow. */
+  readonly share: number;
+  /** Codes that a refusal may have. */
+  readonly codes: readonly ErrorCode[];
+  make(random: TestRandom): Case;
+  dispose?(): void;
+}
+
+/** The bytes of a safetensors file with any header text. */
+function assemble(header: string, data: Uint8Array, length?: bigint): Uint8Array {
+  const text = Buffer.from(header);
+  const start = Buffer.alloc(8);
+  start.writeBigUInt64LE(length ?? BigInt(text.length));
+  return new Uint8Array(Buffer.concat([start, text, data]));
+}
+
+/** A file with its header and data apart. */
+function takeApart(bytes: Uint8Array): { header: Record<string, unknown>; data: Uint8Array } {
+  const end = 8 + Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
+  return { header: JSON.parse(Buffer.from(bytes.subarray(8, end)).toString()), data: bytes.subarray(end) };
+}
+
+const wrongLengths = [0n, 7n, 100_000_001n, 2n ** 32n, 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n];
+
+/** Damages a safetensors file: its bytes, its header, or the length of its header. */
+function damage(random: TestRandom, bytes: Uint8Array): Uint8Array {
+  const way = random.below(8);
+  if (way < 3) return mutateBytes(random, bytes);
+  const { header, data } = takeApart(bytes);
+  if (way === 3) return assemble(JSON.stringify(header), data, pick(random, wrongLengths));
+  const text = writeJson(mutateJson(random, header));
+  return assemble(text, way === 4 ? mutateBytes(random, data) : data);
+}
+
+const dtypes = {
+  F64: Float64Array,
+  F32: Float32Array,
+  I64: BigInt64Array,
+  U64: BigUint64Array,
+  I32: Int32Array,
+  U32: Uint32Array,
+  I16: Int16Array,
+  U16: Uint16Array,
+  I8: Int8Array,
+  U8: Uint8Array,
+  BOOL: Uint8Array,
+} as const;
+const names = ['w', '', '__proto__', '7', 'a"b', 'ç\u2028', 'a/b', 'toString'];
+
+function randomTensors(random: TestRandom): Record<string, SafetensorsTensor> {
+  const entries = Array.from({ length: random.below(5) }, () => {
+    const dtype = pick(random, Object.keys(dtypes) as (keyof typeof dtypes)[]);
+    const shape = Array.from({ length: random.below(4) }, () => random.below(4));
+    const bytes = new Uint8Array(shape.reduce((a, b) => a * b, dtypes[dtype].BYTES_PER_ELEMENT));
+    for (let i = 0; i < bytes.length; i++) bytes[i] = random.below(256);
+    return [pick(random, names), { dtype, shape, data: new dtypes[dtype](bytes.buffer) }];
+  });
+  return Object.fromEntries(entries);
+}
+
+function mustBe(holds: boolean, what: string): void {
+  if (!holds) throw new Error(what);
+}
+
+/** `valid` in one of eight. */
+const isKept = (random: TestRandom) => random.below(8) === 0;
+
+const safetensors: Target = {
+  name: 'safetensors',
+  share: 1,
+  codes: ['FILE_CORRUPT'],
+  make(random) {
+    const metadata = random.below(2) ? { note: pick(random, names) } : undefined;
+    const whole = serializeSafetensors(randomTensors(random), metadata);
+    const valid = isKept(random);
+    const bytes = valid ? whole : damage(random, whole);
+    return {
+      size: bytes.length,
+      valid,
+      read() {
+        const { tensors, metadata } = parseSafetensors(bytes);
+        // Whatever is accepted is a whole file: it can be written, and comes back.
+        const again = serializeSafetensors(Object.fromEntries(tensors), metadata);
+        const twice = parseSafetensors(again);
+        mustBe(twice.tensors.size === tensors.size, 'a tensor is lost');
+        if (valid)
+          mustBe(
+            Buffer.compare(
+              serializeSafetensors(
+                Object.fromEntries(tensors),
+                valid && Object.keys(metadata).length > 0 ? metadata : undefined,
+              ),
+              whole,
+            ) === 0,
+            'other bytes came back',
+          );
+      },
+    };
+  },
+};
+
+const device = openDevice('cpu', { threads: 1 });
+/** What the device may hold at once for a file: four bytes a value, twice, and rounding for each tensor. */
+const deviceLimit = (size: number) => 16 * size + 2 ** 20;
+
+/** Runs a body that makes a model; checks what the device held, and that a failure leaves nothing. */
+function withModel(size: number, body: () => Module): void {
+  const before = device.memoryStats().inUse;
+  try {
+    const model = body();
+    const used = device.memoryStats().inUse - before;
+    model.dispose();
+    mustBe(used <= deviceLimit(size), `the device held ${used} bytes for ${size}`);
+  } finally {
+    const left = device.memoryStats().inUse - before;
+    mustBe(left <= 0, `${left} bytes are left on the device`);
+  }
+}
+
+/** The parameters and buffers of each spec. */
+const states = await Promise.all(
+  specs.map(async (spec) => {
+    const model = buildModel(device, spec);
+    const values = await model.stateValues();
+    model.dispose();
+    const tensors = [...values].map(([name, { shape, data }]) => {
+      const dtype = data instanceof Float32Array ? 'F32' : data instanceof Int32Array ? 'I32' : 'U8';
+      return [name, { dtype, shape, data } as SafetensorsTensor] as const;
+    });
+    return { spec, tensors: Object.fromEntries(tensors) };
+  }),
+);
+
+const description = {
+  classNames: ['a', 'b'],
+  input: { channels: 2, height: 2, width: 1 },
+  normalization: { mean: [1, 2], scale: [1, 0.5] },
+};
+
+const model: Target = {
+  name: 'model',
+  share: 1,
+  codes: ['FILE_CORRUPT', 'STATE_MISMATCH', 'UNKNOWN_VERSION'],
+  make(random) {
+    const { spec, tensors } = pick(random, states);
+    const valid = isKept(random);
+    let about: unknown = { version: 1, architecture: spec, ...(random.below(2) ? description : {}) };
+    const way = valid ? 0 : random.below(3);
+    if (way > 0) about = mutateJson(random, about);
+    const text = way > 0 ? writeJson(about) : JSON.stringify(about);
+    const whole = serializeSafetensors(tensors, { kalman_norm: text });
+    const bytes = valid || way > 0 ? whole : damage(random, whole);
+    return {
+      size: bytes.length,
+      valid,
+      read: () => withModel(bytes.length, () => parseModel(bytes, 'x.safetensors', device).model),
+    };
+  },
+};
+
+const spec: Target = {
+  name: 'spec',
+  share: 1,
+  codes: ['INVALID_ARGUMENT'],
+  make(random) {
+    const { spec, tensors } = pick(random, states);
+    const valid = isKept(random);
+    const text = valid ? JSON.stringify(spec) : writeJson(mutateJson(random, spec));
+    const maxValues = valid ? Object.values(tensors).reduce((sum, { data }) => sum + data.length, 0) : 1000;
+    const size = text.length + 4 * maxValues;
+    const parsed: ModuleSpec = JSON.parse(text);
+    return { size, valid, read: () => withModel(size, () => buildModel(device, parsed, { maxValues })) };
+  },
+};
+
+const checkpoint: Target = {
+  name: 'checkpoint',
+  share: 1,
+  codes: ['FILE_CORRUPT', 'STATE_MISMATCH', 'UNKNOWN_VERSION'],
+  make(random) {
+    const tensors = Object.fromEntries(
+      Object.entries(randomTensors(random)).map(([name, tensor]) => [
+        `${pick(random, ['model', 'optimizer'])}/${name}`,
+        tensor,
+      ]),
+    );
+    const valid = isKept(random);
+    const way = valid ? 0 : random.below(3);
+    const about = { version: 1, step: random.below(100), data: { epoch: 1 } };
+    const content =
+      way === 1
+        ? writeJson(mutateJson(random, about))
+        : way === 2
+          ? Buffer.from(mutateBytes(random, Buffer.from(JSON.stringify(about)))).toString()
+          : JSON.stringify(about);
+    // With the right digest, which anybody can compute.
+    const whole = serializeSafetensors(tensors, {
+      'kalman_norm.checkpoint': content,
+      digest: digestOf(content, tensors),
+    });
+    const bytes = valid || way > 0 ? whole : damage(random, whole);
+    return {
+      size: bytes.length,
+      valid,
+      read() {
+        const { step, states } = parseCheckpoint(bytes, 'x.safetensors', ['model', 'optimizer']);
+        if (!valid) return;
+        mustBe(step === about.step, 'another step came back');
+        const count = [...states.values()].reduce((sum, { size }) => sum + size, 0);
+        mustBe(count === Object.keys(tensors).length, 'a tensor is lost');
+      },
+    };
+  },
+};
+
+const line = {
+  type: 'epoch',
+  epoch: 1,
+  step: 10,
+  learningRate: 0.1,
+  trainLoss: null,
+  trainError: 0.5,
+  validationLoss: 1,
+  validationError: 0.5,
+  imagesPerSecond: 100,
+  seconds: 1,
+};
+const side = { bias: 0.1, logRatio: 0.1 };
+const layer = {
+  layer: 'conv1',
+  prior: side,
+  belief: side,
+  observation: side,
+  posterior: side,
+  logLikelihood: 0.1,
+  autocorrelation: { mean: 0.1, variance: 0 },
+  consistency: 1,
+  gain: { mean: 0.1, variance: 0.1 },
+  guardTrips: 0,
+  gradientNorm: 1,
+};
+const records: readonly object[] = [
+  { type: 'config', name: 'cifar', label: 'a run', seed: 1 },
+  line,
+  { type: 'diagnosis', epoch: 1, layers: [layer, { ...layer, prior: null }] },
+  { ...line, epoch: 2 },
+  { type: 'end', reason: 'finished' },
+];
+
+const log: Target = {
+  name: 'log',
+  share: 1,
+  codes: ['FILE_CORRUPT'],
+  make(random) {
+    const valid = isKept(random);
+    const changed = random.below(records.length);
+    const damaged = !valid && random.below(2) === 0;
+    const lines = records.map((record, i) =>
+      damaged || valid || i !== changed ? JSON.stringify(record) : writeJson(mutateJson(random, record)),
+    );
+    const whole = Buffer.from(`${lines.join('\n')}\n`);
+    const text = new TextDecoder().decode(damaged ? mutateBytes(random, whole) : whole);
+    return {
+      size: text.length,
+      valid,
+      read() {
+        const run = parseLog(text, 'run');
+        mustBe(
+          run.epochs.every(({ trainError }) => trainError === null || Number.isFinite(trainError)),
+          'a figure is none',
+        );
+        mustBe(typeof run.label === 'string', 'the label is no text');
+        if (valid)
+          mustBe(run.epochs.length === 2 && run.status === 'finished' && run.diagnoses?.length === 1, 'a line is lost');
+      },
+    };
+  },
+};
+
+/** A target whose reader wants a folder. */
+function folderTarget(
+  name: string,
+  make: (random: TestRandom, valid: boolean) => Readonly<Record<string, Uint8Array>>,
+  read: (folder: string) => Promise<unknown>,
+): Target {
+  const folder = mkdtempSync(join(tmpdir(), 'kalman-norm-fuzz-'));
+  return {
+    name,
+    share: 0.01,
+    codes: ['FILE_CORRUPT'],
+    make(random) {
+      const valid = isKept(random);
+      const files = make(random, valid);
+      return {
+        size: Object.values(files).reduce((sum, { length }) => sum + length, 0),
+        valid,
+        read() {
+          for (const [file, bytes] of Object.entries(files)) writeFileSync(join(folder, file), bytes);
+          return read(folder);
+        },
+      };
+    },
+    dispose: () => rmSync(folder, { recursive: true, force: true }),
+  };
+}
+
+/** Some records of CIFAR-10, of one shade each. */
+function cifarRecords(random: TestRandom): Uint8Array {
+  return Buffer.concat(Array.from({ length: 1 + random.below(3) }, () => Buffer.alloc(3073, random.below(10))));
+}
+
+const cifar = folderTarget(
+  'cifar',
+  (random, valid) => {
+    const files = { 'data_batch_1.bin': cifarRecords(random), 'test_batch.bin': cifarRecords(random) };
+    if (valid) return files;
+    const file = pick(random, Object.keys(files) as (keyof typeof files)[]);
+    return { ...files, [file]: mutateBytes(random, files[file]) };
+  },
+  loadCifar10,
+);
+
+function idx(values: Uint8Array, ...shape: number[]): Uint8Array {
+  const header = Buffer.alloc(4 + 4 * shape.length);
+  header.writeUInt32BE(0x800 + shape.length);
+  for (const [i, size] of shape.entries()) header.writeUInt32BE(size, 4 + 4 * i);
+  return Buffer.concat([header, values]);
+}
+
+const fashion = folderTarget(
+  'fashion-mnist',
+  (random, valid) => {
+    const files: [string, Uint8Array][] = ['train', 't10k'].flatMap((prefix) => [
+      [`${prefix}-images-idx3-ubyte.gz`, idx(Buffer.alloc(2 * 28 * 28, random.below(256)), 2, 28, 28)],
+      [`${prefix}-labels-idx1-ubyte.gz`, idx(Buffer.from([random.below(10), random.below(10)]), 2)],
+    ]);
+    const changed = valid ? -1 : random.below(files.length);
+    const isPacked = random.below(2) === 0;
+    return Object.fromEntries(
+      files.map(([name, bytes], i) => {
+        if (i !== changed) return [name, gzipSync(bytes)];
+        return [name, isPacked ? mutateBytes(random, gzipSync(bytes)) : gzipSync(mutateBytes(random, bytes))];
+      }),
+    );
+  },
+  loadFashionMnist,
+);
+
+export const targets: readonly Target[] = [safetensors, model, spec, checkpoint, log, cifar, fashion];
+
+/** Frees the device and removes the folders. */
+export function disposeTargets(): void {
+  for (const target of targets) target.dispose?.();
+  device.dispose();
+}
