@@ -17,6 +17,13 @@ export interface Tally {
   duration: number;
 }
 
+export interface FuzzOptions {
+  /** Number of the first case; default 0. */
+  readonly first?: number;
+  /** Called with the target's name and the case's number before it is read. */
+  readonly onCase?: (name: string, number: number) => void;
+}
+
 /** Milliseconds that a case may take: inputs have some tens of kilobytes, and a machine may be busy. */
 const mostTime = 2000;
 /** Bytes of array buffers that a case may add: a multiple of its size, and what small readers take anyway. */
@@ -31,13 +38,18 @@ const longestMessage = 2000;
  *
  * @param count of cases
  * @param seed with a case's number makes it again
- * @param first number of the first case
  * @throws Error that names the case, with what went wrong as its cause
  */
-export async function fuzz(target: Target, count: number, seed: number, first = 0): Promise<Tally> {
+export async function fuzz(
+  target: Target,
+  count: number,
+  seed: number,
+  { first = 0, onCase }: FuzzOptions = {},
+): Promise<Tally> {
   const tally: Tally = { accepted: 0, refused: {}, slowest: 0, memory: 0, duration: 0 };
   const begin = performance.now();
   for (let number = first; number < first + count; number++) {
+    onCase?.(target.name, number);
     try {
       await readCase(target, new TestRandom(`${target.name} ${number}`, seed), tally);
     } catch (error) {

@@ -18,6 +18,7 @@ import {
   serializeSafetensors,
 } from '../../lib/index.js';
 import { digestOf, parseCheckpoint } from '../../lib/io/checkpoint.js';
+import { widenBF16, widenF16 } from '../../lib/io/half.js';
 import { parseModel } from '../../lib/io/model-file.js';
 import type { TestRandom } from '../support/random.js';
 import { mutateBytes, mutateJson, pick, writeJson } from './mutate.js';
@@ -81,7 +82,12 @@ const dtypes = {
   I8: Int8Array,
   U8: Uint8Array,
   BOOL: Uint8Array,
+  F16: Uint16Array,
+  BF16: Uint16Array,
 } as const;
+const widen = { F16: widenF16, BF16: widenBF16 };
+// Makes their tables, which are no single file's.
+for (const half of Object.values(widen)) half(new Uint16Array(1));
 const names = ['w', '', '__proto__', '7', 'a"b', 'ç\u2028', 'a/b', 'toString'];
 
 function randomTensors(random: TestRandom): Record<string, SafetensorsTensor> {
@@ -90,7 +96,11 @@ function randomTensors(random: TestRandom): Record<string, SafetensorsTensor> {
     const shape = Array.from({ length: random.below(4) }, () => random.below(4));
     const bytes = new Uint8Array(shape.reduce((a, b) => a * b, dtypes[dtype].BYTES_PER_ELEMENT));
     for (let i = 0; i < bytes.length; i++) bytes[i] = random.below(256);
-    return [pick(random, names), { dtype, shape, data: new dtypes[dtype](bytes.buffer) }];
+    const own = new dtypes[dtype](bytes.buffer);
+    const isHalf = dtype === 'F16' || dtype === 'BF16';
+    // Not a number of many bits: they needn't come back.
+    const data = isHalf ? widen[dtype](own as Uint16Array).map((value) => value || 0) : own;
+    return [pick(random, names), { dtype, shape, data }];
   });
   return Object.fromEntries(entries);
 }
