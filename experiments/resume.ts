@@ -85,8 +85,8 @@ export async function storedConfiguration(folder: string): Promise<Configuration
   });
   try {
     for await (const line of file.readLines()) {
-      const record = JSON.parse(line) as Configuration & { type: unknown };
-      if (record.type === 'config' && typeof record.flags === 'object') return record;
+      const record = JSON.parse(line) as (Configuration & { type: unknown }) | null;
+      if (record?.type === 'config' && areFlags(record.flags)) return record;
       break;
     }
   } catch (error) {
@@ -95,4 +95,10 @@ export async function storedConfiguration(folder: string): Promise<Configuration
     await file.close();
   }
   throw new KalmanNormError('FILE_CORRUPT', `${path} doesn't begin with the configuration of a run`);
+}
+
+/** Whether all values can stand on a command line. */
+function areFlags(flags: unknown): boolean {
+  const isWord = (value: unknown) => ['string', 'number', 'boolean'].includes(typeof value);
+  return typeof flags === 'object' && flags !== null && Object.values(flags).every(isWord);
 }

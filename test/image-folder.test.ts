@@ -132,9 +132,14 @@ test('the conversion is done once, and again where something has changed or is d
     await truncate(join(folder, '.kalman-norm/images.bin'), 100);
     t.is((await open()).length, 240);
     t.is(seen.length, 1);
-    await writeFile(join(folder, '.kalman-norm/images.json'), '{');
-    t.is((await open()).length, 240);
-    t.is(seen.length, 1);
+    const path = join(folder, '.kalman-norm/images.json');
+    const index = JSON.parse(await readFile(path, 'utf8'));
+    const damaged = [{ labels: [0, 0, 1, 2] }, { labels: { length: 4 } }, { labels: [0, 0, 1, 0.5] }, { skipped: [0] }];
+    for (const text of ['{', 'null', ...damaged.map((parts) => JSON.stringify({ ...index, ...parts }))]) {
+      await writeFile(path, text);
+      t.is((await open()).length, 240);
+      t.is(seen.length, 1, text);
+    }
   });
 });
 

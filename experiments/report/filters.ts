@@ -1,3 +1,4 @@
+import { shownJson } from '../../lib/arguments.js';
 import { followed, type Scale } from '../diagnosis/followed.js';
 import type { DiagnosisRecord, Run } from './log.js';
 import { escapeHtml } from './page.js';
@@ -30,7 +31,7 @@ export function drawFilters(runs: readonly Run[]): string | null {
   const drawn = runs.flatMap((run) =>
     (run.members ?? [run]).flatMap(({ diagnoses = [], config }) => {
       const known = diagnoses.filter(({ layers }) => layers.length > 0);
-      const label = run.members ? `${run.label}, seed ${String(config.seed)}` : run.label;
+      const label = run.members ? `${run.label}, seed ${shownJson(config.seed)}` : run.label;
       return known.length > 0 ? [{ label, diagnoses: known }] : [];
     }),
   );

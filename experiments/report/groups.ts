@@ -1,4 +1,4 @@
-import type { EpochRecord, Run, RunStatus } from './log.js';
+import { type EpochRecord, labelOf, type Run, type RunStatus } from './log.js';
 
 /** Mean and spread of one figure over runs. */
 export interface Spread {
@@ -71,7 +71,7 @@ function meanRun(members: readonly Run[]): Run {
     const same = members.map((run) => run.epochs.find((other) => other.epoch === epoch));
     return same.every((found) => found !== undefined) ? [meanEpoch(same as EpochRecord[])] : [];
   });
-  const name = String(first.config.label ?? first.config.name ?? first.dir);
+  const name = labelOf(first.config) ?? first.dir;
   const statuses = new Set(members.map(({ status }) => status));
   return {
     dir: first.dir,

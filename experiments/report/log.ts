@@ -141,15 +141,33 @@ export function parseLog(text: string, dir: string): Run {
     `${path}: expected at least one finished epoch, got none: nothing to draw yet`,
   );
   const { type: _, ...rest } = config;
+  check(
+    !isDeeper(rest, mostLevels),
+    'FILE_CORRUPT',
+    `${path}: expected a configuration of at most ${mostLevels} levels`,
+  );
   return {
     dir,
-    label: [config.label, config.name].find((text) => typeof text === 'string') ?? dir,
+    label: labelOf(config) ?? dir,
     config: rest,
     epochs: [...byEpoch.values()].sort((a, b) => a.epoch - b.epoch),
     status,
     ...(diagnoses.size > 0 && { diagnoses: [...diagnoses.values()].sort((a, b) => a.epoch - b.epoch) }),
     remarks: torn ? ['The last line of the log is torn and was left out.'] : [],
   };
+}
+
+/** Levels of a configuration. Ours have three; reports go through them level by level. */
+const mostLevels = 16;
+
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1));
+}
+
+/** What a run's configuration calls it; null where it says no text. */
+export function labelOf({ label, name }: Readonly<Record<string, unknown>>): string | null {
+  return [label, name].find((text): text is string => typeof text === 'string') ?? null;
 }
 
 function parseLines(text: string, path: string) {

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { KalmanNormError } from '../../lib/errors.js';
 import { groupRuns, spreadOf } from './groups.js';
-import { distinguish, type EpochRecord, logFile, parseLog, type Run, runFolders } from './log.js';
+import { distinguish, type EpochRecord, labelOf, logFile, parseLog, type Run, runFolders } from './log.js';
 
 /** A figure of an epoch: its mean over the seeds, and their range where there are several. */
 export type Point = readonly [mean: number | null, lowest: number | null, highest: number | null];
@@ -124,13 +124,13 @@ function medianOf(epochs: readonly EpochRecord[], figure: 'seconds' | 'imagesPer
 function startingCurve(text: string, dir: string): Curve {
   let config: Record<string, unknown> = {};
   try {
-    config = JSON.parse(text.split('\n', 1)[0] ?? '');
+    config = Object(JSON.parse(text.split('\n', 1)[0] ?? ''));
   } catch {
     // The line is being written.
   }
   const none = Object.fromEntries(figures.map((figure) => [figure, []])) as unknown as Record<Figure, Point[]>;
   return {
-    label: `${String(config.label ?? config.name ?? 'a run')} (${dir})`,
+    label: `${labelOf(config) ?? 'a run'} (${dir})`,
     status: text.includes('"type":"end"') ? 'interrupted' : 'starting',
     seeds: 1,
     epochs: 0,

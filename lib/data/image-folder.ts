@@ -133,7 +133,7 @@ export async function openImageFolder(folder: string, options: ImageFolderOption
     .digest('hex');
   const paths = { pixels: join(cache, 'images.bin'), index: join(cache, 'images.json') };
   const index =
-    (await readIndex(paths, fingerprint)) ??
+    (await readIndex({ ...format, classNames, fingerprint, paths })) ??
     (await convert(folder, { ...format, classNames, files, fingerprint, paths }, options));
   return openConverted(folder, paths.pixels, index);
 }
@@ -182,13 +182,19 @@ async function listImages(folder: string): Promise<{ classNames: string[]; files
 }
 
 /** The index of an earlier conversion of the same files with the same options, if it is whole. */
-async function readIndex(paths: { pixels: string; index: string }, fingerprint: string): Promise<Index | null> {
+async function readIndex(conversion: Omit<Conversion, 'files' | 'fit'>): Promise<Index | null> {
+  const { fingerprint, channels, height, width, classNames, paths } = conversion;
   try {
     const text = new TextDecoder().decode(await readWholeFile(paths.index, 'the index of converted images'));
-    const index = JSON.parse(text) as Index;
+    const { labels, skipped, ...index } = JSON.parse(text) as Index;
     if (index.fingerprint !== fingerprint) return null;
+    const isLabel = (label: unknown) => Number.isInteger(label) && (label as number) in classNames;
+    const isWhole =
+      labels.every(isLabel) &&
+      skipped.every(({ file, reason }) => typeof file === 'string' && typeof reason === 'string');
     const { size } = await stat(paths.pixels);
-    return size === index.labels.length * index.channels * index.height * index.width ? index : null;
+    if (!isWhole || size !== labels.length * channels * height * width) return null;
+    return { version: VERSION, fingerprint, channels, height, width, classNames, labels, skipped };
   } catch {
     // Missing or damaged: the images are still there to be converted.
     return null;

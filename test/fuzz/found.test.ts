@@ -1,5 +1,10 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'ava';
 import { parseLog } from '../../experiments/report/log.js';
+import { readCurves } from '../../experiments/report/watch.js';
+import { storedConfiguration } from '../../experiments/resume.js';
 import { buildModel, openDevice, parseSafetensors, serializeSafetensors } from '../../lib/index.js';
 import { digestOf, parseCheckpoint } from '../../lib/io/checkpoint.js';
 import { parseModel } from '../../lib/io/model-file.js';
@@ -78,8 +83,20 @@ test('a log whose label is no text is called by its folder, and infinity is no f
   const log = (label: string, seconds: string) =>
     `{"type":"config","label":${label}}\n{"type":"epoch","epoch":1,"step":1,"seconds":${seconds}}\n`;
   t.is(parseLog(log(textless, '1'), 'run').label, 'run');
-  t.is(parseLog(log(deep, '1'), 'run').label, 'run');
+  // Reports go through a configuration level by level.
+  t.throws(() => parseLog(log(deep, '1'), 'run'), { code: 'FILE_CORRUPT', message: /16 levels/ });
   t.throws(() => parseLog(log('"a"', '1e999'), 'run'), { code: 'FILE_CORRUPT', message: /seconds: .* Infinity/ });
+});
+
+test('a run whose configuration is no configuration is refused, and has no curve yet', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'kalman-norm-found-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  for (const config of ['null', '7', `{"type":"config","label":${textless},"flags":{"n":${textless}}}`]) {
+    await writeFile(join(folder, 'log.jsonl'), `${config}\n`);
+    await t.throwsAsync(storedConfiguration(folder), { code: 'FILE_CORRUPT' }, config);
+    const [curve] = (await readCurves([folder])).curves;
+    t.is(curve?.label, `a run (${folder})`);
+  }
 });
 
 test('a checkpoint of the right digest may still be no checkpoint', (t) => {

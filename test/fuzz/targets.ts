@@ -18,6 +18,7 @@ import {
   serializeSafetensors,
 } from '../../lib/index.js';
 import { digestOf, parseCheckpoint } from '../../lib/io/checkpoint.js';
+import { widenBF16, widenF16 } from '../../lib/io/half.js';
 import { parseModel } from '../../lib/io/model-file.js';
 import type { TestRandom } from '../support/random.js';
 import { mutateBytes, mutateJson, pick, writeJson } from './mutate.js';
@@ -81,7 +82,12 @@ const dtypes = {
   I8: Int8Array,
   U8: Uint8Array,
   BOOL: Uint8Array,
+  F16: Uint16Array,
+  BF16: Uint16Array,
 } as const;
+const widen = { F16: widenF16, BF16: widenBF16 };
+// Makes their tables, which are no single file's.
+for (const half of Object.values(widen)) half(new Uint16Array(1));
 const names = ['w', '', '__proto__', '7', 'a"b', 'ç\u2028', 'a/b', 'toString'];
 
 function randomTensors(random: TestRandom): Record<string, SafetensorsTensor> {
@@ -90,7 +96,11 @@ function randomTensors(random: TestRandom): Record<string, SafetensorsTensor> {
     const shape = Array.from({ length: random.below(4) }, () => random.below(4));
     const bytes = new Uint8Array(shape.reduce((a, b) => a * b, dtypes[dtype].BYTES_PER_ELEMENT));
     for (let i = 0; i < bytes.length; i++) bytes[i] = random.below(256);
-    return [pick(random, names), { dtype, shape, data: new dtypes[dtype](bytes.buffer) }];
+    const own = new dtypes[dtype](bytes.buffer);
+    const isHalf = dtype === 'F16' || dtype === 'BF16';
+    // Not a number of many bits: they needn't come back.
+    const data = isHalf ? widen[dtype](own as Uint16Array).map((value) => value || 0) : own;
+    return [pick(random, names), { dtype, shape, data }];
   });
   return Object.fromEntries(entries);
 }
@@ -179,12 +189,14 @@ const model: Target = {
   share: 1,
   codes: ['FILE_CORRUPT', 'STATE_MISMATCH', 'UNKNOWN_VERSION'],
   make(random) {
-    const { spec, tensors } = pick(random, states);
+    const { spec, tensors: own } = pick(random, states);
     const valid = isKept(random);
     let about: unknown = { version: 1, architecture: spec, ...(random.below(2) ? description : {}) };
-    const way = valid ? 0 : random.below(3);
-    if (way > 0) about = mutateJson(random, about);
-    const text = way > 0 ? writeJson(about) : JSON.stringify(about);
+    const way = valid ? 0 : random.below(4);
+    // The tensors of another network, or damage to the description, or to the bytes.
+    const tensors = way === 3 ? pick(random, states).tensors : own;
+    if (way === 1 || way === 2) about = mutateJson(random, about);
+    const text = writeJson(about);
     const whole = serializeSafetensors(tensors, { kalman_norm: text });
     const bytes = valid || way > 0 ? whole : damage(random, whole);
     return {
@@ -210,18 +222,21 @@ const spec: Target = {
   },
 };
 
+/** Parts of a checkpoint. */
+const parts = ['model', 'optimizer'];
+
 const checkpoint: Target = {
   name: 'checkpoint',
   share: 1,
   codes: ['FILE_CORRUPT', 'STATE_MISMATCH', 'UNKNOWN_VERSION'],
   make(random) {
+    const valid = isKept(random);
     const tensors = Object.fromEntries(
       Object.entries(randomTensors(random)).map(([name, tensor]) => [
-        `${pick(random, ['model', 'optimizer'])}/${name}`,
+        `${pick(random, valid ? parts : [...parts, 'other'])}/${name}`,
         tensor,
       ]),
     );
-    const valid = isKept(random);
     const way = valid ? 0 : random.below(3);
     const about = { version: 1, step: random.below(100), data: { epoch: 1 } };
     const content =
@@ -240,7 +255,7 @@ const checkpoint: Target = {
       size: bytes.length,
       valid,
       read() {
-        const { step, states } = parseCheckpoint(bytes, 'x.safetensors', ['model', 'optimizer']);
+        const { step, states } = parseCheckpoint(bytes, 'x.safetensors', parts);
         if (!valid) return;
         mustBe(step === about.step, 'another step came back');
         const count = [...states.values()].reduce((sum, { size }) => sum + size, 0);
