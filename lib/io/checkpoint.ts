@@ -14,6 +14,8 @@ export interface Stateful {
   stateDict(): Map<string, Tensor>;
   stateValues(): Promise<StateValues>;
   loadStateDict(state: StateValues): void;
+  /** Refuses values that `loadStateDict` refuses, names, shapes and types aside. Default: it takes all values */
+  checkStateDict?(state: StateValues): void;
 }
 
 /** What {@link CheckpointFolder.load} found. */
@@ -110,6 +112,7 @@ export class CheckpointFolder {
           state: states.get(part) as StateValues,
         }));
         for (const { part, own, state } of parts) checkState(own.stateDict(), state, part);
+        for (const { own, state } of parts) checkValues(path, own, state);
         for (const { own, state } of parts) own.loadStateDict(state);
         return { step, path, data, warnings };
       } catch (error) {
@@ -165,6 +168,16 @@ export function parseCheckpoint(bytes: Uint8Array, path: string, parts: readonly
     state.set(name.slice(slash + 1), { shape, data: values as TensorData });
   }
   return { step, data, states };
+}
+
+/** Before the first part is loaded: a part that refuses its values mustn't leave half a checkpoint behind. */
+function checkValues(path: string, own: Stateful, state: StateValues): void {
+  try {
+    own.checkStateDict?.(state);
+  } catch (error) {
+    if (!(error instanceof KalmanNormError)) throw error;
+    throw new KalmanNormError('FILE_CORRUPT', `${path}: ${error.message}`, { cause: error });
+  }
 }
 
 /** Anybody can compute a digest: it tells damage, not intent. */

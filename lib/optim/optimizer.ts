@@ -139,16 +139,25 @@ export abstract class Optimizer {
   }
 
   /**
+   * Refuses what {@link Optimizer.loadStateDict} would refuse, and loads nothing.
+   *
+   * @throws KalmanNormError as {@link Optimizer.loadStateDict}
+   */
+  checkStateDict(state: StateValues): void {
+    checkState(this.stateDict(), state, 'optimizer');
+    for (const name of ['learningRate', ...Object.keys(this.counters)]) {
+      this.checkNotNegative(name, state.get(name)?.data[0] ?? 0);
+    }
+  }
+
+  /**
    * Overwrites the learning rate, counters and buffers. Everything is checked first.
    *
    * @throws KalmanNormError `STATE_MISMATCH` for missing, extra, misshapen or mistyped entries; `INVALID_ARGUMENT` for a
    *   learning rate or counter below 0; nothing is loaded then
    */
   loadStateDict(state: StateValues): void {
-    checkState(this.stateDict(), state, 'optimizer');
-    for (const name of ['learningRate', ...Object.keys(this.counters)]) {
-      this.checkNotNegative(name, state.get(name)?.data[0] ?? 0);
-    }
+    this.checkStateDict(state);
     writeState(this.stateDict(), state, 'optimizer');
     this.rateValue = state.get('learningRate')?.data[0] ?? 0;
   }

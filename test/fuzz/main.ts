@@ -34,6 +34,7 @@ check(
   `--only: expected one of ${targets.map(({ name }) => name).join(', ')}, got ${values.only}`,
 );
 
+const kib = (bytes: number) => `${(bytes / 1024).toFixed(0)} KiB`;
 console.log(`seed ${seed}`);
 const onCase = startWatchdog(
   chosen.map(({ name }) => name),
@@ -44,9 +45,9 @@ try {
   const shares = chosen.reduce((sum, { share }) => sum + share, 0);
   for (const target of chosen) {
     const own = Math.ceil((cases * target.share) / shares);
-    const { accepted, refused, slowest, memory, duration } = await fuzz(target, own, seed, { first, onCase });
+    const { accepted, refused, slowest, memory, heap, duration } = await fuzz(target, own, seed, { first, onCase });
     const codes = Object.entries(refused).map(([code, times]) => `${times} ${code}`);
-    const figures = `${(duration / 1000).toFixed(1)} s, slowest ${slowest.toFixed(0)} ms, ${(memory / 1024).toFixed(0)} KiB a case at most`;
+    const figures = `${(duration / 1000).toFixed(1)} s, slowest ${slowest.toFixed(0)} ms, buffers of ${kib(memory)}, objects of ${kib(heap)}`;
     console.log(`${target.name}: ${own} cases, ${accepted} read, ${codes.join(', ')}; ${figures}`);
   }
   console.log(`most resident memory: ${(process.resourceUsage().maxRSS / 1024).toFixed(0)} MiB`);

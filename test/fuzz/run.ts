@@ -13,6 +13,8 @@ export interface Tally {
   slowest: number;
   /** Bytes of array buffers that a case added at most. */
   memory: number;
+  /** Bytes of other objects, garbage included, that a case added at most. */
+  heap: number;
   /** Milliseconds of all. */
   duration: number;
 }
@@ -26,9 +28,12 @@ export interface FuzzOptions {
 
 /** Milliseconds that a case may take: inputs have some tens of kilobytes, and a machine may be busy. */
 const mostTime = 2000;
-/** Bytes of array buffers that a case may add: a multiple of its size, and what small readers take anyway. */
+/** Bytes of array buffers that a case may add: a multiple of its size, and what zlib takes for the smallest file. */
 const mostMemory = 8;
-const spare = 2 ** 17;
+const spare = 2 ** 18;
+/** The same of other objects: a number of JSON takes two characters, and sixteen bytes or more in memory. */
+const mostObjects = 100;
+const spareObjects = 2 ** 22;
 /** Characters of a message: an input isn't repeated. */
 const longestMessage = 2000;
 
@@ -46,7 +51,7 @@ export async function fuzz(
   seed: number,
   { first = 0, onCase }: FuzzOptions = {},
 ): Promise<Tally> {
-  const tally: Tally = { accepted: 0, refused: {}, slowest: 0, memory: 0, duration: 0 };
+  const tally: Tally = { accepted: 0, refused: {}, slowest: 0, memory: 0, heap: 0, duration: 0 };
   const begin = performance.now();
   for (let number = first; number < first + count; number++) {
     onCase?.(target.name, number);
@@ -64,7 +69,7 @@ export async function fuzz(
 
 async function readCase(target: Target, random: TestRandom, tally: Tally): Promise<void> {
   const { size, valid, read } = target.make(random);
-  const before = process.memoryUsage().arrayBuffers;
+  const before = process.memoryUsage();
   const begin = performance.now();
   let refusal: unknown = null;
   try {
@@ -74,11 +79,15 @@ async function readCase(target: Target, random: TestRandom, tally: Tally): Promi
     refusal = error ?? new Error('nothing was thrown');
   }
   const time = performance.now() - begin;
-  const added = process.memoryUsage().arrayBuffers - before;
+  const after = process.memoryUsage();
+  const added = after.arrayBuffers - before.arrayBuffers;
+  const objects = after.heapUsed - before.heapUsed;
   tally.slowest = Math.max(tally.slowest, time);
   tally.memory = Math.max(tally.memory, added);
+  tally.heap = Math.max(tally.heap, objects);
   if (time > mostTime) throw new Error(`took ${time} ms`);
   if (added > mostMemory * size + spare) throw new Error(`added ${added} bytes for ${size}`);
+  if (objects > mostObjects * size + spareObjects) throw new Error(`added objects of ${objects} bytes for ${size}`);
   if (refusal === null) {
     tally.accepted++;
     return;

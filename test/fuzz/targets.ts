@@ -189,12 +189,14 @@ const model: Target = {
   share: 1,
   codes: ['FILE_CORRUPT', 'STATE_MISMATCH', 'UNKNOWN_VERSION'],
   make(random) {
-    const { spec, tensors } = pick(random, states);
+    const { spec, tensors: own } = pick(random, states);
     const valid = isKept(random);
     let about: unknown = { version: 1, architecture: spec, ...(random.below(2) ? description : {}) };
-    const way = valid ? 0 : random.below(3);
-    if (way > 0) about = mutateJson(random, about);
-    const text = way > 0 ? writeJson(about) : JSON.stringify(about);
+    const way = valid ? 0 : random.below(4);
+    // The tensors of another network, or damage to the description, or to the bytes.
+    const tensors = way === 3 ? pick(random, states).tensors : own;
+    if (way === 1 || way === 2) about = mutateJson(random, about);
+    const text = writeJson(about);
     const whole = serializeSafetensors(tensors, { kalman_norm: text });
     const bytes = valid || way > 0 ? whole : damage(random, whole);
     return {
@@ -220,18 +222,21 @@ const spec: Target = {
   },
 };
 
+/** Parts of a checkpoint. */
+const parts = ['model', 'optimizer'];
+
 const checkpoint: Target = {
   name: 'checkpoint',
   share: 1,
   codes: ['FILE_CORRUPT', 'STATE_MISMATCH', 'UNKNOWN_VERSION'],
   make(random) {
+    const valid = isKept(random);
     const tensors = Object.fromEntries(
       Object.entries(randomTensors(random)).map(([name, tensor]) => [
-        `${pick(random, ['model', 'optimizer'])}/${name}`,
+        `${pick(random, valid ? parts : [...parts, 'other'])}/${name}`,
         tensor,
       ]),
     );
-    const valid = isKept(random);
     const way = valid ? 0 : random.below(3);
     const about = { version: 1, step: random.below(100), data: { epoch: 1 } };
     const content =
@@ -250,7 +255,7 @@ const checkpoint: Target = {
       size: bytes.length,
       valid,
       read() {
-        const { step, states } = parseCheckpoint(bytes, 'x.safetensors', ['model', 'optimizer']);
+        const { step, states } = parseCheckpoint(bytes, 'x.safetensors', parts);
         if (!valid) return;
         mustBe(step === about.step, 'another step came back');
         const count = [...states.values()].reduce((sum, { size }) => sum + size, 0);

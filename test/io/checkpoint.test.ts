@@ -137,6 +137,27 @@ test('a checkpoint of another network is refused, and nothing is loaded', async 
   close();
 });
 
+test('a checkpoint with a value that a part refuses falls back to the one before, and nothing of it is loaded', async (t) => {
+  const run = setUp();
+  await run.checkpoints.save(1, null);
+  const saved = await run.state();
+  const { model, optimizer, trainer } = run;
+  // What another program could write, digest and all.
+  const forged = {
+    stateDict: () => optimizer.stateDict(),
+    stateValues: async () =>
+      (await optimizer.stateValues()).set('learningRate', { shape: [1], data: Float32Array.of(-1) }),
+    loadStateDict: () => {},
+  };
+  await trainer.trainEpoch(1);
+  await new CheckpointFolder(run.folder, { model, optimizer: forged, trainer }).save(2, null);
+  const found = await run.checkpoints.load();
+  t.is(found?.step, 1);
+  t.regex(found?.warnings[0] ?? '', /step-0000000002.*learningRate.* -1/);
+  t.is(await run.state(), saved);
+  run.close();
+});
+
 test('only the last checkpoints stay; a new folder has none', async (t) => {
   const run = setUp({ type: 'group' });
   t.is(await run.checkpoints.load(), null);
