@@ -28,8 +28,11 @@ export { type ModelInfo, openModel, type SaveModelOptions, saveModel } from './i
 export * from './io/safetensors.js';
 export * as kalman from './kalman/index.js';
 export * from './models/cifar-resnet.js';
+export type { NormSpec } from './models/norm-spec.js';
 export * from './models/reference-kalman-block.js';
 export * from './models/residual-block.js';
+export { ResNet, type ResNetOptions } from './models/resnet.js';
+export { loadTorchvisionWeights } from './models/torchvision.js';
 export type { NestedNumbers } from './nested.js';
 export * from './nn/index.js';
 export * as nn from './nn/index.js';

@@ -40,11 +40,17 @@ export async function readState(tensors: ReadonlyMap<string, Tensor>): Promise<S
  * Checks that a state has the tensors' names, shapes and types.
  *
  * @param owner whose tensors they are, for messages
+ * @param caller what the messages begin with
  * @throws KalmanNormError `STATE_MISMATCH` with the counts and the first of the faults
  * @internal
  */
-export function checkState(own: ReadonlyMap<string, Tensor>, state: StateValues, owner: string): void {
-  check(state instanceof Map, 'INVALID_ARGUMENT', () => `loadStateDict: expected a map of values, got ${state}`);
+export function checkState(
+  own: ReadonlyMap<string, Tensor>,
+  state: StateValues,
+  owner: string,
+  caller = 'loadStateDict',
+): void {
+  check(state instanceof Map, 'INVALID_ARGUMENT', () => `${caller}: expected a map of values, got ${state}`);
   const missing: string[] = [];
   const misfits: string[] = [];
   for (const [name, tensor] of own) {
@@ -67,11 +73,11 @@ export function checkState(own: ReadonlyMap<string, Tensor>, state: StateValues,
   const counts = `${missing.length} missing, ${unexpected.length} unexpected, ${misfits.length} that don't fit`;
   const shown = faults.slice(0, MOST_FAULTS).join('; ');
   const more = faults.length > MOST_FAULTS ? `; and ${faults.length - MOST_FAULTS} more` : '';
-  throw new KalmanNormError('STATE_MISMATCH', `loadStateDict: ${counts}: ${shown}${more}`);
+  throw new KalmanNormError('STATE_MISMATCH', `${caller}: ${counts}: ${shown}${more}`);
 }
 
 /** Overwrites the tensors with a state, after {@link checkState}. @internal */
-export function writeState(own: ReadonlyMap<string, Tensor>, state: StateValues, owner: string): void {
-  checkState(own, state, owner);
+export function writeState(own: ReadonlyMap<string, Tensor>, state: StateValues, owner: string, caller?: string): void {
+  checkState(own, state, owner, caller);
   for (const [name, tensor] of own) tensor.write((state.get(name) as { data: TensorData }).data);
 }

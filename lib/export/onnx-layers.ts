@@ -2,6 +2,7 @@ import { KalmanNormError } from '../errors.js';
 import { CifarResNet } from '../models/cifar-resnet.js';
 import { ReferenceKalmanBlock } from '../models/reference-kalman-block.js';
 import { type Block, ResidualBlock } from '../models/residual-block.js';
+import { ResNet } from '../models/resnet.js';
 import { EvoNormS0, FilterResponseNorm2d } from '../nn/activated-norm.js';
 import { AvgPool2d, GlobalAvgPool2d, ReLU } from '../nn/activation.js';
 import { BatchChannelNorm2d } from '../nn/batch-channel-norm.js';
@@ -191,6 +192,7 @@ writes([CifarResNet], (net, x, context) => {
   const features = inTurn([net.conv0, net.norm0, ...blocks, net.normLast], x, context);
   return writeModule(net.linear, globalAveragePool(features, context), context);
 });
+writes([ResNet], ({ net }, x, context) => writeModule(net, x, context));
 writes([ResidualBlock, ReferenceKalmanBlock], (block, x, context) => {
   const { norm1, conv1, norm2, conv2 } = block;
   const branch = inTurn([...(norm1 ? [norm1] : []), conv1, norm2, conv2], x, context);

@@ -1,57 +1,18 @@
 import { checkDevice, checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
-import {
-  type ActivatedNormOptions,
-  type EvoNormOptions,
-  EvoNormS0,
-  FilterResponseNorm2d,
-} from '../nn/activated-norm.js';
-import { BatchChannelNorm2d, type BatchChannelNormOptions } from '../nn/batch-channel-norm.js';
-import { BatchNorm2d } from '../nn/batch-norm.js';
-import { BatchRenorm2d, type BatchRenormOptions } from '../nn/batch-renorm.js';
 import { Conv2d, type WeightStandardization } from '../nn/conv2d.js';
 import { disposeFiltered, type Filtered } from '../nn/filtered.js';
-import { GroupNorm } from '../nn/group-norm.js';
-import { KalmanNorm2d, type KalmanNormLayerOptions } from '../nn/kalman-norm.js';
-import { InstanceNorm2d, LayerNorm } from '../nn/layer-norm.js';
 import { Linear } from '../nn/linear.js';
 import { type Layer, Module } from '../nn/module.js';
-import type { NormLayerOptions, RunningNormOptions } from '../nn/norm.js';
-import { ReferenceKalmanNorm2d, type ReferenceKalmanNormOptions } from '../nn/reference-kalman-norm.js';
+import { ReferenceKalmanNorm2d } from '../nn/reference-kalman-norm.js';
 import { type ModulePlan, type ModuleSpec, registerModule, SpecReader, type SpecValue } from '../nn/spec.js';
-import type { BeliefPadding } from '../ops/pad.js';
 import { globalAvgPool } from '../ops/pool.js';
-import type { Noise, Transition } from '../ops/predict.js';
+import type { Noise } from '../ops/predict.js';
 import { HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
+import { makeNorm, type NormSpec, planNorm } from './norm-spec.js';
 import { ReferenceKalmanBlock } from './reference-kalman-block.js';
 import { type BlockOptions, ResidualBlock } from './residual-block.js';
-
-/** The normalization of a network: the options of its layers, and of the blocks where they concern beliefs. */
-export type NormSpec =
-  | ({ type: 'batch' } & Omit<RunningNormOptions, 'relu' | 'affine'>)
-  | ({ type: 'group'; groups?: number } & Pick<NormLayerOptions, 'epsilon'>)
-  | ({ type: 'layer' } & Pick<NormLayerOptions, 'epsilon'>)
-  | ({ type: 'instance' } & Pick<NormLayerOptions, 'epsilon'>)
-  /** Filter response normalization: its thresholded linear unit is the activation. */
-  | ({ type: 'frn' } & ActivatedNormOptions)
-  /** EvoNorm-S0, with 4 groups by default: its gate is the activation. */
-  | ({ type: 'evonorm' } & EvoNormOptions)
-  /** Batch renormalization. */
-  | ({ type: 'batch-renorm' } & Omit<BatchRenormOptions, 'relu' | 'affine'>)
-  /** Batch-channel normalization, with 4 groups by default. */
-  | ({ type: 'batch-channel' } & Omit<BatchChannelNormOptions, 'relu'>)
-  /** Its `transitionGradient` is that of the blocks' convolutions, too. */
-  | ({ type: 'kalman' } & Omit<KalmanNormLayerOptions, 'relu'>)
-  /** The filter as the paper's authors coded it. */
-  | ({
-      type: 'reference-kalman';
-      gain: number | 'learned';
-      /** How the shortcut of a widening block pads beliefs; default `aligned`. */
-      beliefPadding?: BeliefPadding;
-      /** How beliefs go through convolutions; default `sampled`. */
-      transition?: Transition;
-    } & Omit<ReferenceKalmanNormOptions, 'relu' | 'affine'>);
 
 /** Options of {@link CifarResNet}. */
 export interface CifarResNetOptions {
@@ -112,7 +73,7 @@ export class CifarResNet extends Module {
     this.options = { n, classes, norm: JSON.parse(JSON.stringify(norm)) as NormSpec, weightStandardization };
     const random = seed === undefined ? initialRandom() : new HostRandom(seed);
     this.conv0 = new Conv2d(device, 3, 16, 3, { padding: 'same', random, weightStandardization });
-    this.norm0 = makeNorm(device, norm, 16);
+    this.norm0 = makeNorm(device, norm, 16, true);
     const stage = (channels: number, first: boolean) =>
       Array.from({ length: n }, (_, i) => {
         const widens = !first && i === 0;
@@ -128,7 +89,7 @@ export class CifarResNet extends Module {
     this.stage1 = stage(16, true);
     this.stage2 = stage(32, false);
     this.stage3 = stage(64, false);
-    this.normLast = makeNorm(device, norm, 64);
+    this.normLast = makeNorm(device, norm, 64, true);
     this.linear = new Linear(device, 64, classes, { random });
   }
 
@@ -221,74 +182,11 @@ function isWhole(value: unknown, from: number, to: number): boolean {
   return Number.isInteger(value) && (value as number) >= from && (value as number) <= to;
 }
 
-/** Reads a normalization from a spec, with the options that {@link NormSpec} has. */
-function planNorm(spec: SpecReader): NormSpec {
-  const type = spec.choice('type', [
-    'batch',
-    'group',
-    'layer',
-    'instance',
-    'frn',
-    'evonorm',
-    'batch-renorm',
-    'batch-channel',
-    'kalman',
-    'reference-kalman',
-  ]);
-  const epsilon = spec.number('epsilon', Number.MIN_VALUE, Number.MAX_VALUE, type === 'frn' ? 1e-6 : 1e-5);
-  if (type === 'layer' || type === 'instance' || type === 'frn') return { type, epsilon };
-  const groups = () =>
-    spec.value<number>('groups', (value) => [1, 2, 4, 8, 16].includes(value as number), 'a divisor of 16', 4);
-  if (type === 'group' || type === 'evonorm') return { type, epsilon, groups: groups() };
-  const filtered = { epsilon, splits: spec.size('splits', 1), momentum: spec.number('momentum', 0, 1, 0.1) };
-  if (type === 'kalman') return { type, ...filtered, ...KalmanNorm2d.filterOptions(spec) };
-  const running = {
-    ...filtered,
-    runningStats: spec.choice('runningStats', ['all-splits', 'first-split'], 'all-splits'),
-  };
-  if (type === 'batch') return { type, ...running };
-  if (type === 'batch-renorm') return { type, ...running, ...BatchRenorm2d.limits(spec) };
-  if (type === 'batch-channel') return { type, ...running, groups: groups() };
-  return {
-    type,
-    ...running,
-    ...ReferenceKalmanNorm2d.filterOptions(spec),
-    initialGain: spec.number('initialGain', Number.MIN_VALUE, 1 - Number.EPSILON, 0.1),
-    beliefPadding: spec.choice('beliefPadding', ['aligned', 'reference'], 'aligned'),
-    transition: spec.choice('transition', ['sampled', 'analytic'], 'sampled'),
-  };
-}
-
-function makeNorm(device: Device, spec: NormSpec, channels: number): Layer {
-  switch (spec.type) {
-    case 'batch':
-      return new BatchNorm2d(device, channels, { ...spec, relu: true });
-    case 'group':
-      return new GroupNorm(device, spec.groups ?? 4, channels, { ...spec, relu: true });
-    case 'layer':
-      return new LayerNorm(device, channels, { ...spec, relu: true });
-    case 'instance':
-      return new InstanceNorm2d(device, channels, { ...spec, relu: true });
-    case 'frn':
-      return new FilterResponseNorm2d(device, channels, spec);
-    case 'evonorm':
-      return new EvoNormS0(device, channels, { ...spec, groups: spec.groups ?? 4 });
-    case 'batch-renorm':
-      return new BatchRenorm2d(device, channels, { ...spec, relu: true });
-    case 'batch-channel':
-      return new BatchChannelNorm2d(device, channels, { ...spec, groups: spec.groups ?? 4, relu: true });
-    case 'kalman':
-      return new KalmanNorm2d(device, channels, { ...spec, relu: true });
-    case 'reference-kalman':
-      return new ReferenceKalmanNorm2d(device, channels, { ...spec, relu: true });
-  }
-}
-
 function makeBlock(device: Device, spec: NormSpec, shape: Omit<BlockOptions<Layer>, 'norm1' | 'norm2'>): Module {
   const outChannels = shape.widens ? 2 * shape.inChannels : shape.inChannels;
   const norms = () => ({
-    norm1: shape.first ? null : makeNorm(device, spec, shape.inChannels),
-    norm2: makeNorm(device, spec, outChannels),
+    norm1: shape.first ? null : makeNorm(device, spec, shape.inChannels, true),
+    norm2: makeNorm(device, spec, outChannels, true),
   });
   if (spec.type === 'reference-kalman') {
     return new ReferenceKalmanBlock(device, {

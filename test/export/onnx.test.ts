@@ -38,6 +38,7 @@ import {
   ReferenceKalmanNorm2d,
   ReLU,
   Residual,
+  ResNet,
   Sequential,
   Sigmoid,
   SiLU,
@@ -186,6 +187,16 @@ for (const norm of norms) {
       const net = new CifarResNet(device, { n: 1, norm, weightStandardization, classes: 7, seed: random.below(1000) });
       await same(t, device, random, net, [3, 16, 16]);
     }
+  });
+}
+
+for (const [depth, norm] of [
+  [18, { type: 'kalman', splits: 2 }],
+  [50, { type: 'batch' }],
+] as const) {
+  eachDevice(test, `ONNX: ResNet-${depth} with ${norm.type}`, async (t, device, random) => {
+    const net = new ResNet(device, { depth, norm, width: 16, classes: 7, seed: random.below(1000) });
+    await same(t, device, random, net, [3, 32, 40]);
   });
 }
 

@@ -1,0 +1,114 @@
+import {
+  type ActivatedNormOptions,
+  type EvoNormOptions,
+  EvoNormS0,
+  FilterResponseNorm2d,
+} from '../nn/activated-norm.js';
+import { BatchChannelNorm2d, type BatchChannelNormOptions } from '../nn/batch-channel-norm.js';
+import { BatchNorm2d } from '../nn/batch-norm.js';
+import { BatchRenorm2d, type BatchRenormOptions } from '../nn/batch-renorm.js';
+import { GroupNorm } from '../nn/group-norm.js';
+import { KalmanNorm2d, type KalmanNormLayerOptions } from '../nn/kalman-norm.js';
+import { InstanceNorm2d, LayerNorm } from '../nn/layer-norm.js';
+import type { Layer } from '../nn/module.js';
+import type { NormLayerOptions, RunningNormOptions } from '../nn/norm.js';
+import { ReferenceKalmanNorm2d, type ReferenceKalmanNormOptions } from '../nn/reference-kalman-norm.js';
+import type { SpecReader } from '../nn/spec.js';
+import type { BeliefPadding } from '../ops/pad.js';
+import type { Transition } from '../ops/predict.js';
+import type { Device } from '../tensor.js';
+
+/** The normalization of a network: the options of its layers, and of the blocks where they concern beliefs. */
+export type NormSpec =
+  | ({ type: 'batch' } & Omit<RunningNormOptions, 'relu' | 'affine'>)
+  | ({ type: 'group'; groups?: number } & Pick<NormLayerOptions, 'epsilon'>)
+  | ({ type: 'layer' } & Pick<NormLayerOptions, 'epsilon'>)
+  | ({ type: 'instance' } & Pick<NormLayerOptions, 'epsilon'>)
+  /** Filter response normalization: its thresholded linear unit is the activation. */
+  | ({ type: 'frn' } & ActivatedNormOptions)
+  /** EvoNorm-S0, with 4 groups by default: its gate is the activation. */
+  | ({ type: 'evonorm' } & EvoNormOptions)
+  /** Batch renormalization. */
+  | ({ type: 'batch-renorm' } & Omit<BatchRenormOptions, 'relu' | 'affine'>)
+  /** Batch-channel normalization, with 4 groups by default. */
+  | ({ type: 'batch-channel' } & Omit<BatchChannelNormOptions, 'relu'>)
+  /** Its `transitionGradient` is that of the blocks' convolutions, too. */
+  | ({ type: 'kalman' } & Omit<KalmanNormLayerOptions, 'relu'>)
+  /** The filter as the paper's authors coded it. */
+  | ({
+      type: 'reference-kalman';
+      gain: number | 'learned';
+      /** How the shortcut of a widening block pads beliefs; default `aligned`. */
+      beliefPadding?: BeliefPadding;
+      /** How beliefs go through convolutions; default `sampled`. */
+      transition?: Transition;
+    } & Omit<ReferenceKalmanNormOptions, 'relu' | 'affine'>);
+
+/** Reads a normalization from a spec, with the options that {@link NormSpec} has. @internal */
+export function planNorm(spec: SpecReader): NormSpec {
+  const type = spec.choice('type', [
+    'batch',
+    'group',
+    'layer',
+    'instance',
+    'frn',
+    'evonorm',
+    'batch-renorm',
+    'batch-channel',
+    'kalman',
+    'reference-kalman',
+  ]);
+  const epsilon = spec.number('epsilon', Number.MIN_VALUE, Number.MAX_VALUE, type === 'frn' ? 1e-6 : 1e-5);
+  if (type === 'layer' || type === 'instance' || type === 'frn') return { type, epsilon };
+  const groups = () =>
+    spec.value<number>('groups', (value) => [1, 2, 4, 8, 16].includes(value as number), 'a divisor of 16', 4);
+  if (type === 'group' || type === 'evonorm') return { type, epsilon, groups: groups() };
+  const filtered = { epsilon, splits: spec.size('splits', 1), momentum: spec.number('momentum', 0, 1, 0.1) };
+  if (type === 'kalman') return { type, ...filtered, ...KalmanNorm2d.filterOptions(spec) };
+  const running = {
+    ...filtered,
+    runningStats: spec.choice('runningStats', ['all-splits', 'first-split'], 'all-splits'),
+  };
+  if (type === 'batch') return { type, ...running };
+  if (type === 'batch-renorm') return { type, ...running, ...BatchRenorm2d.limits(spec) };
+  if (type === 'batch-channel') return { type, ...running, groups: groups() };
+  return {
+    type,
+    ...running,
+    ...ReferenceKalmanNorm2d.filterOptions(spec),
+    initialGain: spec.number('initialGain', Number.MIN_VALUE, 1 - Number.EPSILON, 0.1),
+    beliefPadding: spec.choice('beliefPadding', ['aligned', 'reference'], 'aligned'),
+    transition: spec.choice('transition', ['sampled', 'analytic'], 'sampled'),
+  };
+}
+
+/**
+ * A layer of a network's normalization.
+ *
+ * @param relu whether it rectifies, too; `frn` and `evonorm`, which are activations, don't ask
+ * @internal
+ */
+export function makeNorm(device: Device, spec: NormSpec, channels: number, relu: boolean): Layer {
+  switch (spec.type) {
+    case 'batch':
+      return new BatchNorm2d(device, channels, { ...spec, relu });
+    case 'group':
+      return new GroupNorm(device, spec.groups ?? 4, channels, { ...spec, relu });
+    case 'layer':
+      return new LayerNorm(device, channels, { ...spec, relu });
+    case 'instance':
+      return new InstanceNorm2d(device, channels, { ...spec, relu });
+    case 'frn':
+      return new FilterResponseNorm2d(device, channels, spec);
+    case 'evonorm':
+      return new EvoNormS0(device, channels, { ...spec, groups: spec.groups ?? 4 });
+    case 'batch-renorm':
+      return new BatchRenorm2d(device, channels, { ...spec, relu });
+    case 'batch-channel':
+      return new BatchChannelNorm2d(device, channels, { ...spec, groups: spec.groups ?? 4, relu });
+    case 'kalman':
+      return new KalmanNorm2d(device, channels, { ...spec, relu });
+    case 'reference-kalman':
+      return new ReferenceKalmanNorm2d(device, channels, { ...spec, relu });
+  }
+}
