@@ -3,6 +3,6 @@
  *
  * @module train
  */
-export * from '../io/checkpoint.js';
+export { CheckpointFolder, type LoadedCheckpoint, type Stateful } from '../io/checkpoint.js';
 export * from './trainer.js';
 export type { Classifier, TrainerOptions } from './trainer-options.js';

@@ -8,7 +8,9 @@ import { SEED, TestRandom } from '../support/random.js';
 const root = await mkdtemp(join(tmpdir(), 'kalman-norm-resume-'));
 test.after.always(() => rm(root, { recursive: true, force: true }));
 
-const FLAGS = ['--dataset', 'synthetic', '--device', 'cpu', '-n', '1', '--batch-size', '16', '--splits', '8'];
+/** Where the run trains; KN_RESUME_DEVICE for another. */
+const DEVICE = process.env.KN_RESUME_DEVICE ?? 'cpu';
+const FLAGS = ['--dataset', 'synthetic', '--device', DEVICE, '-n', '1', '--batch-size', '16', '--splits', '8'];
 const SIZE = ['--limit-train', '32', '--limit-test', '16', '--threads', '1', '--epochs', '4', '--lr', '0.05'];
 
 /** How often the run is killed; KN_RESUME_KILLS for more. */

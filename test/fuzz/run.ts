@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { KalmanNormError } from '../../lib/index.js';
 import { TestRandom } from '../support/random.js';
-import type { Target } from './targets.js';
+import type { Target } from './target.js';
 
 /** What came of a target's cases. */
 export interface Tally {
