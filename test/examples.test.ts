@@ -1,10 +1,11 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
+import { BatchNorm1d, Linear, openDevice, Sequential, saveModel } from '../lib/index.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -49,4 +50,24 @@ test('examples/own-network.ts learns, saves, and another process recognizes', as
     ['disc', 'ring', 'cross', 'disc', 'ring', 'cross'],
   );
   t.true(answers.filter(([, drawn, said]) => drawn === said).length >= 5);
+});
+
+/** Whether there is a Python with NumPy. */
+const hasNumpy = spawnSync('python3', ['-c', 'import numpy'], { stdio: 'ignore' }).status === 0;
+
+(hasNumpy ? test : test.skip)('examples/read-weights.py reads model files (needs python3 with numpy)', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'kalman-norm-example-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  using device = openDevice('cpu', { threads: 1 });
+  const net = new Sequential(new Linear(device, 3, 2), new BatchNorm1d(device, 2));
+  for (const dtype of ['F32', 'F16', 'BF16'] as const) {
+    net.parameters()[0]?.write(Float32Array.of(1, 2, 4, 8, 16, 32));
+    const path = join(folder, `${dtype}.safetensors`);
+    await saveModel(path, net, { classNames: ['a', 'b'], dtype });
+    const { stdout } = await promisify(execFile)('python3', ['examples/read-weights.py', path], { cwd: root });
+    t.regex(stdout, /^layers\.0\.weight \[3, 2\] float(16|32) mean 10\.500000$/m);
+    t.regex(stdout, /^layers\.1\.runningVariance \[2\] float32 mean 1\.000000$/m);
+    t.regex(stdout, /^Sequential \['a', 'b'\]$/m);
+    t.regex(stdout, /^PyTorch(: 6 tensors, 16 values| isn't installed)$/m);
+  }
 });
