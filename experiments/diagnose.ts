@@ -8,11 +8,10 @@ import { writeFileAtomic } from '../lib/io/atomic-file.js';
 import { runAsProgram, runCommand } from './command.js';
 import { type Diagnosis, FilterExaminer, rounded } from './diagnosis/measure.js';
 import { renderLayers } from './diagnosis/table.js';
-import { number } from './flags.js';
 import { hasFilter } from './norms.js';
 import { scheduleOf } from './options.js';
 import { storedConfiguration } from './resume.js';
-import { openRun } from './stored-run.js';
+import { openRun, runWords } from './stored-run.js';
 
 const flags = {
   steps: { type: 'string' },
@@ -76,15 +75,7 @@ export async function diagnose(folder: string, options: DiagnoseOptions = {}): P
 /** The command. Returns the exit code. */
 export async function main(args: readonly string[], print: (line: string) => void = console.log): Promise<number> {
   return runCommand({ usage, flags }, args, print, async ({ positionals, values }) => {
-    const [folder] = positionals;
-    check(
-      folder !== undefined && positionals.length === 1,
-      'INVALID_ARGUMENT',
-      `RUN_DIR: expected one folder of a run, got ${positionals.length}`,
-    );
-    const isCount = (value: number) => Number.isInteger(value) && value >= 1;
-    const steps = number('steps', values.steps, 50, isCount, 'a whole number of at least 1');
-    const threads = values.threads === undefined ? undefined : number('threads', values.threads, 0, isCount, 'a count');
+    const { folder, steps, threads } = runWords(positionals, values);
     const { epoch, batches, layers, gradientNorm } = await diagnose(folder, { steps, threads });
     print(`after epoch ${epoch}, over ${batches} batches; norm of the gradients ${gradientNorm.toPrecision(3)}`);
     print(renderLayers(layers));

@@ -4,9 +4,9 @@
 import { check } from '../lib/errors.js';
 import { type Figures, Sgd, Trainer } from '../lib/index.js';
 import { runAsProgram, runCommand } from './command.js';
-import { choice, number } from './flags.js';
+import { choice } from './flags.js';
 import { storedConfiguration } from './resume.js';
-import { openRun } from './stored-run.js';
+import { openRun, runWords } from './stored-run.js';
 
 /** What inference normalizes by. */
 export type Statistics = 'running' | 'reestimated' | 'belief';
@@ -72,15 +72,7 @@ export async function evaluate(
 /** The command. Returns the exit code. */
 export async function main(args: readonly string[], print: (line: string) => void = console.log): Promise<number> {
   return runCommand({ usage, flags }, args, print, async ({ positionals, values }) => {
-    const [folder] = positionals;
-    check(
-      folder !== undefined && positionals.length === 1,
-      'INVALID_ARGUMENT',
-      `RUN_DIR: expected one folder of a run, got ${positionals.length}`,
-    );
-    const isCount = (value: number) => Number.isInteger(value) && value >= 1;
-    const steps = number('steps', values.steps, 50, isCount, 'a whole number of at least 1');
-    const threads = values.threads === undefined ? undefined : number('threads', values.threads, 0, isCount, 'a count');
+    const { folder, steps, threads } = runWords(positionals, values);
     const { norm } = await storedConfiguration(folder);
     const known = names.filter((name) => name !== 'belief' || norm.type === 'kalman');
     const wanted =

@@ -2,20 +2,9 @@ import { open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { check, KalmanNormError } from '../lib/errors.js';
 import { dashed, toWords } from './flags.js';
+import { incidental } from './incidental.js';
 import { type Configuration, type Experiment, parseOptions } from './options.js';
 import { logFile } from './report/log.js';
-
-/** Fields of a configuration that say how a run goes, not what it gives. */
-const incidental = new Set<keyof Configuration>([
-  'flags',
-  'resume',
-  'force',
-  'overwrite',
-  'checkpointEvery',
-  'keep',
-  'histograms',
-  'diagnose',
-]);
 
 /**
  * The configuration of a command line; with `--resume` that of the run, which flags may repeat but not change.
@@ -59,7 +48,7 @@ export function differencesOf(
     Configuration,
   ];
   const changed = (Object.keys(after) as (keyof Configuration)[]).some(
-    (key) => !incidental.has(key) && JSON.stringify(after[key]) !== JSON.stringify(before[key]),
+    (key) => !incidental.includes(key) && JSON.stringify(after[key]) !== JSON.stringify(before[key]),
   );
   const told = (flags: Configuration['flags'], flag: string) => flags[flag] ?? 'not given';
   return [...new Set([...Object.keys(wanted), ...Object.keys(stored)])]

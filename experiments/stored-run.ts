@@ -11,7 +11,29 @@ import {
   openDataset,
   openDevice,
 } from '../lib/index.js';
+import { number } from './flags.js';
 import type { Configuration } from './options.js';
+
+/**
+ * What a command that looks at a run was given: its folder, `--steps` and `--threads`.
+ *
+ * @throws KalmanNormError `INVALID_ARGUMENT`, naming what is missing or wrong
+ */
+export function runWords(
+  positionals: readonly string[],
+  flags: { steps?: string | undefined; threads?: string | undefined },
+): { folder: string; steps: number; threads: number | undefined } {
+  const [folder] = positionals;
+  check(
+    folder !== undefined && positionals.length === 1,
+    'INVALID_ARGUMENT',
+    `RUN_DIR: expected one folder of a run, got ${positionals.length}`,
+  );
+  const isCount = (value: number) => Number.isInteger(value) && value >= 1;
+  const steps = number('steps', flags.steps, 50, isCount, 'a whole number of at least 1');
+  const threads = flags.threads === undefined ? undefined : number('threads', flags.threads, 0, isCount, 'a count');
+  return { folder, steps, threads };
+}
 
 /** A run's network as it was saved last, and what it takes to go on with it. */
 export interface StoredRun {

@@ -1,3 +1,4 @@
+import { incidental } from '../incidental.js';
 import { type EpochRecord, labelOf, type Run, type RunStatus } from './log.js';
 
 /** Mean and spread of one figure over runs. */
@@ -26,22 +27,15 @@ export function spreadOf(figures: readonly (number | null)[]): Spread | null {
 }
 
 /** What runs of one configuration may differ in. */
-const personal = new Set([
+const personal = new Set<string>([
+  ...incidental,
   'seed',
-  'flags',
   'logDir',
   'dataDir',
   'download',
   'deviceDescription',
   'datasetNote',
   'threads',
-  'resume',
-  'force',
-  'overwrite',
-  'checkpointEvery',
-  'keep',
-  'histograms',
-  'diagnose',
 ]);
 
 function configurationOf({ config }: Run): string {
@@ -50,8 +44,8 @@ function configurationOf({ config }: Run): string {
 
 /**
  * Puts runs together that differ in nothing but their seed: one run whose figures are their means, with the runs as its
- * `members`; a repetition of a seed stays by itself. Its label is theirs with the number of seeds. Only epochs count that all members have. The order is that of
- * the first members.
+ * `members`; a repetition of a seed stays by itself. Its label is theirs with the number of seeds. Only epochs count that
+ * all members have. The order is that of the first members.
  */
 export function groupRuns(runs: readonly Run[]): Run[] {
   const groups = new Map<string, Run[]>();

@@ -1,5 +1,5 @@
 import { check } from '../errors.js';
-import { Message } from './protobuf.js';
+import { bytesOf, Message } from './protobuf.js';
 
 /** Operators as they were in ONNX 1.12; every runtime of the last years has them. */
 const OPSET = 17;
@@ -43,10 +43,9 @@ export class OnnxGraph {
     return output;
   }
 
-  /** Adds a float32 constant, once a name. Little-endian, as every machine that Node runs on. */
+  /** Adds a float32 constant, once a name. */
   floats(name: string, shape: readonly number[], values: Float32Array): string {
-    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-    return this.constant(name, shape, elementType.FLOAT, bytes);
+    return this.constant(name, shape, elementType.FLOAT, bytesOf(values));
   }
 
   /** A single float32 constant. */
@@ -56,7 +55,7 @@ export class OnnxGraph {
 
   /** Whole numbers, such as a shape. */
   ints(values: readonly number[]): string {
-    const bytes = new Uint8Array(BigInt64Array.from(values, BigInt).buffer);
+    const bytes = bytesOf(BigInt64Array.from(values, BigInt));
     return this.constant(`ints ${values.join(' ')}`, [values.length], elementType.INT64, bytes);
   }
 

@@ -89,8 +89,8 @@ export class Message {
   }
 }
 
-/** Little-endian, as every machine that Node runs on. */
-function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
+/** Numbers as their bytes, not copied. Little-endian, as every machine that Node runs on. */
+export function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength);
 }
 

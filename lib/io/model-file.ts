@@ -130,7 +130,8 @@ export async function loadWeights(path: string, module: Module): Promise<ModelIn
  * Builds the network that a file describes, with its parameters and buffers, in inference mode.
  *
  * @throws KalmanNormError as {@link loadModel}; `STATE_MISMATCH` where the file has no architecture, `FILE_CORRUPT`
- *   where its architecture is none that {@link buildModel} accepts, or has more than twice the values of the file (beyond the first 65,536)
+ *   where its architecture is none that {@link buildModel} accepts, or has more than twice the values of the file and
+ *   65,536 besides
  *
  * @example
  * const { model, classNames } = await openModel('model.safetensors', device);

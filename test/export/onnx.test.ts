@@ -32,7 +32,6 @@ import {
   LogSoftmax,
   MaxPool2d,
   type Module,
-  type NormSpec,
   normalizeImages,
   openDevice,
   ReferenceKalmanNorm2d,
@@ -49,6 +48,7 @@ import {
   Unknown,
 } from '../../lib/index.js';
 import { eachDevice, seeded } from '../support/devices.js';
+import { normSpecs } from '../support/norm-specs.js';
 import { runOnnx } from '../support/onnx-runtime.js';
 import type { TestRandom } from '../support/random.js';
 
@@ -168,20 +168,7 @@ for (const [title, make] of Object.entries(layers)) {
   });
 }
 
-const norms: NormSpec[] = [
-  { type: 'batch' },
-  { type: 'group' },
-  { type: 'layer' },
-  { type: 'instance' },
-  { type: 'frn' },
-  { type: 'evonorm' },
-  { type: 'batch-renorm' },
-  { type: 'batch-channel' },
-  { type: 'kalman', splits: 2 },
-  { type: 'reference-kalman', gain: 0.1 },
-];
-
-for (const norm of norms) {
+for (const norm of [...normSpecs, { type: 'reference-kalman', gain: 0.1 }] as const) {
   eachDevice(test, `ONNX: CifarResNet with ${norm.type}`, async (t, device, random) => {
     for (const weightStandardization of [false, true]) {
       const net = new CifarResNet(device, { n: 1, norm, weightStandardization, classes: 7, seed: random.below(1000) });

@@ -8,7 +8,6 @@ import {
   type Device,
   KalmanNorm2d,
   loadTorchvisionWeights,
-  type NormSpec,
   openDevice,
   openModel,
   ResNet,
@@ -22,6 +21,7 @@ import {
 import { type NdArray, ndarray, sizes } from '../support/array.js';
 import { bits, closeTo, tolerance } from '../support/compare.js';
 import { seeded } from '../support/devices.js';
+import { normSpecs } from '../support/norm-specs.js';
 import type { TestRandom } from '../support/random.js';
 import { add, conv2d, globalAvgPool, linear, normalize, relu } from '../support/reference.js';
 
@@ -52,19 +52,7 @@ for (const [depth, count] of [
   });
 }
 
-const norms: NormSpec[] = [
-  { type: 'batch' },
-  { type: 'group' },
-  { type: 'layer' },
-  { type: 'instance' },
-  { type: 'frn' },
-  { type: 'evonorm' },
-  { type: 'batch-renorm' },
-  { type: 'batch-channel' },
-  { type: 'kalman', splits: 2 },
-];
-
-for (const norm of norms) {
+for (const norm of normSpecs) {
   onCpu(
     `ResNet with ${norm.type}: training lowers the loss, and the file brings it back`,
     async (t, device, random) => {

@@ -1,0 +1,14 @@
+import type { NormSpec } from '../../lib/index.js';
+
+/** Every normalization that `ResNet` takes. */
+export const normSpecs: readonly NormSpec[] = [
+  { type: 'batch' },
+  { type: 'group' },
+  { type: 'layer' },
+  { type: 'instance' },
+  { type: 'frn' },
+  { type: 'evonorm' },
+  { type: 'batch-renorm' },
+  { type: 'batch-channel' },
+  { type: 'kalman', splits: 2 },
+];
