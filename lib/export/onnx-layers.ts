@@ -14,6 +14,7 @@ import { Dropout } from '../nn/dropout.js';
 import { AdaptiveAvgPool2d, Flatten, Identity } from '../nn/flatten.js';
 import { GroupNorm } from '../nn/group-norm.js';
 import { KalmanNorm2d } from '../nn/kalman-norm.js';
+import type { KnownTensor } from '../nn/known-values.js';
 import { InstanceNorm2d, LayerNorm } from '../nn/layer-norm.js';
 import { Linear } from '../nn/linear.js';
 import { MaxPool2d } from '../nn/max-pool.js';
@@ -29,13 +30,6 @@ import { convShape } from '../ops/conv2d.js';
 import { scope } from '../scope.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { OnnxGraph, OnnxValue } from './onnx-graph.js';
-
-/** A tensor's values on this side of the device. */
-export interface KnownTensor {
-  readonly name: string;
-  readonly shape: readonly number[];
-  readonly data: Float32Array;
-}
 
 /** A graph in the making, and what its network knows. */
 export interface OnnxContext {

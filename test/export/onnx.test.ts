@@ -52,23 +52,12 @@ import { eachDevice, seeded } from '../support/devices.js';
 import { normSpecs } from '../support/norm-specs.js';
 import { runOnnx } from '../support/onnx-runtime.js';
 import type { TestRandom } from '../support/random.js';
+import { shake } from '../support/shake.js';
 
 /**
  * ONNX Runtime is the oracle. Both sum in float32, in other orders. Of the largest value, where it is above 1: random averages let networks grow.
  */
 const TOLERANCE = 1e-4;
-
-/** Parameters and buffers as training might leave them: no scale is 1, no shift 0. */
-function shake(module: Module, random: TestRandom): void {
-  for (const [name, tensor] of module.stateDict()) {
-    if (tensor.dtype !== 'float32' || name.endsWith('filterState')) continue;
-    const variance = name.endsWith('runningVariance');
-    const values = variance ? random.uniforms(tensor.shape, 0.3, 3) : random.normals(tensor.shape, 0.3, 0.5);
-    // Filters and matrices keep their size, so that values stay of the order of 1.
-    if (name.endsWith('weight')) continue;
-    tensor.write(Float32Array.from(values.data));
-  }
-}
 
 /** Compares the network's inference with that of the file, at two sizes of the batch. */
 async function same(
