@@ -4,7 +4,7 @@ import type { ModelInfo } from '../io/model-file.js';
 import type { Module } from '../nn/module.js';
 import type { Device, Tensor } from '../tensor.js';
 import { Batcher } from './batcher.js';
-import { type Network, Programs } from './programs.js';
+import { isNetwork, Programs } from './programs.js';
 import { type Sample, SampleReader } from './samples.js';
 
 /** How a model gathers and limits its work. */
@@ -96,10 +96,10 @@ export class InferenceModel {
       'STATE_MISMATCH',
       `the input must have at most ${MAX_INPUT} values, got ${input.channels} × ${input.height} × ${input.width}`,
     );
-    check('forward' in module, 'STATE_MISMATCH', 'the network has no method forward');
+    check(isNetwork(module), 'STATE_MISMATCH', 'the network has no method forward');
     this.maxQueue = maxQueue;
     this.samples = new SampleReader(info, input, maxPixels);
-    this.programs = new Programs(device, module as Module & Network, input, maxPrograms);
+    this.programs = new Programs(device, module, input, maxPrograms);
     try {
       this.outputs = this.programs.outputs;
       check(
