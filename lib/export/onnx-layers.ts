@@ -19,6 +19,7 @@ import { InstanceNorm2d, LayerNorm } from '../nn/layer-norm.js';
 import { Linear } from '../nn/linear.js';
 import { MaxPool2d } from '../nn/max-pool.js';
 import type { Layer, Module } from '../nn/module.js';
+import { MovingAverageBatchNorm2d } from '../nn/moving-average-norm.js';
 import type { Norm, RunningNorm } from '../nn/norm.js';
 import { GELU, LeakyReLU, LogSoftmax, Sigmoid, SiLU, Softmax, Tanh } from '../nn/pointwise.js';
 import { ReferenceKalmanNorm2d } from '../nn/reference-kalman-norm.js';
@@ -151,8 +152,9 @@ writes([Concat], (concat, x, context) => {
 });
 
 // In inference they are one: a scale and a shift from running averages.
-writes([BatchNorm2d, BatchNorm1d, BatchRenorm2d, KalmanNorm2d, ReferenceKalmanNorm2d], (norm, x, context) =>
-  rectified(norm, byAverages(norm, norm, x, context), context),
+writes(
+  [BatchNorm2d, BatchNorm1d, BatchRenorm2d, MovingAverageBatchNorm2d, KalmanNorm2d, ReferenceKalmanNorm2d],
+  (norm, x, context) => rectified(norm, byAverages(norm, norm, x, context), context),
 );
 writes([GroupNorm], (norm, x, context) => byGroups(norm, norm.groups, x, context));
 writes([LayerNorm], (norm, x, context) => byGroups(norm, 1, x, context));
