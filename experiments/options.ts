@@ -11,6 +11,7 @@ import {
   shortSchedule,
   type WeightStandardization,
 } from '../lib/index.js';
+import { defaultStandardization } from '../lib/models/norm-spec.js';
 import type { Experiment } from './experiment.js';
 import { choice, dashed, type Flag, number, parseError } from './flags.js';
 import { chosenNorm, flagsOf, hasFilter, inParts, labelOf, normFlags, normNames, normOf } from './norms.js';
@@ -199,7 +200,11 @@ export function parseOptions(given: Experiment, args: readonly string[]): Config
     'INVALID_ARGUMENT',
     `--diagnose: a network with ${norm.type} norm has no filter`,
   );
-  const weightStandardization = standardization(values['weight-standardization'] === true, text('filter-gain'));
+  const weightStandardization = standardization(
+    values['weight-standardization'] === true,
+    text('filter-gain'),
+    defaultStandardization(norm),
+  );
   const device = text('gpu') === undefined ? (text('device') ?? 'cpu') : `cuda:${whole('gpu', 0, 0)}`;
   return {
     name: experiment.name,
@@ -259,13 +264,17 @@ function parse(args: readonly string[]) {
   }
 }
 
-function standardization(wanted: boolean, gain: string | undefined): WeightStandardization {
+function standardization(
+  wanted: boolean,
+  gain: string | undefined,
+  fallback: WeightStandardization,
+): WeightStandardization {
   check(
     wanted || gain === undefined,
     'INVALID_ARGUMENT',
     '--filter-gain has no meaning without --weight-standardization',
   );
-  if (gain === undefined) return wanted;
+  if (gain === undefined) return wanted || fallback;
   return number('filter-gain', gain, 1, (value) => value > 0 && Number.isFinite(value), 'a positive number');
 }
 

@@ -14,10 +14,12 @@ import { Dropout } from '../nn/dropout.js';
 import { AdaptiveAvgPool2d, Flatten, Identity } from '../nn/flatten.js';
 import { GroupNorm } from '../nn/group-norm.js';
 import { KalmanNorm2d } from '../nn/kalman-norm.js';
+import type { KnownTensor } from '../nn/known-values.js';
 import { InstanceNorm2d, LayerNorm } from '../nn/layer-norm.js';
 import { Linear } from '../nn/linear.js';
 import { MaxPool2d } from '../nn/max-pool.js';
 import type { Layer, Module } from '../nn/module.js';
+import { MovingAverageBatchNorm2d } from '../nn/moving-average-norm.js';
 import type { Norm, RunningNorm } from '../nn/norm.js';
 import { GELU, LeakyReLU, LogSoftmax, Sigmoid, SiLU, Softmax, Tanh } from '../nn/pointwise.js';
 import { ReferenceKalmanNorm2d } from '../nn/reference-kalman-norm.js';
@@ -28,13 +30,6 @@ import { convShape } from '../ops/conv2d.js';
 import { scope } from '../scope.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { OnnxGraph, OnnxValue } from './onnx-graph.js';
-
-/** A tensor's values on this side of the device. */
-export interface KnownTensor {
-  readonly name: string;
-  readonly shape: readonly number[];
-  readonly data: Float32Array;
-}
 
 /** A graph in the making, and what its network knows. */
 export interface OnnxContext {
@@ -157,8 +152,9 @@ writes([Concat], (concat, x, context) => {
 });
 
 // In inference they are one: a scale and a shift from running averages.
-writes([BatchNorm2d, BatchNorm1d, BatchRenorm2d, KalmanNorm2d, ReferenceKalmanNorm2d], (norm, x, context) =>
-  rectified(norm, byAverages(norm, norm, x, context), context),
+writes(
+  [BatchNorm2d, BatchNorm1d, BatchRenorm2d, MovingAverageBatchNorm2d, KalmanNorm2d, ReferenceKalmanNorm2d],
+  (norm, x, context) => rectified(norm, byAverages(norm, norm, x, context), context),
 );
 writes([GroupNorm], (norm, x, context) => byGroups(norm, norm.groups, x, context));
 writes([LayerNorm], (norm, x, context) => byGroups(norm, 1, x, context));

@@ -10,7 +10,7 @@ import { globalAvgPool } from '../ops/pool.js';
 import type { Noise } from '../ops/predict.js';
 import { HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
-import { makeNorm, type NormSpec, planNorm } from './norm-spec.js';
+import { defaultStandardization, makeNorm, type NormSpec, planNorm } from './norm-spec.js';
 import { ReferenceKalmanBlock } from './reference-kalman-block.js';
 import { type BlockOptions, ResidualBlock } from './residual-block.js';
 
@@ -22,8 +22,8 @@ export interface CifarResNetOptions {
   /** Default 10. */
   classes?: number;
   /**
-   * Of the convolutions' weights: true, to variance 1 (Qiao et al. 2019), or a number, the norm that each output's get;
-   * see {@link weightStandardize}. Default false.
+   * Of the convolutions' weights: true, to variance 1 (Qiao et al. 2019), a number, the norm that each output's get, or
+   * `centered`; see {@link weightStandardize}. Default false; with `mabn` normalization `centered`.
    */
   weightStandardization?: WeightStandardization;
   /** Of the initial values; default: they come from the thread's stream, see {@link manualSeed}. */
@@ -58,7 +58,7 @@ export class CifarResNet extends Module {
     checkDevice('CifarResNet', device);
     checkObjects('CifarResNet', { options });
     checkObjects('CifarResNet', { norm: options.norm });
-    const { n = 5, norm, classes = 10, weightStandardization = false, seed } = options;
+    const { n = 5, norm, classes = 10, weightStandardization = defaultStandardization(norm), seed } = options;
     check(
       Number.isInteger(n) && n >= 1,
       'INVALID_ARGUMENT',
@@ -101,7 +101,12 @@ export class CifarResNet extends Module {
       'a whole number from 2 to 2^20',
     );
     const norm = planNorm(spec.object('norm'));
-    const options = { n, norm, classes, weightStandardization: Conv2d.standardizationOption(spec) };
+    const options = {
+      n,
+      norm,
+      classes,
+      weightStandardization: Conv2d.standardizationOption(spec, defaultStandardization(norm)),
+    };
     // Stage by stage, in 3 x 3 filters: 2n convolutions, the first of a widening stage from half the channels.
     const filters = 3 * 16 + 2 * n * 16 ** 2 + [32, 64].reduce((sum, c) => sum + (2 * n - 0.5) * c ** 2, 0);
     return { values: 9 * filters + 65 * classes, build: (device) => new CifarResNet(device, options) };

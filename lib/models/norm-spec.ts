@@ -7,10 +7,12 @@ import {
 import { BatchChannelNorm2d, type BatchChannelNormOptions } from '../nn/batch-channel-norm.js';
 import { BatchNorm2d } from '../nn/batch-norm.js';
 import { BatchRenorm2d, type BatchRenormOptions } from '../nn/batch-renorm.js';
+import type { WeightStandardization } from '../nn/conv2d.js';
 import { GroupNorm } from '../nn/group-norm.js';
 import { KalmanNorm2d, type KalmanNormLayerOptions } from '../nn/kalman-norm.js';
 import { InstanceNorm2d, LayerNorm } from '../nn/layer-norm.js';
 import type { Layer } from '../nn/module.js';
+import { MovingAverageBatchNorm2d, type MovingAverageBatchNormOptions } from '../nn/moving-average-norm.js';
 import type { NormLayerOptions, RunningNormOptions } from '../nn/norm.js';
 import { ReferenceKalmanNorm2d, type ReferenceKalmanNormOptions } from '../nn/reference-kalman-norm.js';
 import type { SpecReader } from '../nn/spec.js';
@@ -32,6 +34,8 @@ export type NormSpec =
   | ({ type: 'batch-renorm' } & Omit<BatchRenormOptions, 'relu' | 'affine'>)
   /** Batch-channel normalization, with 4 groups by default. */
   | ({ type: 'batch-channel' } & Omit<BatchChannelNormOptions, 'relu'>)
+  /** Moving average batch normalization; filters are centered by default. */
+  | ({ type: 'mabn' } & Omit<MovingAverageBatchNormOptions, 'relu'>)
   /** Its `transitionGradient` is that of the blocks' convolutions, too. */
   | ({ type: 'kalman' } & Omit<KalmanNormLayerOptions, 'relu'>)
   /** The filter as the paper's authors coded it. */
@@ -55,6 +59,7 @@ export function planNorm(spec: SpecReader): NormSpec {
     'evonorm',
     'batch-renorm',
     'batch-channel',
+    'mabn',
     'kalman',
     'reference-kalman',
   ]);
@@ -63,7 +68,9 @@ export function planNorm(spec: SpecReader): NormSpec {
   const groups = () =>
     spec.value<number>('groups', (value) => [1, 2, 4, 8, 16].includes(value as number), 'a divisor of 16', 4);
   if (type === 'group' || type === 'evonorm') return { type, epsilon, groups: groups() };
-  const filtered = { epsilon, splits: spec.size('splits', 1), momentum: spec.number('momentum', 0, 1, 0.1) };
+  const splits = spec.size('splits', 1);
+  if (type === 'mabn') return { type, epsilon, splits, ...MovingAverageBatchNorm2d.averageOptions(spec) };
+  const filtered = { epsilon, splits, momentum: spec.number('momentum', 0, 1, 0.1) };
   if (type === 'kalman') return { type, ...filtered, ...KalmanNorm2d.filterOptions(spec) };
   const running = {
     ...filtered,
@@ -80,6 +87,11 @@ export function planNorm(spec: SpecReader): NormSpec {
     beliefPadding: spec.choice('beliefPadding', ['aligned', 'reference'], 'aligned'),
     transition: spec.choice('transition', ['sampled', 'analytic'], 'sampled'),
   };
+}
+
+/** What a normalization wants of the filters in front of it, where nothing is said. @internal */
+export function defaultStandardization({ type }: NormSpec): WeightStandardization {
+  return type === 'mabn' ? 'centered' : false;
 }
 
 /**
@@ -106,6 +118,8 @@ export function makeNorm(device: Device, spec: NormSpec, channels: number, relu:
       return new BatchRenorm2d(device, channels, { ...spec, relu });
     case 'batch-channel':
       return new BatchChannelNorm2d(device, channels, { ...spec, groups: spec.groups ?? 4, relu });
+    case 'mabn':
+      return new MovingAverageBatchNorm2d(device, channels, { ...spec, relu });
     case 'kalman':
       return new KalmanNorm2d(device, channels, { ...spec, relu });
     case 'reference-kalman':

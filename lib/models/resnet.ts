@@ -11,7 +11,7 @@ import { Sequential } from '../nn/sequential.js';
 import { type ModulePlan, type ModuleSpec, registerModule, SpecReader, type SpecValue } from '../nn/spec.js';
 import { HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
-import { makeNorm, type NormSpec, planNorm } from './norm-spec.js';
+import { defaultStandardization, makeNorm, type NormSpec, planNorm } from './norm-spec.js';
 
 /** Blocks of the four stages, by the number of layers. */
 const stages = { 18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3] } as const;
@@ -66,7 +66,7 @@ export class ResNet extends Layer {
       classes = 1000,
       width = 64,
       zeroInitResidual = false,
-      weightStandardization = false,
+      weightStandardization = defaultStandardization(norm),
     } = options;
     check(isDepth(depth), 'INVALID_ARGUMENT', () => `ResNet: depth must be one of ${depths}, got ${shown(depth)}`);
     check(isClasses(classes), 'INVALID_ARGUMENT', () => `ResNet: classes must be ${CLASSES}, got ${shown(classes)}`);
@@ -131,7 +131,13 @@ export class ResNet extends Layer {
     const width = spec.value<number>('width', isWidth, WIDTH);
     const norm = planNorm(spec.object('norm'));
     checkType(norm, 'spec.norm');
-    const options = { depth, classes, width, norm, weightStandardization: Conv2d.standardizationOption(spec) };
+    const options = {
+      depth,
+      classes,
+      width,
+      norm,
+      weightStandardization: Conv2d.standardizationOption(spec, defaultStandardization(norm)),
+    };
     // Of the filters alone, without shortcuts: in squares of a stage's channels, 2·9 or 9 + at least 2·4 a block but the first.
     const squares = stages[depth].map((blocks, stage) => (blocks - 1) * 17 * (width * 2 ** stage) ** 2);
     const features = 8 * width * expansion(depth);

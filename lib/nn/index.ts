@@ -21,6 +21,7 @@ export * from './layer-norm.js';
 export * from './linear.js';
 export * from './max-pool.js';
 export * from './module.js';
+export * from './moving-average-norm.js';
 export type { NormLayerOptions, RunningNormOptions, RunningStats } from './norm.js';
 export * from './pointwise.js';
 export * from './reference-kalman-norm.js';

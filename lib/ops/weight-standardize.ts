@@ -2,8 +2,10 @@ import { native } from '../addon/load.js';
 import { checkObjects, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
+import { sub } from './broadcast.js';
 import { differentiable } from './differentiable.js';
 import { scale } from './elementwise.js';
+import { mean } from './reduce.js';
 
 declare module '../addon/contract.js' {
   interface Operations {
@@ -54,4 +56,22 @@ export function weightStandardize(weight: Tensor, options: WeightStandardizeOpti
   const scaled = scale(y, gain / Math.sqrt(weight.size / (weight.shape[0] as number)));
   y.dispose();
   return scaled;
+}
+
+/**
+ * Weight centralization (Yan et al. 2020): for each output of a filter its weights less their mean, so that a convolution of
+ * inputs with one mean has the mean 0.
+ *
+ * @param weight filter [out, in, height, width]
+ * @returns a filter of the same shape
+ */
+export function weightCenter(weight: Tensor): Tensor {
+  checkTensors('weightCenter', { weight });
+  check(
+    weight.shape.length === 4,
+    'SHAPE_MISMATCH',
+    () => `weightCenter: weight must have shape [out, in, height, width], got [${weight.shape.join(', ')}]`,
+  );
+  using center = mean(weight, { axes: [1, 2, 3], keepDims: true });
+  return sub(weight, center);
 }

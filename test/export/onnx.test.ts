@@ -32,6 +32,7 @@ import {
   LogSoftmax,
   MaxPool2d,
   type Module,
+  MovingAverageBatchNorm2d,
   normalizeImages,
   openDevice,
   ReferenceKalmanNorm2d,
@@ -51,23 +52,12 @@ import { eachDevice, seeded } from '../support/devices.js';
 import { normSpecs } from '../support/norm-specs.js';
 import { runOnnx } from '../support/onnx-runtime.js';
 import type { TestRandom } from '../support/random.js';
+import { shake } from '../support/shake.js';
 
 /**
  * ONNX Runtime is the oracle. Both sum in float32, in other orders. Of the largest value, where it is above 1: random averages let networks grow.
  */
 const TOLERANCE = 1e-4;
-
-/** Parameters and buffers as training might leave them: no scale is 1, no shift 0. */
-function shake(module: Module, random: TestRandom): void {
-  for (const [name, tensor] of module.stateDict()) {
-    if (tensor.dtype !== 'float32' || name.endsWith('filterState')) continue;
-    const variance = name.endsWith('runningVariance');
-    const values = variance ? random.uniforms(tensor.shape, 0.3, 3) : random.normals(tensor.shape, 0.3, 0.5);
-    // Filters and matrices keep their size, so that values stay of the order of 1.
-    if (name.endsWith('weight')) continue;
-    tensor.write(Float32Array.from(values.data));
-  }
-}
 
 /** Compares the network's inference with that of the file, at two sizes of the batch. */
 async function same(
@@ -111,12 +101,14 @@ const layers: Record<string, (device: Device) => [Layer, readonly number[]]> = {
     images,
   ],
   'Conv2d, standardized': (d) => [new Conv2d(d, 8, 4, 3, { padding: 1, weightStandardization: true }), images],
+  'Conv2d, centered': (d) => [new Conv2d(d, 8, 4, 3, { weightStandardization: 'centered' }), images],
   'Conv2d, standardized to a norm': (d) => [new Conv2d(d, 8, 4, 3, { weightStandardization: 0.7 }), images],
   Linear: (d) => [new Linear(d, 7, 5), [7]],
   'Linear without bias': (d) => [new Linear(d, 7, 5, { bias: false }), [7]],
   BatchNorm2d: (d) => [new BatchNorm2d(d, 8, { epsilon: 1e-3 }), images],
   'BatchNorm2d without affine, ReLU': (d) => [new BatchNorm2d(d, 8, { affine: false, relu: true }), images],
   BatchNorm1d: (d) => [new BatchNorm1d(d, 7, { relu: true }), [7]],
+  MovingAverageBatchNorm2d: (d) => [new MovingAverageBatchNorm2d(d, 8, { relu: true }), images],
   BatchRenorm2d: (d) => [new BatchRenorm2d(d, 8, { relu: true }), images],
   BatchChannelNorm2d: (d) => [new BatchChannelNorm2d(d, 8, { groups: 4, relu: true }), images],
   KalmanNorm2d: (d) => [new KalmanNorm2d(d, 8, { relu: true }), images],
