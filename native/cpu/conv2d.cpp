@@ -67,10 +67,10 @@ Compiled compile(const ConvProblem& p, const dnnl::engine& engine, Tag sourceTag
   const dnnl::memory::dims before{p.shape.top, p.shape.left}, after{p.shape.bottom, p.shape.right};
 
   const Desc bias = p.biased ? describeMemory({p.out}, Tag::x) : Desc();
-  const dnnl::convolution_forward::primitive_desc forward({dnnl::prop_kind::forward_training, algorithm, source,
-                                                           weights, bias, destination, strides, dilations, before,
-                                                           after},
-                                                          engine);
+  const dnnl::convolution_forward::primitive_desc forward(
+      {dnnl::prop_kind::forward_training, algorithm, source, weights, bias, destination, strides, dilations, before,
+       after},
+      engine);
   switch (p.kind) {
     case Kind::Forward:
       return {dnnl::convolution_forward(forward), forward.impl_info_str(), forward.src_desc(), forward.weights_desc(),

@@ -118,9 +118,7 @@ void scatterOutput(const float* m, const Tiles& tiles, int64_t first, int64_t la
         half[1][j] = b - c - d;
       }
       const Float8 shift = bias ? loadFull(bias + group * kLanes) : Float8{};
-      const auto write = [&](float* to, Float8 value) {
-        storeFull(to, Relu ? relu(value + shift) : value + shift);
-      };
+      const auto write = [&](float* to, Float8 value) { storeFull(to, Relu ? relu(value + shift) : value + shift); };
       float* image = y.values() + (at.sample * (y.c / kLanes) + group) * y.pixels() * kLanes;
       for (int64_t i = 0; i < 2 && y0 + i < y.h; ++i) {
         float* row = image + ((y0 + i) * y.w + x0) * kLanes;
@@ -295,7 +293,7 @@ bool winogradFits(const op::Act& x, const op::Filter& w, const op::ConvShape& sh
          shape.plain() && shape.top <= 2 && shape.left <= 2 && w.in % kLanes == 0 && w.out % kLanes == 0;
 }
 
-void winogradForward(const op::Conv2d& o) { 
+void winogradForward(const op::Conv2d& o) {
   convolve(o.x, packFilters(o.w, false), o.y, o.shape.top, o.shape.left, {o.bias, o.relu});
 }
 

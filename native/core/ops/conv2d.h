@@ -41,8 +41,7 @@ struct Conv2dBackwardWeights {
 namespace kn {
 
 /// `bias` may be empty.
-Tensor conv2d(const Tensor& x, const Tensor& w, const op::ConvShape& shape, const Tensor& bias = {},
-              bool relu = false);
+Tensor conv2d(const Tensor& x, const Tensor& w, const op::ConvShape& shape, const Tensor& bias = {}, bool relu = false);
 struct EpilogueGradients {
   Tensor dz, dbias;
 };
