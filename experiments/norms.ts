@@ -24,6 +24,7 @@ const norms: Readonly<Record<NormSpec['type'], Pick<Experiment, 'label' | 'norm'
   'batch-renorm': { label: 'BRN', norm: { type: 'batch-renorm' } },
   'batch-channel': { label: 'BCN', norm: { type: 'batch-channel', groups: 4 } },
   mabn: { label: 'MABN', norm: { type: 'mabn' } },
+  'normalizer-free': { label: 'NF', norm: { type: 'normalizer-free' } },
   kalman: { label: 'KN', norm: { type: 'kalman' }, reference },
   'reference-kalman': { label: 'KN', norm: reference },
 };
@@ -141,6 +142,7 @@ export const normFlags = {
     absent: 5,
   },
   window: { type: 'string', help: 'how many micro-batches a moving average of MABN has', absent: 16 },
+  alpha: { type: 'string', help: "factor on a normalizer-free block's branch", absent: 0.2 },
   transition: {
     type: 'string',
     help: '--preset reference: sampled or analytic',
@@ -165,6 +167,7 @@ const meaningful: Readonly<Record<NormSpec['type'], readonly NormFlag[]>> = {
   'batch-renorm': ['splits', 'running-stats', 'r-max', 'd-max'],
   'batch-channel': ['splits', 'running-stats', 'groups'],
   mabn: ['splits', 'window'],
+  'normalizer-free': ['alpha'],
   kalman: ['splits', 'preset', 'gain', 'correction', 'observation-gradient', 'transition-gradient'],
   'reference-kalman': ['splits', 'preset', 'running-stats', 'gain', 'transition', 'belief-padding'],
 };
@@ -201,6 +204,10 @@ export function normOf(
   );
   if (norm.type === 'layer' || norm.type === 'instance' || norm.type === 'frn') return norm;
   if (norm.type === 'group' || norm.type === 'evonorm') return { ...norm, groups: groupsOf(text, norm.groups ?? 4) };
+  if (norm.type === 'normalizer-free') {
+    const isFactor = (value: number) => value >= 1e-9 && value <= 1e9;
+    return { ...norm, alpha: number('alpha', text('alpha'), 0.2, isFactor, 'a positive number') };
+  }
   const splits = whole('splits', norm.splits ?? 1, 1);
   if (norm.type === 'mabn') return { ...norm, splits, window: whole('window', 16, 2) };
   const share = (flag: NormFlag, fallback: number, expected = 'a number from 0 to 1') =>

@@ -15,9 +15,11 @@ import type { Layer } from '../nn/module.js';
 import { MovingAverageBatchNorm2d, type MovingAverageBatchNormOptions } from '../nn/moving-average-norm.js';
 import type { NormLayerOptions, RunningNormOptions } from '../nn/norm.js';
 import { ReferenceKalmanNorm2d, type ReferenceKalmanNormOptions } from '../nn/reference-kalman-norm.js';
+import { ScaledAffine2d } from '../nn/scaled-affine.js';
 import type { SpecReader } from '../nn/spec.js';
 import type { BeliefPadding } from '../ops/pad.js';
 import type { Transition } from '../ops/predict.js';
+import { reluGain } from '../ops/weight-standardize.js';
 import type { Device } from '../tensor.js';
 
 /** The normalization of a network: the options of its layers, and of the blocks where they concern beliefs. */
@@ -36,6 +38,8 @@ export type NormSpec =
   | ({ type: 'batch-channel' } & Omit<BatchChannelNormOptions, 'relu'>)
   /** Moving average batch normalization; filters are centered by default. */
   | ({ type: 'mabn' } & Omit<MovingAverageBatchNormOptions, 'relu'>)
+  /** No normalization: blocks that keep the variance by design, of {@link CifarResNet} alone; `alpha`: default 0.2. */
+  | { type: 'normalizer-free'; alpha?: number }
   /** Its `transitionGradient` is that of the blocks' convolutions, too. */
   | ({ type: 'kalman' } & Omit<KalmanNormLayerOptions, 'relu'>)
   /** The filter as the paper's authors coded it. */
@@ -60,9 +64,11 @@ export function planNorm(spec: SpecReader): NormSpec {
     'batch-renorm',
     'batch-channel',
     'mabn',
+    'normalizer-free',
     'kalman',
     'reference-kalman',
   ]);
+  if (type === 'normalizer-free') return { type, alpha: spec.number('alpha', 1e-9, 1e9, 0.2) };
   const epsilon = spec.number('epsilon', Number.MIN_VALUE, Number.MAX_VALUE, type === 'frn' ? 1e-6 : 1e-5);
   if (type === 'layer' || type === 'instance' || type === 'frn') return { type, epsilon };
   const groups = () =>
@@ -91,6 +97,7 @@ export function planNorm(spec: SpecReader): NormSpec {
 
 /** What a normalization wants of the filters in front of it, where nothing is said. @internal */
 export function defaultStandardization({ type }: NormSpec): WeightStandardization {
+  if (type === 'normalizer-free') return reluGain;
   return type === 'mabn' ? 'centered' : false;
 }
 
@@ -120,6 +127,8 @@ export function makeNorm(device: Device, spec: NormSpec, channels: number, relu:
       return new BatchChannelNorm2d(device, channels, { ...spec, groups: spec.groups ?? 4, relu });
     case 'mabn':
       return new MovingAverageBatchNorm2d(device, channels, { ...spec, relu });
+    case 'normalizer-free':
+      return new ScaledAffine2d(device, channels, { relu });
     case 'kalman':
       return new KalmanNorm2d(device, channels, { ...spec, relu });
     case 'reference-kalman':

@@ -21,7 +21,7 @@ const depths = Object.keys(stages).map(Number);
 export interface ResNetOptions {
   /** Layers with weights: 18 and 34 have blocks of two 3 × 3 convolutions, 50 and 101 bottlenecks. */
   depth: 18 | 34 | 50 | 101;
-  /** Any but `reference-kalman`, whose blocks {@link CifarResNet} has. `frn` and `evonorm` stay activations everywhere. */
+  /** Any but `reference-kalman` and `normalizer-free`, whose blocks {@link CifarResNet} has. `frn` and `evonorm` stay activations everywhere. */
   norm: NormSpec;
   /** Default 1000. */
   classes?: number;
@@ -188,12 +188,12 @@ function expansion(depth: number): 1 | 4 {
   return depth < 50 ? 1 : 4;
 }
 
-/** The reference's filter needs blocks of its own. */
+/** The reference's filter and normalizer-free networks need blocks of their own. */
 function checkType({ type }: NormSpec, name: string): void {
   check(
-    type !== 'reference-kalman',
+    type !== 'reference-kalman' && type !== 'normalizer-free',
     'INVALID_ARGUMENT',
-    `${name}: expected another type than reference-kalman, which only CifarResNet has`,
+    `${name}: expected another type than ${type}, which only CifarResNet has`,
   );
 }
 

@@ -26,6 +26,7 @@ export type { NormLayerOptions, RunningNormOptions, RunningStats } from './norm.
 export * from './pointwise.js';
 export * from './reference-kalman-norm.js';
 export * from './residual.js';
+export * from './scaled-affine.js';
 export * from './sequential.js';
 export * from './spec.js';
 export * from './unknown.js';
