@@ -1,3 +1,4 @@
+export type { Classification } from './classification.js';
 export { foldNormalizations } from './fold.js';
 export * from './inference-model.js';
 export * from './load-model.js';
