@@ -70,10 +70,8 @@ function changesOf<C extends RunConfiguration>(
   wanted: Configuration['flags'],
 ): string[] {
   const [before, after] = [stored, wanted].map((flags) => withFlags(parse, flags, 'anywhere')) as [C, C];
-  const changed = (Object.keys(after) as (keyof C)[]).some(
-    (key) =>
-      !(incidental as readonly PropertyKey[]).includes(key) &&
-      JSON.stringify(after[key]) !== JSON.stringify(before[key]),
+  const changed = (Object.keys(after) as (keyof C & string)[]).some(
+    (key) => !incidental.includes(key) && JSON.stringify(after[key]) !== JSON.stringify(before[key]),
   );
   const told = (flags: Configuration['flags'], flag: string) => flags[flag] ?? 'not given';
   return [...new Set([...Object.keys(wanted), ...Object.keys(stored)])]
