@@ -11,7 +11,7 @@ import {
   type WeightStandardization,
 } from '../lib/index.js';
 import type { Experiment } from './experiment.js';
-import { choice, type Flag, parseError } from './flags.js';
+import { choice, type Flag, number, parseError } from './flags.js';
 import { chosenNorm, hasFilter } from './norms.js';
 import { isKnown, rateOf, runFlags, runOptions, usageOf, wholeOf } from './run-options.js';
 
@@ -36,6 +36,8 @@ export interface Configuration {
   /** In how many parts a batch goes through the network, one after the other. */
   accumulate: number;
   learningRate: number;
+  /** Of adaptive gradient clipping; null for none. The last layer's gradients aren't clipped. */
+  agc: number | null;
   schedule: 'reference' | 'short';
   momentum: number;
   weightDecay: number;
@@ -80,6 +82,11 @@ const flags = {
     absent: 'reference',
   },
   lr: { type: 'string', help: 'learning rate of the main phase', absent: 0.1 },
+  agc: {
+    type: 'string',
+    help: "adaptive gradient clipping: largest ratio of a gradient's norm to that of an output's weights",
+    absent: 'none',
+  },
   'limit-train': { type: 'string', help: 'use only so many training images', absent: 'all' },
   'limit-test': { type: 'string', help: 'use only so many test images', absent: 'all' },
   diagnose: { type: 'boolean', help: "look at what a Kalman network's filters are doing behind each epoch" },
@@ -126,6 +133,10 @@ export function parseOptions(given: Experiment, args: readonly string[]): Config
     epochs: whole('epochs', 400, 1),
     batchSize,
     learningRate: rateOf('lr', text('lr'), 0.1),
+    agc:
+      text('agc') === undefined
+        ? null
+        : number('agc', text('agc'), 0, (value) => value > 0 && Number.isFinite(value), 'a positive number'),
     schedule: choice('schedule', text('schedule'), 'reference', ['reference', 'short']),
     momentum: 0.9,
     weightDecay: 2e-4,

@@ -203,7 +203,8 @@ function standardization(
     'INVALID_ARGUMENT',
     '--filter-gain has no meaning without --weight-standardization',
   );
-  if (gain === undefined) return wanted || fallback;
+  // What is standardized to a norm anyway stays so.
+  if (gain === undefined) return (wanted && typeof fallback !== 'number') || fallback;
   return number('filter-gain', gain, 1, (value) => value > 0 && Number.isFinite(value), 'a positive number');
 }
 

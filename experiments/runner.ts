@@ -7,6 +7,7 @@ import {
   loadModel,
   openDataset,
   Sgd,
+  type Tensor,
   Trainer,
 } from '../lib/index.js';
 import type { Console } from './console.js';
@@ -58,6 +59,7 @@ async function train(
     batchSize,
     accumulate,
     learningRate,
+    agc,
     momentum,
     weightDecay,
     seed,
@@ -77,7 +79,18 @@ async function train(
     );
   }
   const optimizer = new Sgd(device, model.namedParameters(), schedule(1), { momentum, weightDecay });
-  const trainer = new Trainer({ device, model, optimizer, dataset, batchSize, accumulate, seed, eager });
+  const trainer = new Trainer({
+    device,
+    model,
+    optimizer,
+    dataset,
+    batchSize,
+    accumulate,
+    seed,
+    eager,
+    // All but the classifier's, as in the paper.
+    ...(agc && { adaptiveClip: { clipping: agc, parameters: featuresOf(model) } }),
+  });
   const description = await trainer.describe();
   const { mean } = description.normalization as InputNormalization;
   const examiner = configuration.diagnose
@@ -104,4 +117,10 @@ async function train(
     },
     start: () => console.start(configuration, schedule, device, dataset, model.parameterCount(), trainer.stepsPerEpoch),
   });
+}
+
+/** Parameters of all layers but the last. */
+function featuresOf(model: CifarResNet): Map<string, Tensor> {
+  const ofLast = new Set(model.linear.parameters());
+  return new Map([...model.namedParameters()].filter(([, tensor]) => !ofLast.has(tensor)));
 }
