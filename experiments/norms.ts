@@ -7,6 +7,7 @@ import type {
   TransitionGradient,
   WeightStandardization,
 } from '../lib/index.js';
+import { defaultStandardization } from '../lib/models/norm-spec.js';
 import type { Experiment, ReferenceSpec } from './experiment.js';
 import { choice, type Flag, nearest, number } from './flags.js';
 
@@ -22,6 +23,8 @@ const norms: Readonly<Record<NormSpec['type'], Pick<Experiment, 'label' | 'norm'
   evonorm: { label: 'EvoNorm-S0', norm: { type: 'evonorm', groups: 4 } },
   'batch-renorm': { label: 'BRN', norm: { type: 'batch-renorm' } },
   'batch-channel': { label: 'BCN', norm: { type: 'batch-channel', groups: 4 } },
+  mabn: { label: 'MABN', norm: { type: 'mabn' } },
+  'normalizer-free': { label: 'NF', norm: { type: 'normalizer-free' } },
   kalman: { label: 'KN', norm: { type: 'kalman' }, reference },
   'reference-kalman': { label: 'KN', norm: reference },
 };
@@ -55,7 +58,7 @@ export function labelOf(
   standardization: WeightStandardization,
   batchSize: number,
 ): string {
-  const parts = [(standardization === false ? '' : 'WS + ') + experiment.label];
+  const parts = [(standardization === defaultStandardization(norm) ? '' : 'WS + ') + experiment.label];
   if (experiment.anyNorm && 'splits' in norm) parts.push(`micro-batch ${batchSize / (norm.splits ?? 1)}`);
   if (norm.type === 'reference-kalman') parts.push('reference');
   if (norm.type === 'reference-kalman' && norm.transition === 'analytic') parts.push('analytic');
@@ -77,6 +80,7 @@ export function inParts(norm: NormSpec, parts: number): NormSpec {
     case 'reference-kalman':
       return { ...norm, momentum: share(norm.momentum ?? 0.1) };
     default:
+      // MABN's averages move by micro-batches anyway.
       return norm;
   }
 }
@@ -137,6 +141,8 @@ export const normFlags = {
     help: 'largest distance of means that it makes up for, in deviations',
     absent: 5,
   },
+  window: { type: 'string', help: 'how many micro-batches a moving average of MABN has', absent: 16 },
+  alpha: { type: 'string', help: "factor on a normalizer-free block's branch", absent: 0.2 },
   transition: {
     type: 'string',
     help: '--preset reference: sampled or analytic',
@@ -160,6 +166,8 @@ const meaningful: Readonly<Record<NormSpec['type'], readonly NormFlag[]>> = {
   batch: ['splits', 'running-stats'],
   'batch-renorm': ['splits', 'running-stats', 'r-max', 'd-max'],
   'batch-channel': ['splits', 'running-stats', 'groups'],
+  mabn: ['splits', 'window'],
+  'normalizer-free': ['alpha'],
   kalman: ['splits', 'preset', 'gain', 'correction', 'observation-gradient', 'transition-gradient'],
   'reference-kalman': ['splits', 'preset', 'running-stats', 'gain', 'transition', 'belief-padding'],
 };
@@ -196,7 +204,12 @@ export function normOf(
   );
   if (norm.type === 'layer' || norm.type === 'instance' || norm.type === 'frn') return norm;
   if (norm.type === 'group' || norm.type === 'evonorm') return { ...norm, groups: groupsOf(text, norm.groups ?? 4) };
+  if (norm.type === 'normalizer-free') {
+    const isFactor = (value: number) => value >= 1e-9 && value <= 1e9;
+    return { ...norm, alpha: number('alpha', text('alpha'), 0.2, isFactor, 'a positive number') };
+  }
   const splits = whole('splits', norm.splits ?? 1, 1);
+  if (norm.type === 'mabn') return { ...norm, splits, window: whole('window', 16, 2) };
   const share = (flag: NormFlag, fallback: number, expected = 'a number from 0 to 1') =>
     number(flag, text(flag), fallback, (value) => value >= 0 && value <= 1, expected);
   const shareOr = <Word extends string>(flag: NormFlag, word: Word): Word | number =>

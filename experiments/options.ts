@@ -11,6 +11,7 @@ import {
   shortSchedule,
   type WeightStandardization,
 } from '../lib/index.js';
+import { defaultStandardization } from '../lib/models/norm-spec.js';
 import type { Experiment } from './experiment.js';
 import { choice, dashed, type Flag, number, parseError } from './flags.js';
 import { chosenNorm, flagsOf, hasFilter, inParts, labelOf, normFlags, normNames, normOf } from './norms.js';
@@ -36,6 +37,8 @@ export interface Configuration {
   /** In how many parts a batch goes through the network, one after the other. */
   accumulate: number;
   learningRate: number;
+  /** Of adaptive gradient clipping; null for none. The last layer's gradients aren't clipped. */
+  agc: number | null;
   schedule: 'reference' | 'short';
   momentum: number;
   weightDecay: number;
@@ -109,6 +112,11 @@ const flags = {
     absent: 'reference',
   },
   lr: { type: 'string', help: 'learning rate of the main phase', absent: 0.1 },
+  agc: {
+    type: 'string',
+    help: "adaptive gradient clipping: largest ratio of a gradient's norm to that of an output's weights",
+    absent: 'none',
+  },
   seed: { type: 'string', help: 'of initial values, order, crops, flips and noise', absent: 0 },
   threads: { type: 'string', help: 'of the CPU device', absent: 'one a core' },
   'limit-train': { type: 'string', help: 'use only so many training images', absent: 'all' },
@@ -199,7 +207,11 @@ export function parseOptions(given: Experiment, args: readonly string[]): Config
     'INVALID_ARGUMENT',
     `--diagnose: a network with ${norm.type} norm has no filter`,
   );
-  const weightStandardization = standardization(values['weight-standardization'] === true, text('filter-gain'));
+  const weightStandardization = standardization(
+    values['weight-standardization'] === true,
+    text('filter-gain'),
+    defaultStandardization(norm),
+  );
   const device = text('gpu') === undefined ? (text('device') ?? 'cpu') : `cuda:${whole('gpu', 0, 0)}`;
   return {
     name: experiment.name,
@@ -224,6 +236,10 @@ export function parseOptions(given: Experiment, args: readonly string[]): Config
       (value) => value >= 0 && Number.isFinite(value),
       'a number of at least 0',
     ),
+    agc:
+      text('agc') === undefined
+        ? null
+        : number('agc', text('agc'), 0, (value) => value > 0 && Number.isFinite(value), 'a positive number'),
     schedule: choice('schedule', text('schedule'), 'reference', ['reference', 'short']),
     momentum: 0.9,
     weightDecay: 2e-4,
@@ -259,13 +275,18 @@ function parse(args: readonly string[]) {
   }
 }
 
-function standardization(wanted: boolean, gain: string | undefined): WeightStandardization {
+function standardization(
+  wanted: boolean,
+  gain: string | undefined,
+  fallback: WeightStandardization,
+): WeightStandardization {
   check(
     wanted || gain === undefined,
     'INVALID_ARGUMENT',
     '--filter-gain has no meaning without --weight-standardization',
   );
-  if (gain === undefined) return wanted;
+  // What is standardized to a norm anyway stays so.
+  if (gain === undefined) return (wanted && typeof fallback !== 'number') || fallback;
   return number('filter-gain', gain, 1, (value) => value > 0 && Number.isFinite(value), 'a positive number');
 }
 

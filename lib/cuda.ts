@@ -1,17 +1,17 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CudaDeviceInfo, CudaOptions, NativeDevice } from './addon/contract.js';
-import { addonFolder, native } from './addon/load.js';
+import { buildFolder, native } from './addon/load.js';
 import { KalmanNormError } from './errors.js';
 
 /** The emulated device, for tests: the CUDA device's sources compiled for the CPU. Not in the package. */
 const EMULATED = 'cuda-emulated';
 
-/** The CUDA device's shared library of a device name: built beside the addon, or where the environment says. */
+/** The CUDA device's shared library of a device name: built in the package, or where the environment says. */
 function libraryOf(name: string): string {
   return isEmulated(name)
-    ? (process.env.KN_EMULATION_LIBRARY ?? join(addonFolder, '..', 'emulation', 'kalman_norm_cuda_emulated.so'))
-    : (process.env.KN_CUDA_LIBRARY ?? join(addonFolder, 'kalman_norm_cuda.so'));
+    ? (process.env.KN_EMULATION_LIBRARY ?? join(buildFolder, '..', 'emulation', 'kalman_norm_cuda_emulated.so'))
+    : (process.env.KN_CUDA_LIBRARY ?? join(buildFolder, 'kalman_norm_cuda.so'));
 }
 
 function isEmulated(name: string): boolean {

@@ -1,15 +1,9 @@
 import { readFileSync } from 'node:fs';
 import test from 'ava';
-import {
-  buildReason,
-  type LockFile,
-  nodeProblem,
-  npmReason,
-  planSystemPackages,
-  ROOT,
-  run,
-  type SystemProbes,
-} from '../tools/setup.mjs';
+import { buildReason } from '../tools/native-build.mjs';
+import { ROOT, run } from '../tools/process.mjs';
+import { type LockFile, nodeProblem, npmReason } from '../tools/setup.mjs';
+import { planSystemPackages, type SystemProbes } from '../tools/system-packages.mjs';
 
 const FASHION = '/usr/share/datasets/fashion-mnist/train-labels-idx1-ubyte.gz';
 

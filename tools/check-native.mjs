@@ -9,7 +9,8 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import os from 'node:os';
 import { join } from 'node:path';
-import { hasCommand, ROOT, runScript, say, setUp } from './setup.mjs';
+import { hasCommand, ROOT, runScript, say } from './process.mjs';
+import { setUp } from './setup.mjs';
 
 const BUILD = join(ROOT, 'build');
 

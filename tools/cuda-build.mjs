@@ -5,8 +5,9 @@
  * machine without a CUDA toolkit, or without cuDNN, is no error.
  */
 
-import { cmakeBuild, findToolkit, hasLibraries, needToolkit } from './cuda-toolkit.mjs';
-import { runScript, say } from './setup.mjs';
+import { findToolkit, hasLibraries, needToolkit } from './cuda-toolkit.mjs';
+import { cmakeBuild } from './native-build.mjs';
+import { runScript, say } from './process.mjs';
 
 await runScript(async () => {
   const args = process.argv.slice(2);

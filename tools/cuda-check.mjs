@@ -12,7 +12,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { disassembler, ensureLibraries, needToolkit, step, wheelFolders } from './cuda-toolkit.mjs';
-import { ROOT, runScript, SetupError, say } from './setup.mjs';
+import { ROOT, runScript, SetupError, say } from './process.mjs';
 
 const BUILD = join(ROOT, 'build', 'cuda');
 const LIBRARY = join(ROOT, 'build', 'Release', 'kalman_norm_cuda.so');

@@ -4,7 +4,7 @@
  */
 
 import { ensureDisassembler, ensureLibraries } from './cuda-toolkit.mjs';
-import { runScript } from './setup.mjs';
+import { runScript } from './process.mjs';
 
 await runScript(async () => {
   await ensureLibraries();

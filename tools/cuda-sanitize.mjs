@@ -9,7 +9,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildEmulation, findToolkit } from './cuda-toolkit.mjs';
-import { ROOT, run, runScript, SetupError, say, setUp } from './setup.mjs';
+import { ROOT, run, runScript, SetupError, say } from './process.mjs';
+import { setUp } from './setup.mjs';
 
 const KERNELS_OF_OPTIM = ['adam', 'clip', 'loss-scaler', 'sgd', 'weight-average'].map((name) => `optim/${name}`);
 /**

@@ -4,7 +4,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import os from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
-import { isMain, ROOT, run, SetupError, say } from './setup.mjs';
+import { cmakeBuild } from './native-build.mjs';
+import { isMain, ROOT, run, SetupError, say } from './process.mjs';
 
 /** Where `npm run cuda:libraries` puts NVIDIA's Python wheels; the build and the addon look there. */
 export const WHEELS = join(os.homedir(), '.cache', 'kalman-norm', 'cuda');
@@ -98,14 +99,6 @@ async function installWheels(wheels, size) {
   const args = ['-m', 'pip', 'install', '--quiet', '--retries', '0', '--no-deps', '--target', WHEELS, ...wheels];
   const code = await run('python3', args, { quiet: true });
   if (code !== 0) throw new SetupError(`pip could not install ${wheels.join(' and ')}; its messages are above.`);
-}
-
-/** Configures and builds one of the CMake projects under native/. */
-export async function cmakeBuild(source, build, definitions = {}, { target } = {}) {
-  const flags = Object.entries(definitions).map(([name, value]) => `-D${name}=${value}`);
-  await step('cmake', ['-S', source, '-B', build, '-DCMAKE_BUILD_TYPE=Release', ...flags]);
-  const jobs = process.env.CMAKE_BUILD_PARALLEL_LEVEL ?? String(os.availableParallelism());
-  await step('cmake', ['--build', build, '--parallel', jobs, ...(target ? ['--target', target] : [])]);
 }
 
 /** Runs a command that has to succeed; its output goes to stderr. */

@@ -9,16 +9,10 @@ import { existsSync, readdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { isAbsolute, join, relative, resolve } from 'node:path';
 import util from 'node:util';
-import {
-  ensureBuild,
-  ensureNode,
-  ensureNpmPackages,
-  ensureSystemPackages,
-  run,
-  runScript,
-  SetupError,
-  say,
-} from './setup.mjs';
+import { ensureBuild } from './native-build.mjs';
+import { run, runScript, SetupError, say } from './process.mjs';
+import { ensureNode, ensureNpmPackages } from './setup.mjs';
+import { ensureSystemPackages } from './system-packages.mjs';
 
 const CIFAR_URL = 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz';
 const REACHABLE_WITHIN_MS = 5000;

@@ -1,13 +1,33 @@
 #!/usr/bin/env node
-/** `npx kalman-norm build`: builds the native addon of an installed package; finds or installs what that needs. */
+/**
+ * `npx kalman-norm build`: builds the native addon of an installed package; finds or installs what that needs. The commands
+ * for the CUDA device have the names that they have in a checkout.
+ */
 
-import { ensureBuild, ensureNode, ensureSystemPackages, runScript, SetupError, say } from './setup.mjs';
+import { ensureBuild } from './native-build.mjs';
+import { runScript, say } from './process.mjs';
+import { ensureSystemPackages } from './system-packages.mjs';
 
-await runScript(async () => {
-  const [command, ...rest] = process.argv.slice(2);
-  if (command !== 'build' || rest.length > 0) throw new SetupError('Usage: npx kalman-norm build', 2);
-  ensureNode();
-  await ensureSystemPackages();
-  await ensureBuild();
-  say('The native addon is built.');
-});
+const USAGE = `Usage: npx kalman-norm build            the native addon, where no prebuilt one fits
+       npx kalman-norm cuda:libraries   cuDNN and cuBLAS, where the system has none (about 1 GB)
+       npx kalman-norm cuda:build       the CUDA device`;
+
+const commands = {
+  build: () =>
+    runScript(async () => {
+      await ensureSystemPackages();
+      await ensureBuild();
+      say('The native addon is built.');
+    }),
+  // Programs of their own, which read their flags themselves.
+  'cuda:libraries': () => import('./cuda-libraries.mjs'),
+  'cuda:build': () => import('./cuda-build.mjs'),
+};
+
+const [command = '', ...flags] = process.argv.slice(2);
+if (!Object.hasOwn(commands, command) || (command === 'build' && flags.length > 0)) {
+  say(USAGE);
+  process.exitCode = 2;
+} else {
+  await commands[command]();
+}

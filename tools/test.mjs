@@ -4,7 +4,8 @@
  */
 
 import { buildEmulation, findToolkit } from './cuda-toolkit.mjs';
-import { run, runScript, say, setUp } from './setup.mjs';
+import { run, runScript, say } from './process.mjs';
+import { setUp } from './setup.mjs';
 
 await runScript(async () => {
   await setUp();

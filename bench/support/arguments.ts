@@ -76,12 +76,12 @@ const peerFlags = {
 /** The text of `npm run bench -- --help`. */
 export const benchUsage = `npm run bench -- [words] [flags]
 Runs the cases whose names have all the words; a word may have alternatives: "step n=1,n=5 replayed".
-${help(benchFlags)}`;
+${flagsHelp(benchFlags)}`;
 
 /** The text of `npm run bench:peers -- --help`. */
 export const peerUsage = `npm run bench:peers -- [parts] [flags]
 Runs our training steps and those of other libraries in turns. Parts: ${peerParts.join(', ')}; default: all.
-${help(peerFlags)}`;
+${flagsHelp(peerFlags)}`;
 
 /**
  * Reads the command line of `npm run bench`.
@@ -98,7 +98,7 @@ export function parseBenchArguments(args: readonly string[]): BenchArguments | n
   return {
     filters: [...positionals, ...(values.filter ?? [])].flatMap((words) => words.split(/\s+/)).filter(Boolean),
     list: values.list === true,
-    time: whole('time', values.time, smoke ? 1 : 1000, 1),
+    time: wholeNumber('time', values.time, smoke ? 1 : 1000, 1),
     ...commonOf(values),
   };
 }
@@ -128,8 +128,8 @@ export function parsePeerArguments(
   const onCpu = (values.device ?? 'cpu') === 'cpu';
   return {
     parts: parts.length > 0 ? parts : defaultParts(onCpu, smoke),
-    rounds: whole('rounds', values.rounds, smoke ? 2 : 11, 1),
-    time: whole('time', values.time, smoke ? 1 : 1500, 1),
+    rounds: wholeNumber('rounds', values.rounds, smoke ? 2 : 11, 1),
+    time: wholeNumber('time', values.time, smoke ? 1 : 1500, 1),
     python: values.python ?? environment.KN_PEER_PYTHON ?? join(cache, 'peers', 'bin', 'python'),
     tfjs: values.tfjs ?? environment.KN_PEER_TFJS ?? join(cache, 'tfjs'),
     ...commonOf(values),
@@ -166,7 +166,7 @@ function commonOf(values: {
 }): CommonArguments {
   return {
     json: values.json ?? null,
-    threads: whole('threads', values.threads, 0, 0),
+    threads: wholeNumber('threads', values.threads, 0, 0),
     device: values.device ?? 'cpu',
     precision: precisionOf(values.precision),
     benchmark: values.benchmark === true,
@@ -180,7 +180,8 @@ function precisionOf(text: string | undefined): Precision {
   return precision;
 }
 
-function whole(flag: string, text: string | undefined, fallback: number, least: number): number {
+/** A flag's whole number of at least `least`. @throws KalmanNormError `INVALID_ARGUMENT` for another text */
+export function wholeNumber(flag: string, text: string | undefined, fallback: number, least: number): number {
   if (text === undefined) return fallback;
   const value = Number(text);
   if (text.trim() === '' || !Number.isInteger(value) || value < least) {
@@ -203,7 +204,8 @@ export function refusal(message: string): KalmanNormError {
   return new KalmanNormError('INVALID_ARGUMENT', message);
 }
 
-function help(flags: Readonly<Record<string, { type: string; help: string }>>): string {
+/** The lines of a help text, one a flag. */
+export function flagsHelp(flags: Readonly<Record<string, { type: string; help: string }>>): string {
   return Object.entries(flags)
     .map(([name, flag]) => `  ${`--${name}${flag.type === 'string' ? ' VALUE' : ''}`.padEnd(18)}${flag.help}`)
     .join('\n');

@@ -1,5 +1,6 @@
 import { KalmanNormError } from '../errors.js';
 import { CifarResNet } from '../models/cifar-resnet.js';
+import { NormalizerFreeBlock } from '../models/normalizer-free-block.js';
 import { ReferenceKalmanBlock } from '../models/reference-kalman-block.js';
 import { type Block, ResidualBlock } from '../models/residual-block.js';
 import { ResNet } from '../models/resnet.js';
@@ -14,27 +15,23 @@ import { Dropout } from '../nn/dropout.js';
 import { AdaptiveAvgPool2d, Flatten, Identity } from '../nn/flatten.js';
 import { GroupNorm } from '../nn/group-norm.js';
 import { KalmanNorm2d } from '../nn/kalman-norm.js';
+import type { KnownTensor } from '../nn/known-values.js';
 import { InstanceNorm2d, LayerNorm } from '../nn/layer-norm.js';
 import { Linear } from '../nn/linear.js';
 import { MaxPool2d } from '../nn/max-pool.js';
 import type { Layer, Module } from '../nn/module.js';
+import { MovingAverageBatchNorm2d } from '../nn/moving-average-norm.js';
 import type { Norm, RunningNorm } from '../nn/norm.js';
 import { GELU, LeakyReLU, LogSoftmax, Sigmoid, SiLU, Softmax, Tanh } from '../nn/pointwise.js';
 import { ReferenceKalmanNorm2d } from '../nn/reference-kalman-norm.js';
 import { Residual } from '../nn/residual.js';
+import { ScaledAffine2d } from '../nn/scaled-affine.js';
 import { Sequential } from '../nn/sequential.js';
 import { Unknown } from '../nn/unknown.js';
 import { convShape } from '../ops/conv2d.js';
 import { scope } from '../scope.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { OnnxGraph, OnnxValue } from './onnx-graph.js';
-
-/** A tensor's values on this side of the device. */
-export interface KnownTensor {
-  readonly name: string;
-  readonly shape: readonly number[];
-  readonly data: Float32Array;
-}
 
 /** A graph in the making, and what its network knows. */
 export interface OnnxContext {
@@ -157,9 +154,15 @@ writes([Concat], (concat, x, context) => {
 });
 
 // In inference they are one: a scale and a shift from running averages.
-writes([BatchNorm2d, BatchNorm1d, BatchRenorm2d, KalmanNorm2d, ReferenceKalmanNorm2d], (norm, x, context) =>
-  rectified(norm, byAverages(norm, norm, x, context), context),
+writes(
+  [BatchNorm2d, BatchNorm1d, BatchRenorm2d, MovingAverageBatchNorm2d, KalmanNorm2d, ReferenceKalmanNorm2d],
+  (norm, x, context) => rectified(norm, byAverages(norm, norm, x, context), context),
 );
+writes([ScaledAffine2d], (layer, x, context) => {
+  const { graph } = context;
+  const scaled = graph.node('Mul', [affine(layer, x.name, x.shape, context), graph.float(layer.factor)]);
+  return rectified(layer, pointwise(scaled, x), context);
+});
 writes([GroupNorm], (norm, x, context) => byGroups(norm, norm.groups, x, context));
 writes([LayerNorm], (norm, x, context) => byGroups(norm, 1, x, context));
 writes([InstanceNorm2d], (norm, x, context) => byGroups(norm, norm.channels, x, context));
@@ -197,6 +200,12 @@ writes([ResidualBlock, ReferenceKalmanBlock], (block, x, context) => {
   const { norm1, conv1, norm2, conv2 } = block;
   const branch = inTurn([...(norm1 ? [norm1] : []), conv1, norm2, conv2], x, context);
   return sum(shortcut(block, x, context), branch, context);
+});
+
+writes([NormalizerFreeBlock], (block, x, context) => {
+  const { norm1, conv1, norm2, conv2, norm3, side } = block;
+  const branch = inTurn([norm1, conv1, norm2, conv2, norm3], x, context);
+  return sum(inTurn(side ? [side] : [], shortcut(block, x, context), context), branch, context);
 });
 
 /** The shortcut of a widening block: 2 × 2 averages, and channels of zeros on either side. */
@@ -288,7 +297,7 @@ function affine({ gamma, beta }: OwnAffine, x: string, shape: readonly number[],
   return beta ? graph.node('Add', [scaled, perChannel(beta)]) : scaled;
 }
 
-function rectified({ relu }: Norm, x: OnnxValue, { graph }: OnnxContext): OnnxValue {
+function rectified({ relu }: { readonly relu: boolean }, x: OnnxValue, { graph }: OnnxContext): OnnxValue {
   return relu ? pointwise(graph.node('Relu', [x.name]), x) : x;
 }
 

@@ -3,11 +3,10 @@ import { noGrad } from '../autograd.js';
 import { check, KalmanNormError } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic-file.js';
 import { checkDescription, type ModelDescription } from '../io/model-description.js';
-import { Conv2d } from '../nn/conv2d.js';
+import { knownTensors, standardizedFilters } from '../nn/known-values.js';
 import { Module } from '../nn/module.js';
-import type { Tensor } from '../tensor.js';
 import { OnnxGraph, type OnnxValue } from './onnx-graph.js';
-import { type KnownTensor, type OnnxContext, writeModule } from './onnx-layers.js';
+import { type OnnxContext, writeModule } from './onnx-layers.js';
 
 /** Options of {@link exportOnnx}. What {@link openModel} returns has all that is needed. */
 export interface ExportOnnxOptions extends ModelDescription {
@@ -56,7 +55,7 @@ export async function serializeOnnx(module: Module, options: ExportOnnxOptions =
     () =>
       `exportOnnx: input or shape must say the sizes of the input, whole numbers of at least 1, got ${Array.isArray(shape) ? `[${shape.join(', ')}]` : shown(shape)}`,
   );
-  const [tensors, filters] = [await knownTensors(module), await knownFilters(module)];
+  const [tensors, filters] = [await knownTensors(module), await standardizedFilters(module)];
   const device = [...tensors.keys()][0]?.device;
   check(device !== undefined, 'INVALID_ARGUMENT', 'exportOnnx: the network has no parameters');
 
@@ -71,31 +70,6 @@ export async function serializeOnnx(module: Module, options: ExportOnnxOptions =
     { name: 'output', shape: output.shape, from: output.name },
     metadata,
   );
-}
-
-async function knownTensors(module: Module): Promise<Map<Tensor, KnownTensor>> {
-  const values = await module.stateValues();
-  const known = new Map<Tensor, KnownTensor>();
-  for (const [name, tensor] of module.stateDict()) {
-    const { shape, data } = values.get(name) as { shape: readonly number[]; data: unknown };
-    // Others, such as the state of random streams, have no part in inference. A shared tensor keeps its first name.
-    if (data instanceof Float32Array && !known.has(tensor)) known.set(tensor, { name, shape, data });
-  }
-  return known;
-}
-
-/** Filters that are standardized on their way to the samples. */
-async function knownFilters(module: Module): Promise<Map<Conv2d, Float32Array>> {
-  const standardized = module
-    .modules()
-    .filter((layer): layer is Conv2d => layer instanceof Conv2d && layer.weightStandardization !== false);
-  const reads: Promise<unknown>[] = [];
-  // They are queued in front of the freeing; what is recorded here would only be in the way.
-  noGrad(() => {
-    for (const conv of standardized) conv.withFilter((filter) => reads.push(filter.data()));
-  });
-  const data = await Promise.all(reads);
-  return new Map(standardized.map((conv, i) => [conv, data[i] as Float32Array]));
 }
 
 /** (pixel - mean)·scale */

@@ -11,7 +11,7 @@ import { Sequential } from '../nn/sequential.js';
 import { type ModulePlan, type ModuleSpec, registerModule, SpecReader, type SpecValue } from '../nn/spec.js';
 import { HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
-import { makeNorm, type NormSpec, planNorm } from './norm-spec.js';
+import { defaultStandardization, makeNorm, type NormSpec, planNorm } from './norm-spec.js';
 
 /** Blocks of the four stages, by the number of layers. */
 const stages = { 18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3] } as const;
@@ -21,7 +21,7 @@ const depths = Object.keys(stages).map(Number);
 export interface ResNetOptions {
   /** Layers with weights: 18 and 34 have blocks of two 3 × 3 convolutions, 50 and 101 bottlenecks. */
   depth: 18 | 34 | 50 | 101;
-  /** Any but `reference-kalman`, whose blocks {@link CifarResNet} has. `frn` and `evonorm` stay activations everywhere. */
+  /** Any but `reference-kalman` and `normalizer-free`, whose blocks {@link CifarResNet} has. `frn` and `evonorm` stay activations everywhere. */
   norm: NormSpec;
   /** Default 1000. */
   classes?: number;
@@ -66,7 +66,7 @@ export class ResNet extends Layer {
       classes = 1000,
       width = 64,
       zeroInitResidual = false,
-      weightStandardization = false,
+      weightStandardization = defaultStandardization(norm),
     } = options;
     check(isDepth(depth), 'INVALID_ARGUMENT', () => `ResNet: depth must be one of ${depths}, got ${shown(depth)}`);
     check(isClasses(classes), 'INVALID_ARGUMENT', () => `ResNet: classes must be ${CLASSES}, got ${shown(classes)}`);
@@ -131,7 +131,13 @@ export class ResNet extends Layer {
     const width = spec.value<number>('width', isWidth, WIDTH);
     const norm = planNorm(spec.object('norm'));
     checkType(norm, 'spec.norm');
-    const options = { depth, classes, width, norm, weightStandardization: Conv2d.standardizationOption(spec) };
+    const options = {
+      depth,
+      classes,
+      width,
+      norm,
+      weightStandardization: Conv2d.standardizationOption(spec, defaultStandardization(norm)),
+    };
     // Of the filters alone, without shortcuts: in squares of a stage's channels, 2·9 or 9 + at least 2·4 a block but the first.
     const squares = stages[depth].map((blocks, stage) => (blocks - 1) * 17 * (width * 2 ** stage) ** 2);
     const features = 8 * width * expansion(depth);
@@ -182,12 +188,12 @@ function expansion(depth: number): 1 | 4 {
   return depth < 50 ? 1 : 4;
 }
 
-/** The reference's filter needs blocks of its own. */
+/** The reference's filter and normalizer-free networks need blocks of their own. */
 function checkType({ type }: NormSpec, name: string): void {
   check(
-    type !== 'reference-kalman',
+    type !== 'reference-kalman' && type !== 'normalizer-free',
     'INVALID_ARGUMENT',
-    `${name}: expected another type than reference-kalman, which only CifarResNet has`,
+    `${name}: expected another type than ${type}, which only CifarResNet has`,
   );
 }
 

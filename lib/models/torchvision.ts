@@ -4,6 +4,7 @@ import { readSafetensors } from '../io/safetensors.js';
 import type { Conv2d } from '../nn/conv2d.js';
 import type { Linear } from '../nn/linear.js';
 import type { Layer } from '../nn/module.js';
+import { MovingAverageBatchNorm2d } from '../nn/moving-average-norm.js';
 import { RunningNorm } from '../nn/norm.js';
 import type { Residual } from '../nn/residual.js';
 import type { Sequential } from '../nn/sequential.js';
@@ -79,9 +80,9 @@ function* namedPairs(branch: Layer, names: (pair: number) => [string, string]): 
 }
 
 function* namedNorm(name: string, norm: Layer): Generator<[string, Tensor]> {
-  // Batch-channel normalization has running averages, and a second scale and shift.
+  // Batch-channel normalization has running averages, and a second scale and shift; MABN subtracts nothing.
   check(
-    norm instanceof RunningNorm && !('batchGamma' in norm),
+    norm instanceof RunningNorm && !('batchGamma' in norm || norm instanceof MovingAverageBatchNorm2d),
     'INVALID_ARGUMENT',
     `loadTorchvisionWeights: resnet must have batch, batch-renorm or kalman normalization, got ${norm.constructor.name}`,
   );

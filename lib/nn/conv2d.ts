@@ -1,12 +1,10 @@
 import { checkDevice, checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import { Belief } from '../ops/belief.js';
-import { add } from '../ops/broadcast.js';
 import { type Conv2dOptions, conv2d, type Padding } from '../ops/conv2d.js';
-import { reshape } from '../ops/memory.js';
 import { rectifyBelief } from '../ops/predict.js';
 import { checkTransitionGradient, type TransitionGradient, transitionGradients } from '../ops/transition-gradient.js';
-import { weightStandardize } from '../ops/weight-standardize.js';
+import { weightCenter, weightStandardize } from '../ops/weight-standardize.js';
 import { type HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { Filtered } from './filtered.js';
@@ -26,7 +24,8 @@ export interface Conv2dLayerOptions extends Conv2dOptions {
   init?: VarianceScaling;
   /**
    * Standardize each output's weights on their way to the samples: `true`, to variance 1 (Qiao et al. 2019), or a number,
-   * the norm they get (scaled, Brock et al. 2021); see {@link weightStandardize}. Default false.
+   * the norm they get (scaled, Brock et al. 2021); see {@link weightStandardize}. `centered`: only take off their mean
+   * (Yan et al. 2020); see {@link weightCenter}. Default false.
    */
   weightStandardization?: WeightStandardization;
   /**
@@ -37,8 +36,8 @@ export interface Conv2dLayerOptions extends Conv2dOptions {
   transitionGradient?: TransitionGradient;
 }
 
-/** Whether weights are standardized: to variance 1, or to the norm that a number gives. */
-export type WeightStandardization = boolean | number;
+/** Whether weights are standardized: to variance 1, to the norm that a number gives, or in their mean alone. */
+export type WeightStandardization = boolean | number | 'centered';
 
 /**
  * Convolution, with stride, padding, dilation and groups.
@@ -88,7 +87,7 @@ export class Conv2d extends Layer {
     check(
       isWeightStandardization(weightStandardization),
       'INVALID_ARGUMENT',
-      `Conv2d: weightStandardization must be true, false or a positive number, got ${weightStandardization}`,
+      `Conv2d: weightStandardization must be true, false, "centered" or a positive number, got ${weightStandardization}`,
     );
     checkTransitionGradient('Conv2d', transitionGradient);
     this.weightStandardization = weightStandardization;
@@ -143,8 +142,9 @@ export class Conv2d extends Layer {
   }
 
   /** Reads the option from a spec. @internal */
-  static standardizationOption(spec: SpecReader): WeightStandardization {
-    return spec.value('weightStandardization', isWeightStandardization, 'true, false or a positive number', false);
+  static standardizationOption(spec: SpecReader, fallback: WeightStandardization = false): WeightStandardization {
+    const expected = 'true, false, "centered" or a positive number';
+    return spec.value('weightStandardization', isWeightStandardization, expected, fallback);
   }
 
   override spec(): ModuleSpec {
@@ -172,7 +172,10 @@ export class Conv2d extends Layer {
   withFilter<T>(body: (filter: Tensor) => T): T {
     const { weight, weightStandardization: standardization } = this;
     if (standardization === false) return body(weight);
-    const filter = weightStandardize(weight, standardization === true ? {} : { gain: standardization });
+    const filter =
+      standardization === 'centered'
+        ? weightCenter(weight)
+        : weightStandardize(weight, standardization === true ? {} : { gain: standardization });
     try {
       return body(filter);
     } finally {
@@ -181,16 +184,18 @@ export class Conv2d extends Layer {
   }
 
   override forward(x: Tensor): Tensor {
-    return this.withFilter((filter) => shifted(conv2d(x, filter, this.options), this.bias));
+    const { options, bias } = this;
+    return this.withFilter((filter) => conv2d(x, filter, options, { bias }));
   }
 
   override filter({ x, belief }: Filtered): Filtered {
     // Standardized once for both.
     return this.withFilter((filter) => {
       const next = belief && this.propagate(belief, filter, x.shape);
-      const y = conv2d(x, filter, this.options);
-      if (next && this.training) this.observed?.observe(x, y, filter, this.options);
-      return { x: shifted(y, this.bias), belief: next };
+      const { options, bias } = this;
+      const y = conv2d(x, filter, options, { bias });
+      if (next && this.training) this.observed?.observe(x, y, filter, options);
+      return { x: y, belief: next };
     });
   }
 
@@ -210,17 +215,9 @@ export class Conv2d extends Layer {
   }
 }
 
-/** Outputs with their bias; takes them over. */
-function shifted(y: Tensor, bias: Tensor | null): Tensor {
-  if (!bias) return y;
-  const column = reshape(bias, [bias.size, 1, 1]);
-  const result = add(y, column);
-  for (const used of [y, column]) used.dispose();
-  return result;
-}
-
 function isWeightStandardization(value: unknown): boolean {
-  return typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value) && value > 0);
+  if (typeof value === 'number') return Number.isFinite(value) && value > 0;
+  return typeof value === 'boolean' || value === 'centered';
 }
 
 registerModule(Conv2d);

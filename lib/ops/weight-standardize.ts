@@ -2,8 +2,10 @@ import { native } from '../addon/load.js';
 import { checkObjects, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
+import { sub } from './broadcast.js';
 import { differentiable } from './differentiable.js';
 import { scale } from './elementwise.js';
+import { mean } from './reduce.js';
 
 declare module '../addon/contract.js' {
   interface Operations {
@@ -12,14 +14,16 @@ declare module '../addon/contract.js' {
   }
 }
 
+/** sqrt(2 / (1 - 1/π)), the inverse of the deviation of ReLU(N(0, 1)): the gain of filters behind a ReLU. */
+export const reluGain = Math.sqrt(2 / (1 - 1 / Math.PI));
+
 /** Options of {@link weightStandardize}. */
 export interface WeightStandardizeOptions {
   /** Added to the variance; default 1e-5. */
   epsilon?: number;
   /**
    * Norm of each output's weights: they have the variance gain² / I, where I = in·height·width (scaled weight
-   * standardization, Brock et al. 2021, who take sqrt(2 / (1 - 1/π)) in front of ReLU; with 1 the samples keep their
-   * variance). Default sqrt(I): variance 1, as in Qiao et al. 2019.
+   * standardization, Brock et al. 2021, who take {@link reluGain} behind ReLU; with 1 the samples keep their variance). Default sqrt(I): variance 1, as in Qiao et al. 2019.
    */
   gain?: number;
 }
@@ -54,4 +58,22 @@ export function weightStandardize(weight: Tensor, options: WeightStandardizeOpti
   const scaled = scale(y, gain / Math.sqrt(weight.size / (weight.shape[0] as number)));
   y.dispose();
   return scaled;
+}
+
+/**
+ * Weight centralization (Yan et al. 2020): for each output of a filter its weights less their mean, so that a convolution of
+ * inputs with one mean has the mean 0.
+ *
+ * @param weight filter [out, in, height, width]
+ * @returns a filter of the same shape
+ */
+export function weightCenter(weight: Tensor): Tensor {
+  checkTensors('weightCenter', { weight });
+  check(
+    weight.shape.length === 4,
+    'SHAPE_MISMATCH',
+    () => `weightCenter: weight must have shape [out, in, height, width], got [${weight.shape.join(', ')}]`,
+  );
+  using center = mean(weight, { axes: [1, 2, 3], keepDims: true });
+  return sub(weight, center);
 }

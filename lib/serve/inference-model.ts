@@ -4,7 +4,8 @@ import type { ModelInfo } from '../io/model-file.js';
 import type { Module } from '../nn/module.js';
 import type { Device, Tensor } from '../tensor.js';
 import { Batcher } from './batcher.js';
-import { type Network, Programs } from './programs.js';
+import { type Classification, likeliest } from './classification.js';
+import { isNetwork, Programs } from './programs.js';
 import { type Sample, SampleReader } from './samples.js';
 
 /** How a model gathers and limits its work. */
@@ -31,15 +32,6 @@ export interface PredictOptions {
 export interface ClassifyOptions extends PredictOptions {
   /** Number of classes wanted, the likeliest first. Default: 5, or all where there are fewer */
   readonly topK?: number;
-}
-
-/** A class that an image may belong to. */
-export interface Classification {
-  readonly index: number;
-  /** Null where the model file has no names. */
-  readonly name: string | null;
-  /** By softmax over all classes. */
-  readonly probability: number;
 }
 
 /** Most values of an input: a file's word alone must not allocate more. */
@@ -96,10 +88,10 @@ export class InferenceModel {
       'STATE_MISMATCH',
       `the input must have at most ${MAX_INPUT} values, got ${input.channels} × ${input.height} × ${input.width}`,
     );
-    check('forward' in module, 'STATE_MISMATCH', 'the network has no method forward');
+    check(isNetwork(module), 'STATE_MISMATCH', 'the network has no method forward');
     this.maxQueue = maxQueue;
     this.samples = new SampleReader(info, input, maxPixels);
-    this.programs = new Programs(device, module as Module & Network, input, maxPrograms);
+    this.programs = new Programs(device, module, input, maxPrograms);
     try {
       this.outputs = this.programs.outputs;
       check(
@@ -208,14 +200,4 @@ export class InferenceModel {
     const values = await this.programs.run(batch, inputs.length);
     return inputs.map((_, i) => values.slice(i * this.outputs, (i + 1) * this.outputs));
   }
-}
-
-function likeliest(logits: Float32Array, topK: number, names: readonly string[] | undefined): Classification[] {
-  check(logits.every(Number.isFinite), 'INVALID_ARGUMENT', "classify: the network's outputs aren't finite numbers");
-  const largest = logits.reduce((a, b) => Math.max(a, b));
-  const powers = Float64Array.from(logits, (logit) => Math.exp(logit - largest));
-  const sum = powers.reduce((a, b) => a + b, 0);
-  return Array.from(powers, (power, index) => ({ index, name: names?.[index] ?? null, probability: power / sum }))
-    .sort((a, b) => b.probability - a.probability)
-    .slice(0, topK);
 }

@@ -1,6 +1,7 @@
 import { noGrad } from '../autograd.js';
 import { check } from '../errors.js';
 import type { InputSize } from '../io/model-description.js';
+import type { Module } from '../nn/module.js';
 import type { Program } from '../program.js';
 import { noScope, scope } from '../scope.js';
 import type { Device, Tensor } from '../tensor.js';
@@ -8,6 +9,10 @@ import type { Device, Tensor } from '../tensor.js';
 /** What maps images to outputs. */
 export interface Network {
   forward(x: Tensor): Tensor;
+}
+
+export function isNetwork(module: Module): module is Module & Network {
+  return typeof (module as Partial<Network>).forward === 'function';
 }
 
 interface Recorded {

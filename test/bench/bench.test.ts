@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { batchNormSuite } from '../../bench/batch-norm.bench.js';
 import { checkDepth, checkGrowth, checkMemory, names } from '../../bench/peers/goals.js';
 import { interleave, type Result } from '../../bench/peers/interleave.js';
+import { parseServeArguments } from '../../bench/serve/arguments.js';
 import { matches, parseBenchArguments, parsePeerArguments } from '../../bench/support/arguments.js';
 import { Context } from '../../bench/support/case.js';
 import { describeMachine, type Machine } from '../../bench/support/machine.js';
@@ -265,4 +266,38 @@ test('growth is judged by time a block, memory by the least of the peer', (t) =>
   ];
   t.like(checkMemory(5, 90, theirs), { ratio: 0.9, met: true });
   t.like(checkMemory(5, 110, theirs), { ratio: 1.1, met: false });
+});
+
+test('the command line of bench:serve: defaults, flags, help, refusals', (t) => {
+  const environment = { KN_PEER_ORT: '/ort' };
+  t.deepEqual(parseServeArguments([], environment), {
+    seconds: 5,
+    rounds: 9,
+    minutes: 0,
+    n: 3,
+    threads: 0,
+    connections: 64,
+    peer: '/ort',
+    json: null,
+    smoke: false,
+  });
+  t.like(parseServeArguments(['--smoke', '--rounds', '2', '--peer', 'x'], environment), {
+    seconds: 1,
+    rounds: 2,
+    n: 1,
+    connections: 4,
+    peer: 'x',
+  });
+  t.is(parseServeArguments(['--minutes', '0.5'])?.minutes, 0.5);
+  t.is(parseServeArguments(['-h']), null);
+  for (const args of [
+    ['--minutes', 'x'],
+    ['--minutes=-1'],
+    ['--seconds', '0'],
+    ['--rounds=1.5'],
+    ['words'],
+    ['--no'],
+  ]) {
+    t.throws(() => parseServeArguments(args), refused as object, args.join(' '));
+  }
 });

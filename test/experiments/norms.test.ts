@@ -11,6 +11,8 @@ import { experiment as knMicro } from '../../experiments/cifar-kn-microbatch.js'
 import { normNames } from '../../experiments/norms.js';
 import { type Experiment, parseOptions, usage } from '../../experiments/options.js';
 import { run } from '../../experiments/runner.js';
+import { type NormSpec, reluGain } from '../../lib/index.js';
+import { defaultStandardization } from '../../lib/models/norm-spec.js';
 
 const refusal = (experiment: Experiment, ...args: string[]) => {
   try {
@@ -52,11 +54,23 @@ test('--norm: labels and folders tell runs apart', (t) => {
     norm: { type: 'batch-renorm', rMax: 2, dMax: 0 },
   });
   t.is(parseOptions(gn, ['--weight-standardization'])?.label, 'WS + GN');
+  const mabn = ['--norm', 'mabn', '--splits', '64'];
+  t.is(labelled(...mabn), 'MABN, micro-batch 2 in train_log/cifar-mabn');
+  t.like(parseOptions(cifar, [...mabn, '--window', '8']), { norm: { type: 'mabn', splits: 64, window: 8 } });
+  t.is(labelled('--norm', 'normalizer-free'), 'NF in train_log/cifar-normalizer-free');
+  t.like(parseOptions(cifar, ['--norm', 'normalizer-free', '--alpha', '0.5', '--agc', '0.1']), {
+    norm: { type: 'normalizer-free', alpha: 0.5 },
+    agc: 0.1,
+  });
+  t.is(parseOptions(cifar, [...mabn, '--weight-standardization'])?.label, 'WS + MABN, micro-batch 2');
 });
 
 test('--weight-standardization: as in the paper, or with a gain', (t) => {
   const standardization = (...args: string[]) => parseOptions(cifar, args)?.weightStandardization;
   t.is(standardization(), false);
+  t.is(standardization('--norm', 'mabn'), 'centered');
+  t.is(standardization('--norm', 'normalizer-free'), reluGain);
+  t.is(standardization('--norm', 'mabn', '--weight-standardization'), true);
   t.is(standardization('--weight-standardization'), true);
   t.is(standardization('--weight-standardization', '--filter-gain', '1.5'), 1.5);
 });
@@ -80,6 +94,9 @@ test('what doesn’t fit a normalization is refused, with the nearest name there
   );
   t.regex(refusal(cifar, '--norm', 'batch-renorm', '--r-max', '0.5') ?? '', /--r-max: expected a number of at least 1/);
   t.regex(refusal(cifar, '--norm', 'batch-renorm', '--d-max=-1') ?? '', /--d-max: expected a number of at least 0/);
+  t.regex(refusal(cifar, '--norm', 'normalizer-free', '--alpha', '0') ?? '', /--alpha: expected a positive number/);
+  t.regex(refusal(cifar, '--agc=-1') ?? '', /--agc: expected a positive number, got "-1"/);
+  t.regex(refusal(cifar, '--norm', 'mabn', '--window', '1') ?? '', /--window: expected a whole number of at least 2/);
   t.regex(refusal(cifar, '--norm', 'batch-channel', '--groups', '3') ?? '', /--groups: expected a divisor of 16/);
   t.regex(refusal(gn, '--filter-gain', '1') ?? '', /no meaning without --weight-standardization/);
   t.regex(refusal(gn, '--weight-standardization', '--filter-gain', '0') ?? '', /--filter-gain: expected a positive/);
@@ -106,6 +123,8 @@ test('--accumulate: averages move as far by the parts as by the batch', (t) => {
   for (const name of ['batch', 'batch-renorm', 'batch-channel', 'reference-kalman']) {
     t.like(parts('--norm', name), { accumulate: 4, norm: { type: name, momentum } });
   }
+  // MABN's averages move by micro-batches, however many a step has.
+  t.deepEqual(parts('--norm', 'mabn').norm, parseOptions(cifar, ['--norm', 'mabn'])!.norm);
   t.deepEqual(parts('--norm', 'group').norm, parseOptions(cifar, ['--norm', 'group'])!.norm);
   t.is(parts('--norm', 'kalman').label, 'KN, micro-batch 32');
   t.regex(refusal(cifar, '--accumulate', '3') ?? '', /--accumulate: expected a divisor of the batch size 128, got 3/);
@@ -121,6 +140,16 @@ test.serial('--accumulate trains', async (t) => {
   }
 });
 
+test.serial('--agc trains', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'kalman-norm-norms-'));
+  try {
+    const flags = ['--norm', 'normalizer-free', '--agc', '0.01', '--epochs', '1', '--log_dir', folder];
+    t.is(await run(parseOptions(cifar, [...small, ...flags])!), 0);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
 const small = ['--dataset', 'synthetic', '-n', '1', '--limit-train', '32', '--limit-test', '16', '--batch-size', '16'];
 
 for (const name of normNames) {
@@ -131,7 +160,9 @@ for (const name of normNames) {
         const flags = [...(standardized ? ['--weight-standardization'] : []), '--epochs', '1', '--log_dir', folder];
         t.is(await run(parseOptions(cifar, [...small, '--norm', name, ...flags])!), 0);
         const lines = (await readFile(join(folder, 'log.jsonl'), 'utf8')).trim().split('\n');
-        t.like(JSON.parse(lines[0]!), { norm: { type: name }, weightStandardization: standardized });
+        const own = defaultStandardization({ type: name } as NormSpec);
+        const filters = (standardized && typeof own !== 'number') || own;
+        t.like(JSON.parse(lines[0]!), { norm: { type: name }, weightStandardization: filters });
         t.true(Number.isFinite(JSON.parse(lines[1]!).validationLoss));
       } finally {
         await rm(folder, { recursive: true });

@@ -32,12 +32,14 @@ import {
   LogSoftmax,
   MaxPool2d,
   type Module,
+  MovingAverageBatchNorm2d,
   normalizeImages,
   openDevice,
   ReferenceKalmanNorm2d,
   ReLU,
   Residual,
   ResNet,
+  ScaledAffine2d,
   Sequential,
   Sigmoid,
   SiLU,
@@ -51,23 +53,12 @@ import { eachDevice, seeded } from '../support/devices.js';
 import { normSpecs } from '../support/norm-specs.js';
 import { runOnnx } from '../support/onnx-runtime.js';
 import type { TestRandom } from '../support/random.js';
+import { shake } from '../support/shake.js';
 
 /**
  * ONNX Runtime is the oracle. Both sum in float32, in other orders. Of the largest value, where it is above 1: random averages let networks grow.
  */
 const TOLERANCE = 1e-4;
-
-/** Parameters and buffers as training might leave them: no scale is 1, no shift 0. */
-function shake(module: Module, random: TestRandom): void {
-  for (const [name, tensor] of module.stateDict()) {
-    if (tensor.dtype !== 'float32' || name.endsWith('filterState')) continue;
-    const variance = name.endsWith('runningVariance');
-    const values = variance ? random.uniforms(tensor.shape, 0.3, 3) : random.normals(tensor.shape, 0.3, 0.5);
-    // Filters and matrices keep their size, so that values stay of the order of 1.
-    if (name.endsWith('weight')) continue;
-    tensor.write(Float32Array.from(values.data));
-  }
-}
 
 /** Compares the network's inference with that of the file, at two sizes of the batch. */
 async function same(
@@ -111,12 +102,15 @@ const layers: Record<string, (device: Device) => [Layer, readonly number[]]> = {
     images,
   ],
   'Conv2d, standardized': (d) => [new Conv2d(d, 8, 4, 3, { padding: 1, weightStandardization: true }), images],
+  'Conv2d, centered': (d) => [new Conv2d(d, 8, 4, 3, { weightStandardization: 'centered' }), images],
   'Conv2d, standardized to a norm': (d) => [new Conv2d(d, 8, 4, 3, { weightStandardization: 0.7 }), images],
   Linear: (d) => [new Linear(d, 7, 5), [7]],
   'Linear without bias': (d) => [new Linear(d, 7, 5, { bias: false }), [7]],
   BatchNorm2d: (d) => [new BatchNorm2d(d, 8, { epsilon: 1e-3 }), images],
   'BatchNorm2d without affine, ReLU': (d) => [new BatchNorm2d(d, 8, { affine: false, relu: true }), images],
   BatchNorm1d: (d) => [new BatchNorm1d(d, 7, { relu: true }), [7]],
+  MovingAverageBatchNorm2d: (d) => [new MovingAverageBatchNorm2d(d, 8, { relu: true }), images],
+  ScaledAffine2d: (d) => [new ScaledAffine2d(d, 8, { factor: 0.4, relu: true }), images],
   BatchRenorm2d: (d) => [new BatchRenorm2d(d, 8, { relu: true }), images],
   BatchChannelNorm2d: (d) => [new BatchChannelNorm2d(d, 8, { groups: 4, relu: true }), images],
   KalmanNorm2d: (d) => [new KalmanNorm2d(d, 8, { relu: true }), images],
@@ -168,7 +162,7 @@ for (const [title, make] of Object.entries(layers)) {
   });
 }
 
-for (const norm of [...normSpecs, { type: 'reference-kalman', gain: 0.1 }] as const) {
+for (const norm of [...normSpecs, { type: 'reference-kalman', gain: 0.1 }, { type: 'normalizer-free' }] as const) {
   eachDevice(test, `ONNX: CifarResNet with ${norm.type}`, async (t, device, random) => {
     for (const weightStandardization of [false, true]) {
       const net = new CifarResNet(device, { n: 1, norm, weightStandardization, classes: 7, seed: random.below(1000) });

@@ -19,6 +19,8 @@ export const specs: readonly ModuleSpec[] = [
   { type: 'GroupNorm', channels, groups: 2 },
   { type: 'GroupNorm', channels, groups: 2, affine: false },
   { type: 'BatchChannelNorm2d', channels, groups: 2 },
+  { type: 'MovingAverageBatchNorm2d', channels, splits: 2, window: 3 },
+  { type: 'ScaledAffine2d', channels, factor: 0.5 },
   { type: 'FilterResponseNorm2d', channels },
   { type: 'EvoNormS0', channels, groups: 2 },
   { type: 'KalmanNorm2d', channels, splits: 2, gain: 0.2, relu: true },

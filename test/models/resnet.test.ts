@@ -249,7 +249,7 @@ test("torchvision's weights that don't fit: all faults are listed, nothing is lo
         /^loadTorchvisionWeights: 1 missing, 1 unexpected, 2 that don't fit: bn1.bias \[16\] is missing; surplus is not/,
     });
     t.deepEqual(await net.stateValues(), before);
-    for (const type of ['group', 'batch-channel'] as const) {
+    for (const type of ['group', 'batch-channel', 'mabn'] as const) {
       const other = new ResNet(device, { depth: 18, norm: { type }, width: 16, classes: 5 });
       await t.throwsAsync(loadTorchvisionWeights(path, other), { code: 'INVALID_ARGUMENT', message: /got \w+Norm/ });
     }

@@ -1,10 +1,10 @@
 import test from 'ava';
-import { weightStandardize } from '../../lib/index.js';
+import { weightCenter, weightStandardize } from '../../lib/index.js';
 import { ndarray } from '../support/array.js';
 import { checkOp } from '../support/check-op.js';
 import { tolerance } from '../support/compare.js';
 import { eachDevice } from '../support/devices.js';
-import { weightStandardize as reference } from '../support/reference-rivals.js';
+import { weightCenter as centered, weightStandardize as reference } from '../support/reference-rivals.js';
 
 // Channels that fill accesses of eight on both sides, on one, on none; a single tap, a single input, a long row.
 for (const shape of [
@@ -25,6 +25,16 @@ for (const shape of [
       }));
     });
   }
+  eachDevice(test, `weightCenter: [${shape}]`, async (t, device, random) => {
+    await checkOp(t, device, random, () => ({
+      inputs: { weight: { ...random.normals(shape, 0.3, 0.2), format: 'filter' } },
+      run: ({ weight }) => [weightCenter(weight)],
+      reference: ({ weight }) => [centered(weight)],
+      tolerance: tolerance.normalization,
+      // A single weight is its own mean.
+      scale: 1,
+    }));
+  });
 }
 
 eachDevice(test, 'weightStandardize: equal weights become zeros', async (t, device) => {
@@ -39,6 +49,7 @@ eachDevice(test, 'weightStandardize: what it refuses', (t, device, random) => {
   refused(() => weightStandardize(weight('activation')), /weightStandardize: weight must be a filter/);
   refused(() => weightStandardize(weight('filter'), { epsilon: 0 }), /epsilon must be a positive number, got 0/);
   refused(() => weightStandardize(weight('filter'), { gain: -1 }), /gain must be a positive number, got -1/);
+  refused(() => weightCenter(device.ones([8, 3])), /weightCenter: weight must have shape .*, got \[8, 3\]/);
 });
 
 test('reference: weights by hand', (t) => {

@@ -10,5 +10,6 @@ export const normSpecs: readonly NormSpec[] = [
   { type: 'evonorm' },
   { type: 'batch-renorm' },
   { type: 'batch-channel' },
+  { type: 'mabn' },
   { type: 'kalman', splits: 2 },
 ];

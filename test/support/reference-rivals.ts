@@ -131,3 +131,101 @@ export function averagesAfter(x: NdArray, running: Statistics, splits: number, m
     variance: moved(running.variance, statistics.variance),
   };
 }
+
+/** What moving average batch normalization carries from micro-batch to micro-batch: newest last, [C] each. */
+export interface MovingAverages {
+  squares: NdArray[];
+  products: NdArray[];
+  running: NdArray;
+  microBatches: number;
+}
+
+/**
+ * Yan et al. 2020, algorithm 2 with the constants of the authors' code, of one micro-batch: moves `state`.
+ *
+ * @param dy the output's gradient, which the averages of the backward pass depend on
+ */
+export function movingAverageNorm(
+  x: NdArray,
+  dy: NdArray,
+  state: MovingAverages,
+  options: { gamma: NdArray; beta: NdArray; epsilon: number; window: number; warmUp: number; momentum: number },
+): { y: NdArray; dx: NdArray; dgamma: NdArray; dbeta: NdArray } {
+  const { gamma, beta, epsilon, window, warmUp, momentum } = options;
+  const [samples, channels, height, width] = sizes(x);
+  const channelOf = (i: number) => Math.floor(i / (height * width)) % channels;
+  const sumsOf = (value: (i: number) => number) => {
+    const sums = { shape: [channels], data: new Float64Array(channels) };
+    for (let i = 0; i < x.data.length; i++) sums.data[channelOf(i)]! += value(i);
+    return sums;
+  };
+  const count = samples * height * width;
+  state.microBatches++;
+  const warm = state.microBatches > window && state.microBatches >= warmUp;
+  const average = (kept: NdArray[], own: NdArray) => {
+    kept.push(own);
+    const last = kept.slice(-window);
+    return warm ? map(own, (_, c) => sum(last.map(({ data }) => data[c]!)) / window) : own;
+  };
+  const square = average(
+    state.squares,
+    sumsOf((i) => x.data[i]! ** 2 / count),
+  );
+  const deviation = map(square, (value) => Math.sqrt(value + epsilon));
+  const renormed = state.microBatches > Math.max(1000, warmUp);
+  const r = map(deviation, (value, c) =>
+    renormed ? Math.min(Math.max(value / Math.sqrt(state.running.data[c]! + epsilon), 1 / 5), 5) : 1,
+  );
+  state.running = map(state.running, (value, c) => (1 - momentum) * value + momentum * square.data[c]!);
+  const z = map(x, (value, i) => value / deviation.data[channelOf(i)]!);
+  const y = map(z, (value, i) => {
+    const c = channelOf(i);
+    return value * r.data[c]! * gamma.data[c]! + beta.data[c]!;
+  });
+  const g = map(dy, (value, i) => value * gamma.data[channelOf(i)]! * r.data[channelOf(i)]!);
+  const product = average(
+    state.products,
+    sumsOf((i) => (g.data[i]! * z.data[i]!) / count),
+  );
+  const dx = map(g, (value, i) => {
+    const c = channelOf(i);
+    return (value - z.data[i]! * product.data[c]!) / deviation.data[c]!;
+  });
+  return {
+    y,
+    dx,
+    dgamma: sumsOf((i) => dy.data[i]! * z.data[i]! * r.data[channelOf(i)]!),
+    dbeta: sumsOf((i) => dy.data[i]!),
+  };
+}
+
+/** Yan et al. 2020: weights less the mean of their output's. */
+export function weightCenter(w: NdArray): NdArray {
+  const size = w.data.length / w.shape[0]!;
+  return map(w, (value, i) => {
+    const from = i - (i % size);
+    return value - sum(w.data.subarray(from, from + size)) / size;
+  });
+}
+
+/** Brock et al. 2021 (normalizer-free ResNets), eq. 1 and 4: what stands where others normalize. */
+export function scaledAffine(
+  x: NdArray,
+  options: { gamma?: NdArray; beta?: NdArray; factor: number; relu?: boolean },
+): NdArray {
+  const { gamma, beta, factor, relu: rectified = false } = options;
+  const [, channels, height, width] = sizes(x);
+  const y = map(x, (value, i) => {
+    const c = Math.floor(i / (height * width)) % channels;
+    return factor * ((gamma?.data[c] ?? 1) * value + (beta?.data[c] ?? 0));
+  });
+  return rectified ? relu(y) : y;
+}
+
+/** Brock et al. 2021 (high-performance networks), eq. 3: gradients of one output's weights. */
+export function clipAdaptively(weights: readonly number[], gradients: readonly number[], clipping: number): number[] {
+  const norm = (values: readonly number[]) => Math.sqrt(sum(values.map((value) => value ** 2)));
+  const limit = clipping * Math.max(norm(weights), 1e-3);
+  const own = norm(gradients);
+  return gradients.map((g) => (own > limit ? (g * limit) / own : g));
+}

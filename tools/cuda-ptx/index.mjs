@@ -18,7 +18,8 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { buildEmulation, findToolkit, needToolkit, step, WHEELS } from '../cuda-toolkit.mjs';
-import { ROOT, run, runScript, SetupError, say, setUp } from '../setup.mjs';
+import { ROOT, run, runScript, SetupError, say } from '../process.mjs';
+import { setUp } from '../setup.mjs';
 
 const SOURCES = join(ROOT, 'native', 'cuda', 'device');
 /** Where nvcc's kernel_language.h lies. */

@@ -1,0 +1,51 @@
+/** examples/service as a process of its own, around our model or ONNX Runtime's; says over IPC how it fares. */
+
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { buildService } from '../../examples/service/app.js';
+import { type InferenceModel, loadModel, openDevice } from '../../lib/index.js';
+import { onnxModel } from './onnx-model.js';
+
+/** What a server is told, as its one argument in JSON. */
+export interface ServerTask {
+  /** With the network. */
+  readonly model: string;
+  /** The same network for ONNX Runtime, and the folder that has it; null for our own. */
+  readonly onnx: { readonly path: string; readonly folder: string } | null;
+  readonly threads: number;
+  readonly maxBatch: number;
+}
+
+/** How a server has fared since it was last asked. */
+export interface ServerState {
+  /** Milliseconds that the event loop was late: what 99 % of its turns stay below, and the most. */
+  readonly delayP99: number;
+  readonly delayMax: number;
+  readonly rssBytes: number;
+}
+
+/** Milliseconds between two looks at the event loop, which the histogram counts as delay. */
+const RESOLUTION = 1;
+const MAX_QUEUE = 4096;
+
+async function open({ model: path, onnx, threads, maxBatch }: ServerTask): Promise<InferenceModel> {
+  const device = openDevice('cpu', { threads: onnx ? 1 : threads });
+  const ours = await loadModel(path, { device, maxBatch, maxQueue: MAX_QUEUE, fold: true });
+  return onnx ? onnxModel(onnx.path, ours, { folder: onnx.folder, threads, maxBatch, maxQueue: MAX_QUEUE }) : ours;
+}
+
+const model = await open(JSON.parse(process.argv[2] as string) as ServerTask);
+const app = await buildService({ model, requestsPerMinute: 1e9, timeout: 60_000, maxEventLoopDelay: 0 });
+const url = await app.listen({ host: '127.0.0.1', port: 0 });
+const delays = monitorEventLoopDelay({ resolution: RESOLUTION });
+delays.enable();
+process.on('message', () => {
+  const milliseconds = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - RESOLUTION);
+  const state: ServerState = {
+    delayP99: milliseconds(delays.percentile(99)),
+    delayMax: milliseconds(delays.max),
+    rssBytes: process.memoryUsage.rss(),
+  };
+  process.send?.(state);
+  delays.reset();
+});
+process.send?.(url);
