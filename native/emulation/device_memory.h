@@ -9,8 +9,8 @@
 
 namespace kn::emulation {
 
-/// The memory of all devices: one range of addresses, so that a pointer in an old record still says which byte it means.
-/// Fresh memory is NaN in every float type; behind each allocation lies a guard that nobody may write.
+/// The memory of all devices: one range of addresses, so that a pointer in an old record still says which byte it
+/// means. Fresh memory is NaN in every float type; behind each allocation lies a guard that nobody may write.
 class DeviceMemory {
  public:
   static constexpr size_t kAlign = 256;
@@ -53,7 +53,7 @@ class DeviceMemory {
   uint64_t generation_ = 1;
   std::mutex mutex_;
   std::map<size_t, Allocation> live_;  ///< by offset
-  std::map<size_t, size_t> gaps_;  ///< extents by offset
+  std::map<size_t, size_t> gaps_;      ///< extents by offset
 };
 
 }  // namespace kn::emulation

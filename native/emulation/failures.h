@@ -5,8 +5,8 @@
 namespace kn::emulation {
 
 enum class Failing {
-  Once,      ///< the call, with the error that is usual for its function
-  ForGood,   ///< it finds the device ended by an illegal access
+  Once,     ///< the call, with the error that is usual for its function
+  ForGood,  ///< it finds the device ended by an illegal access
 };
 
 /// Fails the `call`-th call from now on, counted from 1; 0 for none. Ended devices live again, which no real ones do.

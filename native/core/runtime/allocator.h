@@ -60,7 +60,7 @@ class Allocator {
   std::shared_ptr<MemorySource> source_;  ///< null for a pool that borrows
   std::shared_ptr<Allocator> lender_;     ///< null for one that doesn't
   size_t limit_ = 0;
-  size_t lent_ = 0;                       ///< bytes that count as reserved by whoever borrows them
+  size_t lent_ = 0;  ///< bytes that count as reserved by whoever borrows them
   std::map<size_t, std::vector<void*>> pooled_;
   std::map<void*, size_t> live_;
   MemoryStats stats_;

@@ -116,8 +116,8 @@ class Graph {
   /// An operation with everything set.
   void add(Descriptor operation);
 
-  /// Up to `limit` plans as cuDNN's heuristics rank them, or else its fallbacks; those of rank `first` and after. Throws
-  /// DeviceUnavailable, with cuDNN's reasons, where there is none.
+  /// Up to `limit` plans as cuDNN's heuristics rank them, or else its fallbacks; those of rank `first` and after.
+  /// Throws DeviceUnavailable, with cuDNN's reasons, where there is none.
   std::vector<Plan> plans(const Target& target, const Rules& rules, size_t limit, size_t first = 0) const;
 
  private:

@@ -212,7 +212,8 @@ int run(int count, char** arguments) {
     } else if ((argument == "--arch" || argument == "--type") && i + 1 < count) {
       (argument == "--arch" ? archs : types) = arguments[++i];
     } else {
-      std::fprintf(stderr, "usage: %s [--arch 80,89,90,100,120] [--type fp32,tf32,fp16,bf16] [--quick]\n", arguments[0]);
+      std::fprintf(stderr, "usage: %s [--arch 80,89,90,100,120] [--type fp32,tf32,fp16,bf16] [--quick]\n",
+                   arguments[0]);
       return 2;
     }
   }

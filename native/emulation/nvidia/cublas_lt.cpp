@@ -1,5 +1,5 @@
-/// cuBLASLt, played: the functions that native/cuda/nvidia/matmul.cpp calls, for float32 matrices without batches. Every
-/// attribute is checked, and the emulation's loops compute.
+/// cuBLASLt, played: the functions that native/cuda/nvidia/matmul.cpp calls, for float32 matrices without batches.
+/// Every attribute is checked, and the emulation's loops compute.
 #include <cublasLt.h>
 
 #include <algorithm>
@@ -193,7 +193,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t handle, con
   if (entered("cublasLtMatmul")) return CUBLAS_STATUS_EXECUTION_FAILED;
   // A column-major matrix is the transpose of a row-major one: Dᵀ = op(B)ᵀ·op(A)ᵀ.
   const kn::cuda::MatrixProduct product{static_cast<int64_t>(n), static_cast<int64_t>(m), static_cast<int64_t>(k),
-                                        operation.transposeB, operation.transposeA, false};
+                                        operation.transposeB,    operation.transposeA,    false};
   const cudaError_t status = enqueue(stream, cudaGraphNodeTypeKernel, [=] {
     if (workspaceBytes > 0) std::memset(workspace, 0xFF, workspaceBytes);
     multiply(product, static_cast<const float*>(b), static_cast<const float*>(a),

@@ -54,9 +54,7 @@ const Descriptor& graphOf(const Descriptor& heuristic) {
   return partOf(heuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
 }
 
-Operation operationIn(const Descriptor& graph) {
-  return operationOf(partOf(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS));
-}
+Operation operationIn(const Descriptor& graph) { return operationOf(partOf(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS)); }
 
 std::vector<int64_t> enginesFor(const Descriptor& heuristic) {
   if (!operationIn(graphOf(heuristic)).supported) return {};
@@ -79,8 +77,8 @@ void finalize(Descriptor& descriptor) {
       // Its code is loaded now.
       demandCuda(entered("cudnnBackendFinalize"));
       demandCuda(unsafeCall());
-      const Descriptor& config = partOf(descriptor, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
-                                        CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+      const Descriptor& config =
+          partOf(descriptor, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
       demand(config.engine != kRefusing, "this engine finds out late that it can't", CUDNN_STATUS_NOT_SUPPORTED);
       descriptor.engine = config.engine;
       break;
@@ -178,8 +176,7 @@ std::map<int64_t, std::vector<std::byte>> valuesOnHost(const Operation& operatio
 void execute(cudnnHandle_t handle, const Descriptor& plan, const Descriptor& pack) {
   demand(plan.finalized && pack.finalized, "not finalized", CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED);
   demand(valueOf<cudnnHandle_t>(plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE) == handle, "the plan is another handle's");
-  const Descriptor& config =
-      partOf(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+  const Descriptor& config = partOf(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
   Operation operation = operationIn(graphOf(config));
   const auto ids = valuesOf<int64_t>(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
   const auto data = valuesOf<void*>(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS);

@@ -141,7 +141,8 @@ void requireComplete(const Descriptor& descriptor) {
 
 const Descriptor& partOf(const Descriptor& descriptor, cudnnBackendAttributeName_t name) {
   const Descriptor& part = *descriptor.attributes.at(name).parts.at(0);
-  demand(part.finalized, "attribute " + std::to_string(name) + " isn't finalized", CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED);
+  demand(part.finalized, "attribute " + std::to_string(name) + " isn't finalized",
+         CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED);
   return part;
 }
 

@@ -77,9 +77,7 @@ struct TensorOf {
   int64_t count() const { return n * c * h * w; }
   size_t elementBytes() const { return type == CUDNN_DATA_FLOAT ? 4 : 2; }
   size_t bytes() const { return static_cast<size_t>(count()) * elementBytes(); }
-  bool sameSizes(const TensorOf& other) const {
-    return n == other.n && c == other.c && h == other.h && w == other.w;
-  }
+  bool sameSizes(const TensorOf& other) const { return n == other.n && c == other.c && h == other.h && w == other.w; }
 };
 
 }  // namespace kn::emulation::dnn

@@ -61,7 +61,8 @@ void storeGradient(const std::vector<float>& values, DType type, void* to) {
 
 Operation convolutionOf(const Descriptor& descriptor) {
   const ConvolutionNames names = namesOf(descriptor.type);
-  const TensorOf x = tensorOf(descriptor, names.x), w = tensorOf(descriptor, names.w), y = tensorOf(descriptor, names.y);
+  const TensorOf x = tensorOf(descriptor, names.x), w = tensorOf(descriptor, names.w),
+                 y = tensorOf(descriptor, names.y);
   const Descriptor& shape = partOf(descriptor, names.shape, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
   const auto pair = [&](cudnnBackendAttributeName_t name) { return valuesOf<int64_t>(shape, name); };
   const auto before = pair(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS), after = pair(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS);
@@ -83,8 +84,7 @@ Operation convolutionOf(const Descriptor& descriptor) {
              y.w == outputSize(x.w, before[1], after[1], w.w, strides[1], dilations[1]),
          "the output has another size");
 
-  cuda::Convolution problem{
-      names.direction, typeOf(x.type), false, x.n, x.c, x.h, x.w, w.n, w.h, w.w, y.h, y.w, {}};
+  cuda::Convolution problem{names.direction, typeOf(x.type), false, x.n, x.c, x.h, x.w, w.n, w.h, w.w, y.h, y.w, {}};
   problem.shape.strideH = strides[0], problem.shape.strideW = strides[1];
   problem.shape.top = before[0], problem.shape.left = before[1];
   problem.shape.bottom = after[0], problem.shape.right = after[1];
@@ -110,8 +110,8 @@ bool normalizable(const std::vector<TensorOf>& activations) {
   });
 }
 
-void demandNorm(const Descriptor& descriptor, cudnnBackendAttributeName_t mode, const std::vector<TensorOf>& activations,
-                const std::vector<TensorOf>& vectors) {
+void demandNorm(const Descriptor& descriptor, cudnnBackendAttributeName_t mode,
+                const std::vector<TensorOf>& activations, const std::vector<TensorOf>& vectors) {
   demand(valueOf<cudnnBackendNormMode_t>(descriptor, mode) == CUDNN_BATCH_NORM, "batch normalization is played");
   const TensorOf& x = activations.front();
   for (const TensorOf& one : activations) demand(one.sameSizes(x) && one.type == x.type, "activations differ");
@@ -130,8 +130,9 @@ Operation normOf(const Descriptor& descriptor) {
                  rstd = tensor(CUDNN_ATTR_OPERATION_NORM_FWD_INV_VARIANCE_DESC),
                  epsilon = tensor(CUDNN_ATTR_OPERATION_NORM_FWD_EPSILON_DESC);
   demandNorm(descriptor, CUDNN_ATTR_OPERATION_NORM_FWD_MODE, {x, y}, {gamma, beta, mean, rstd});
-  demand(valueOf<cudnnBackendNormFwdPhase_t>(descriptor, CUDNN_ATTR_OPERATION_NORM_FWD_PHASE) == CUDNN_NORM_FWD_TRAINING,
-         "the phase of training is played");
+  demand(
+      valueOf<cudnnBackendNormFwdPhase_t>(descriptor, CUDNN_ATTR_OPERATION_NORM_FWD_PHASE) == CUDNN_NORM_FWD_TRAINING,
+      "the phase of training is played");
   demand(epsilon.byValue && epsilon.type == CUDNN_DATA_FLOAT, "epsilon is no float32 on the host");
   const cuda::DnnBatchNorm problem{typeOf(x.type), x.n, x.c, x.h, x.w};
   const auto run = [=, x = x.id, y = y.id, gamma = gamma.id, beta = beta.id, mean = mean.id, rstd = rstd.id,
@@ -156,8 +157,8 @@ Operation normBackwardOf(const Descriptor& descriptor) {
   const auto run = [=, x = x.id, dy = dy.id, dx = dx.id, gamma = gamma.id, mean = mean.id, rstd = rstd.id,
                     dgamma = dgamma.id, dbeta = dbeta.id](const Places& at) {
     const auto vector = [&](int64_t id) { return static_cast<float*>(at(id)); };
-    batchNormBackward(problem, {at(x), at(dy), vector(gamma), vector(mean), vector(rstd), at(dx), vector(dgamma),
-                                vector(dbeta)});
+    batchNormBackward(
+        problem, {at(x), at(dy), vector(gamma), vector(mean), vector(rstd), at(dx), vector(dgamma), vector(dbeta)});
   };
   return {{x, dy, dx, gamma, mean, rstd, dgamma, dbeta}, normalizable({x, dy, dx}), run};
 }

@@ -66,7 +66,8 @@ void print(const char* title, const Table& table) {
               "DEVICE_FAILED", "UNAVAILABLE", "no error", "leaks", "lost");
   Row sum;
   const auto line = [](const std::string& name, const Row& row) {
-    std::printf("%-28s %6" PRId64 " %14" PRId64 " %14" PRId64 " %12" PRId64 " %10" PRId64 " %6" PRId64 " %5" PRId64 "\n",
+    std::printf("%-28s %6" PRId64 " %14" PRId64 " %14" PRId64 " %12" PRId64 " %10" PRId64 " %6" PRId64 " %5" PRId64
+                "\n",
                 name.c_str(), row.calls, row.outOfMemory, row.deviceFailed, row.unavailable, row.unnoticed, row.leaks,
                 row.lost);
   };

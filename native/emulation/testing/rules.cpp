@@ -94,7 +94,8 @@ void checkCapture() {
          return cudaEventSynchronize(inside.get());
        }},
   };
-  for (const auto mode : {cudaStreamCaptureModeRelaxed, cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeGlobal}) {
+  for (const auto mode :
+       {cudaStreamCaptureModeRelaxed, cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeGlobal}) {
     for (const Forbidden& forbidden : calls) {
       cudaGraph_t graph = nullptr;
       KN_CUDA_CHECK(cudaStreamBeginCapture(s, mode));
@@ -174,7 +175,8 @@ void checkPointers() {
     return cudaMemcpyAsync(to, from, bytes, kind, stream.get());
   };
   expect(incremented(&onHost), cudaErrorInvalidValue, "a kernel gets the host's memory");
-  expect(copied(data, &onHost, 4, cudaMemcpyDeviceToDevice), cudaErrorInvalidValue, "the host's memory as the device's");
+  expect(copied(data, &onHost, 4, cudaMemcpyDeviceToDevice), cudaErrorInvalidValue,
+         "the host's memory as the device's");
   expect(copied(&onHost, data, 4, cudaMemcpyHostToDevice), cudaErrorInvalidValue, "the wrong direction");
   expect(copied(data, data, 17 * 4, cudaMemcpyDeviceToDevice), cudaErrorInvalidValue, "beyond an allocation");
   expect(incremented(data), cudaSuccess, "a kernel gets the device's memory");
