@@ -48,7 +48,7 @@ await runScript(async () => {
     });
   }
   await timed('built with ThreadSanitizer', () => buildEmulation('thread'));
-  await check('data races, a selection', join(ROOT, 'build', 'emulation-thread', 'thread_check'), [], {
+  await check('data races, a selection', join(ROOT, 'build', 'emulation-thread', 'device_check'), ['threads'], {
     TSAN_OPTIONS: 'halt_on_error=1',
   });
   if (problems.length > 0) throw new SetupError(problems.join('\n'));
