@@ -138,7 +138,7 @@ export class Trainer {
   private async runEpoch(epoch: number, { onProgress, signal }: PassOptions): Promise<Figures> {
     const { model, seed = 0 } = this.options;
     await this.prepare();
-    this.train.setOrder(new HostRandom(seed, epoch).permutation(this.sources.train.labels.length));
+    this.train.setOrder(new HostRandom(seed, epoch).permutation(this.sources.train.labels.length), epoch);
     this.history.cursor.fill(0);
     if (!model.training) model.train();
     const begin = performance.now();
@@ -311,13 +311,13 @@ export class Trainer {
   }
 
   private step(): void {
-    const { model, optimizer, average, clipNorm, adaptiveClip, augment = true } = this.options;
+    const { model, optimizer, average, clipNorm, adaptiveClip, augment = true, smoothing = 0 } = this.options;
     scope(() => {
       const changes = augment === false ? null : { ...(augment === true ? {} : augment), random: this.random };
       const { images, labels } = this.train.batch(this.batchSize, this.history.cursor, changes);
       model.zeroGrad();
       if (this.accumulate === 1) {
-        const result = crossEntropy(model.forward(images, this.random), labels);
+        const result = crossEntropy(model.forward(images, this.random), labels, { smoothing });
         backward(result.loss, this.scaler?.factor);
         this.note(result);
       } else {
@@ -336,7 +336,7 @@ export class Trainer {
 
   /** Forward and backward, part by part; the mean of the losses, and all errors. */
   private inParts(images: Tensor, labels: Tensor): Loss {
-    const { model, device } = this.options;
+    const { model, device, smoothing = 0 } = this.options;
     const size = this.batchSize / this.accumulate;
     const share = 1 / this.accumulate;
     const seed = this.scaler ? scale(this.scaler.factor, share) : device.full([1], share);
@@ -344,7 +344,7 @@ export class Trainer {
     for (let part = 0; part < this.accumulate; part++) {
       scope(() => {
         const [own, classes] = [images, labels].map((all) => samples(all, part * size, size)) as [Tensor, Tensor];
-        const { loss, errors } = crossEntropy(model.forward(own, this.random), classes);
+        const { loss, errors } = crossEntropy(model.forward(own, this.random), classes, { smoothing });
         backward(loss, seed);
         noGrad(() => addInto(total.loss, scale(loss, share)));
         addInto(total.errors, errors);
