@@ -8,6 +8,7 @@
  * @document ../docs/filter.md
  * @document ../docs/cuda.md
  * @document ../docs/long-runs.md
+ * @document ../docs/imagenet.md
  */
 export type { DType, Format, MemoryStats, Precision, TensorData } from './addon/contract.js';
 export { backward, noGrad } from './autograd.js';
