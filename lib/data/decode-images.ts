@@ -1,4 +1,4 @@
-import { checkObjects } from '../arguments.js';
+import { checkObjects, shown } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import { type Crop, cropDecoder } from '../io/decode-image.js';
 import { HostRandom, philox } from '../random.js';
@@ -112,6 +112,11 @@ export async function verifyImages(
   options: { readonly onProgress?: (done: number, total: number) => void; readonly signal?: AbortSignal } = {},
 ): Promise<void> {
   checkObjects('verifyImages', { images, options });
+  check(
+    typeof images.labels?.length === 'number' && typeof images.read === 'function',
+    'INVALID_ARGUMENT',
+    () => `verifyImages: images must be encoded images with labels and read, got ${shown(images)}`,
+  );
   const decode = await cropDecoder('verifyImages', { size: 8, shorter: 8 });
   const damaged: { index: number; error: unknown }[] = [];
   const total = images.labels.length;

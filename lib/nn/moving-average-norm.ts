@@ -68,7 +68,8 @@ export class MovingAverageBatchNorm2d extends RunningNorm {
   #averages: Averages | null = null;
 
   constructor(device: Device, channels: number, options: MovingAverageBatchNormOptions = {}) {
-    super(device, channels, { momentum: 0.02, ...options });
+    // What isn't an object is the base class's to refuse.
+    super(device, channels, options && { momentum: 0.02, ...options });
     const { window = 16, warmUp = 100 } = options;
     for (const [name, value, least] of [
       ['window', window, 2],
@@ -158,7 +159,7 @@ export class MovingAverageBatchNorm2d extends RunningNorm {
   /**
    * Moves averages of squares, micro-batch by micro-batch.
    *
-   * @returns `square` [S, C]: v; `effective` [S·C]: with epsilon it is (v + epsilon) / r²; `warm` [S, 1]: 1 behind the warm-up
+   * @returns `square` v, [S, C]; `effective`, [S·C], which with epsilon is (v + epsilon) / r²; `warm`, [S, 1], 1 behind the warm-up
    */
   private observe(own: Handle): { effective: Handle; square: Handle; warm: Handle } {
     const { device } = this.runningVariance;

@@ -5,7 +5,7 @@ export * from './adaptive-kalman.js';
 export * from './batch-norm.js';
 export * from './belief.js';
 export * from './broadcast.js';
-export { type Conv2dOptions, conv2d, type Padding } from './conv2d.js';
+export { type Conv2dEpilogue, type Conv2dOptions, conv2d, type Padding } from './conv2d.js';
 export { dropout } from './dropout.js';
 export {
   abs,

@@ -75,13 +75,13 @@ inline bool finite(const Values& all) {
 class Network {
  public:
   explicit Network(Device& device) : device_(device) {
-    std::vector<uint8_t> pixels(kImages * 3 * kSize * kSize), classes(kImages);
+    std::vector<uint8_t> pixels(kImages * 3 * kSize * kSize);
     for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i * 37 % 251);
-    for (size_t i = 0; i < classes.size(); ++i) classes[i] = static_cast<uint8_t>(i % kClasses);
-    std::vector<int32_t> order(kSteps * kBatch);
+    std::vector<int32_t> classes(kImages), order(kSteps * kBatch);
+    for (size_t i = 0; i < classes.size(); ++i) classes[i] = static_cast<int32_t>(i % kClasses);
     for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i * 5 % kImages);
     images_ = uploadBytes(device, {kImages, 3, kSize, kSize}, pixels.data());
-    labels_ = uploadBytes(device, {kImages}, classes.data());
+    labels_ = uploadInt(device, {kImages}, classes.data());
     mean_ = full(device, {3, kSize, kSize}, DType::F32, Format::Plain, 120);
     order_ = uploadInt(device, {kSteps * kBatch}, order.data());
     cursor_ = full(device, {1}, DType::I32, Format::Plain, 0);
