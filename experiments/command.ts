@@ -1,7 +1,7 @@
 import { pathToFileURL } from 'node:url';
-import { type ParseArgsConfig, parseArgs } from 'node:util';
+import type { ParseArgsConfig, parseArgs } from 'node:util';
 import { KalmanNormError } from '../lib/errors.js';
-import { inFlags, parseError } from './flags.js';
+import { inFlags, parseFlags } from './flags.js';
 
 type Flags = NonNullable<ParseArgsConfig['options']>;
 
@@ -26,7 +26,7 @@ export async function runCommand<const F extends Flags>(
   body: (given: Given<F>) => Promise<number>,
 ): Promise<number> {
   try {
-    const given = parse(args, { ...flags, help: { type: 'boolean', short: 'h' } });
+    const given = parseFlags(args, { ...flags, help: { type: 'boolean', short: 'h' } }, true);
     if ((given.values as { help?: boolean }).help === true) {
       print(usage);
       return 0;
@@ -36,14 +36,6 @@ export async function runCommand<const F extends Flags>(
     if (!(error instanceof KalmanNormError)) throw error;
     console.error(`${inFlags(error.message)}\n\n${usage}`);
     return 1;
-  }
-}
-
-function parse<F extends Flags>(args: readonly string[], options: F) {
-  try {
-    return parseArgs({ args: [...args], allowPositionals: true, options });
-  } catch (error) {
-    throw parseError(error, Object.keys(options));
   }
 }
 

@@ -4,18 +4,7 @@ import type { Dataset, Device, DownloadProgress, Figures, ProfileEntry, Schedule
 import type { LayerFigures } from './diagnosis/figures.js';
 import { renderLayers, summaryOf } from './diagnosis/table.js';
 import type { Configuration } from './options.js';
-
-/** An epoch's line. */
-interface EpochLine {
-  epoch: number;
-  learningRate: number;
-  trainLoss: number;
-  trainError: number;
-  validationLoss: number;
-  validationError: number;
-  imagesPerSecond: number;
-  seconds: number;
-}
+import type { EpochRecord } from './training.js';
 
 const percent = (share: number) => `${(share * 100).toFixed(2)} %`;
 
@@ -102,7 +91,7 @@ export class Console {
     this.show(`${stage} ${file}`, mebibytes(receivedBytes), mebibytes(totalBytes ?? receivedBytes), 'MiB');
   }
 
-  finished(record: EpochLine, epochs: number): void {
+  finished(record: EpochRecord, epochs: number): void {
     this.clear();
     const { epoch, trainLoss, trainError, validationLoss, validationError, imagesPerSecond, learningRate } = record;
     this.line(

@@ -1,3 +1,4 @@
+import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { KalmanNormError } from '../lib/errors.js';
 
 /** Of a flag: whether it takes a value, what it does, and what its absence means, for a program that may say so. */
@@ -14,7 +15,7 @@ export interface Flag<Program> {
  * @param error from `parseArgs`
  * @param names the flags, without dashes
  */
-export function parseError(error: unknown, names: readonly string[]): KalmanNormError {
+function parseError(error: unknown, names: readonly string[]): KalmanNormError {
   const { message, code } = error as NodeJS.ErrnoException;
   const unknown = code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION' ? /'-{1,2}([^']*)'/.exec(message)?.[1] : undefined;
   if (unknown === undefined) return new KalmanNormError('INVALID_ARGUMENT', message, { cause: error });
@@ -22,6 +23,19 @@ export function parseError(error: unknown, names: readonly string[]): KalmanNorm
   const hint = near === null ? '--help lists the flags' : `did you mean ${dashed(near)}?`;
   const refusal = `Unknown option '${dashed(unknown)}'; ${hint}`;
   return new KalmanNormError('INVALID_ARGUMENT', refusal, { cause: error });
+}
+
+/** Reads a command line. @throws KalmanNormError `INVALID_ARGUMENT`, in words for its user */
+export function parseFlags<const F extends NonNullable<ParseArgsConfig['options']>, const P extends boolean>(
+  args: readonly string[],
+  options: F,
+  allowPositionals: P,
+) {
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals });
+  } catch (error) {
+    throw parseError(error, Object.keys(options));
+  }
 }
 
 /** Flags and their values as the words of a command line; those that are false are left out. */

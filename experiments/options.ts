@@ -1,4 +1,3 @@
-import { parseArgs } from 'node:util';
 import { check } from '../lib/errors.js';
 import {
   type DatasetName,
@@ -11,7 +10,7 @@ import {
   type WeightStandardization,
 } from '../lib/index.js';
 import type { Experiment } from './experiment.js';
-import { choice, type Flag, number, parseError } from './flags.js';
+import { choice, type Flag, number, parseFlags } from './flags.js';
 import { chosenNorm, hasFilter } from './norms.js';
 import { isKnown, rateOf, runFlags, runOptions, usageOf, wholeOf } from './run-options.js';
 
@@ -152,9 +151,5 @@ export function scheduleOf({ schedule, epochs, learningRate }: Configuration): S
 }
 
 function parse(args: readonly string[]) {
-  try {
-    return parseArgs({ args: [...args], options: flags, strict: true, allowPositionals: false }).values;
-  } catch (error) {
-    throw parseError(error, Object.keys(flags));
-  }
+  return parseFlags(args, flags, false).values;
 }

@@ -7,6 +7,7 @@ import type { Experiment } from './experiment.js';
 import { choice, dashed, type Flag, number } from './flags.js';
 import { chosenNorm, flagsOf, inParts, labelOf, normFlags, normNames, normOf } from './norms.js';
 import type { Configuration } from './options.js';
+import type { RunConfiguration } from './training.js';
 
 /** Flags of every program that trains. */
 export const runFlags = {
@@ -59,28 +60,8 @@ export const runFlags = {
 type Values = Readonly<Record<string, string | boolean | undefined>>;
 
 /** What {@link runOptions} reads. */
-export type RunOptions = Pick<
-  Configuration,
-  | 'name'
-  | 'label'
-  | 'norm'
-  | 'weightStandardization'
-  | 'logDir'
-  | 'device'
-  | 'precision'
-  | 'accumulate'
-  | 'seed'
-  | 'threads'
-  | 'eager'
-  | 'profile'
-  | 'histograms'
-  | 'checkpointEvery'
-  | 'keep'
-  | 'resume'
-  | 'force'
-  | 'overwrite'
-  | 'flags'
->;
+export type RunOptions = Omit<RunConfiguration, 'epochs'> &
+  Pick<Configuration, 'norm' | 'weightStandardization' | 'accumulate' | 'seed' | 'eager'>;
 
 /** A help text: the flags that a program knows, and what each would be without being given. */
 export function usageOf(

@@ -26,7 +26,7 @@ import { RunFolder } from './run-folder.js';
 import { EventFile } from './tensorboard.js';
 
 /** Figures of an epoch, as `log.jsonl` has them. Errors are shares from 0 to 1. */
-interface EpochRecord {
+export interface EpochRecord {
   type: 'epoch';
   epoch: number;
   step: number;

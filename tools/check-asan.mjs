@@ -9,8 +9,9 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ava, testFiles } from './ava.mjs';
 import { cmakeBuild } from './native-build.mjs';
-import { ROOT, run, runScript, SetupError, say } from './process.mjs';
+import { ROOT, runScript, SetupError, say } from './process.mjs';
 import { sanitizerRuntimes } from './sanitizers.mjs';
 import { setUp } from './setup.mjs';
 
@@ -23,21 +24,14 @@ await runScript(async () => {
   await cmakeBuild('.', BUILD, { CMAKE_CXX_FLAGS: '-fsanitize=address,undefined -fno-omit-frame-pointer -g1' });
   const logs = mkdtempSync(join(tmpdir(), 'kalman-norm-asan-'));
   try {
-    const files = named.length > 0 ? named : TESTS.map((name) => `test/${name}.test.ts`);
-    const code = await run(
-      process.execPath,
-      ['node_modules/ava/entrypoints/cli.mjs', '--concurrency=1', '--serial', ...files],
-      {
-        env: {
-          KN_SANITIZED_ADDON: join(ROOT, BUILD, 'Release'),
-          KN_TEST_DEVICES: 'cpu',
-          NODE_OPTIONS: `--require ${join(ROOT, 'tools', 'sanitized-addon.cjs')}`,
-          LD_PRELOAD: sanitizerRuntimes(),
-          ASAN_OPTIONS: `detect_leaks=0:abort_on_error=1:log_path=${join(logs, 'log')}`,
-          UBSAN_OPTIONS: `print_stacktrace=1:halt_on_error=1:log_path=${join(logs, 'log')}`,
-        },
-      },
-    );
+    const code = await ava(['--concurrency=1', '--serial', ...testFiles(named, TESTS)], {
+      KN_SANITIZED_ADDON: join(ROOT, BUILD, 'Release'),
+      KN_TEST_DEVICES: 'cpu',
+      NODE_OPTIONS: `--require ${join(ROOT, 'tools', 'sanitized-addon.cjs')}`,
+      LD_PRELOAD: sanitizerRuntimes(),
+      ASAN_OPTIONS: `detect_leaks=0:abort_on_error=1:log_path=${join(logs, 'log')}`,
+      UBSAN_OPTIONS: `print_stacktrace=1:halt_on_error=1:log_path=${join(logs, 'log')}`,
+    });
     // Those of processes that a test ends itself would be lost in its output.
     const findings = readdirSync(logs).map((name) => readFileSync(join(logs, name), 'utf8'));
     for (const finding of findings) say(finding);

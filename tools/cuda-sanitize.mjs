@@ -6,6 +6,7 @@
  */
 
 import { join } from 'node:path';
+import { ava, testFiles } from './ava.mjs';
 import { buildEmulation, findToolkit } from './cuda-toolkit.mjs';
 import { ROOT, run, runScript, SetupError, say } from './process.mjs';
 import { sanitizerRuntimes } from './sanitizers.mjs';
@@ -24,20 +25,18 @@ await runScript(async () => {
     console.log('SKIPPED  cuda:sanitize: there is no CUDA toolkit, whose headers the emulated device needs.');
     return;
   }
-  const named = process.argv.slice(2);
-  const files = named.length > 0 ? named : ['test/ops/*.test.ts', ...MORE_TESTS.map((name) => `test/${name}.test.ts`)];
+  const files = testFiles(process.argv.slice(2), ['ops/*', ...MORE_TESTS]);
   await setUp();
   const runtimes = sanitizerRuntimes();
   const library = await timed('built with AddressSanitizer', () => buildEmulation('address'));
   const problems = [];
-  const check = async (what, command, args, env) => {
-    const code = await timed(what, () => run(command, args, { env }));
+  const check = async (what, work) => {
+    const code = await timed(what, work);
     console.log(`${code === 0 ? 'pass' : 'FAIL'}  ${what}`);
     if (code !== 0) problems.push(`${what}: exit status ${code}`);
   };
   for (const [order, name] of ORDERS.entries()) {
-    const ava = ['node_modules/ava/entrypoints/cli.mjs', '--concurrency=2', ...files];
-    await check(`addresses, undefined behaviour; threads ${name}`, process.execPath, ava, {
+    const env = {
       KN_EMULATION_LIBRARY: library,
       KN_EMULATION_ORDER: String(order),
       KN_TEST_DEVICES: 'cuda-emulated',
@@ -45,12 +44,12 @@ await runScript(async () => {
       // Leaks of Node itself don't count. A fiber's frames must lie on its own stack.
       ASAN_OPTIONS: 'detect_leaks=0:detect_stack_use_after_return=0:abort_on_error=1',
       UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
-    });
+    };
+    await check(`addresses, undefined behaviour; threads ${name}`, () => ava(['--concurrency=2', ...files], env));
   }
   await timed('built with ThreadSanitizer', () => buildEmulation('thread'));
-  await check('data races, a selection', join(ROOT, 'build', 'emulation-thread', 'device_check'), ['threads'], {
-    TSAN_OPTIONS: 'halt_on_error=1',
-  });
+  const checker = join(ROOT, 'build', 'emulation-thread', 'device_check');
+  await check('data races, a selection', () => run(checker, ['threads'], { env: { TSAN_OPTIONS: 'halt_on_error=1' } }));
   if (problems.length > 0) throw new SetupError(problems.join('\n'));
 });
 

@@ -75,6 +75,7 @@ export async function cmakeBuild(source, build, definitions = {}, { target } = {
 export function buildAddon() {
   return cmakeBuild('.', 'build');
 }
+
 /** Builds the native addon unless it is newer than its sources. */
 export async function ensureBuild() {
   const reason = buildReason(builtAt(), nativeSources());

@@ -3,8 +3,9 @@
  * the op tests run on the emulated CUDA device too.
  */
 
+import { ava } from './ava.mjs';
 import { buildEmulation, findToolkit } from './cuda-toolkit.mjs';
-import { run, runScript, say } from './process.mjs';
+import { runScript, say } from './process.mjs';
 import { setUp } from './setup.mjs';
 
 await runScript(async () => {
@@ -14,5 +15,5 @@ await runScript(async () => {
   } else {
     say('SKIPPED  cuda-emulated: there is no CUDA toolkit, so the op tests run on the CPU device alone.');
   }
-  return run(process.execPath, ['node_modules/ava/entrypoints/cli.mjs', ...process.argv.slice(2)]);
+  return ava(process.argv.slice(2));
 });

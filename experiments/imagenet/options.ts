@@ -1,8 +1,7 @@
-import { parseArgs } from 'node:util';
 import { check } from '../../lib/errors.js';
 import { cosineSchedule, type ResNetOptions, type Schedule, warmUp } from '../../lib/index.js';
 import type { Experiment } from '../experiment.js';
-import { choice, type Flag, number, parseError } from '../flags.js';
+import { choice, type Flag, number, parseFlags } from '../flags.js';
 import { chosenNorm } from '../norms.js';
 import { isKnown, type RunOptions, rateOf, runFlags, runOptions, usageOf, wholeOf } from '../run-options.js';
 
@@ -150,9 +149,5 @@ export function imagenetSchedule(
 }
 
 function parse(args: readonly string[]) {
-  try {
-    return parseArgs({ args: [...args], options: flags, strict: true, allowPositionals: false }).values;
-  } catch (error) {
-    throw parseError(error, Object.keys(flags));
-  }
+  return parseFlags(args, flags, false).values;
 }

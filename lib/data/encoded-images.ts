@@ -1,3 +1,4 @@
+import type { Dirent } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { checkPath } from '../arguments.js';
@@ -36,15 +37,7 @@ export const imageEnding = /\.(jpe?g|png|webp)$/i;
  */
 export async function listImageFolder(folder: string): Promise<EncodedImages> {
   checkPath('listImageFolder', folder);
-  const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
-    if (!hasErrno(error, 'ENOENT', 'ENOTDIR')) throw error;
-    throw new KalmanNormError('FILE_NOT_FOUND', `listImageFolder: there is no folder ${folder}`, { cause: error });
-  });
-  // Links to folders are no directories here.
-  const classNames = entries
-    .filter((entry) => !entry.isFile() && !entry.name.startsWith('.'))
-    .map(({ name }) => name)
-    .sort(byName);
+  const classNames = await classFolders('listImageFolder', folder);
   check(
     classNames.length > 0,
     'FILE_NOT_FOUND',
@@ -74,6 +67,24 @@ export async function listImageFolder(folder: string): Promise<EncodedImages> {
     read: nameOf,
     close: async () => {},
   };
+}
+
+/** The folders within one that stand for classes, in the order of their names. @throws as {@link entriesOf} @internal */
+export async function classFolders(owner: string, folder: string): Promise<string[]> {
+  const entries = await entriesOf(folder, `${owner}: there is no folder ${folder}`);
+  // Links to folders are no directories here.
+  return entries
+    .filter((entry) => !entry.isFile() && !entry.name.startsWith('.'))
+    .map(({ name }) => name)
+    .sort(byName);
+}
+
+/** What a folder has. @throws KalmanNormError `FILE_NOT_FOUND` with this message where there is no such folder @internal */
+export async function entriesOf(folder: string, message: string): Promise<Dirent[]> {
+  return readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
+    if (!hasErrno(error, 'ENOENT', 'ENOTDIR')) throw error;
+    throw new KalmanNormError('FILE_NOT_FOUND', message, { cause: error });
+  });
 }
 
 /** The order of names: by their code units, the same everywhere. @internal */

@@ -12,11 +12,12 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, join, relative, resolve } from 'node:path';
 import { checkObjects, checkPath } from '../arguments.js';
-import { check, KalmanNormError } from '../errors.js';
+import { check } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic-file.js';
 import { imageDecoder } from '../io/decode-image.js';
 import { hasErrno, openToRead, readAt, readWholeFile } from '../io/read-file.js';
 import { formatCount } from './dataset.js';
+import { byName, classFolders, imageEnding } from './encoded-images.js';
 import { type BatchSource, checkSource, labelsOf } from './source.js';
 
 /** Progress of a conversion. */
@@ -65,7 +66,6 @@ export interface ImageFolder extends BatchSource {
 }
 
 const VERSION = 1;
-const endings = /\.(jpe?g|png|webp)$/i;
 /** Decoded at a time: libvips has threads of its own, but waits for the disk. */
 const parallel = 8;
 
@@ -140,21 +140,15 @@ export async function openImageFolder(folder: string, options: ImageFolderOption
 
 /** The classes and their files, in the order of the names. */
 async function listImages(folder: string): Promise<{ classNames: string[]; files: ImageFile[] }> {
-  const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
-    if (!hasErrno(error, 'ENOENT', 'ENOTDIR')) throw error;
-    throw new KalmanNormError('FILE_NOT_FOUND', `openImageFolder: there is no folder ${folder}`, { cause: error });
-  });
-  const byName = (a: string, b: string) => (a < b ? -1 : 1);
   const classNames: string[] = [];
   const files: ImageFile[] = [];
-  const folders = entries.filter((entry) => !entry.isFile() && !entry.name.startsWith('.')).map(({ name }) => name);
-  for (const name of folders.sort(byName)) {
+  for (const name of await classFolders('openImageFolder', folder)) {
     const inside = await readdir(join(folder, name), { recursive: true }).catch((error: unknown) => {
       // A link to a file, or a socket.
       if (hasErrno(error, 'ENOTDIR', 'ENOENT')) return [];
       throw error;
     });
-    const within = inside.filter((file) => endings.test(file)).sort(byName);
+    const within = inside.filter((file) => imageEnding.test(file)).sort(byName);
     if (within.length === 0) continue;
     for (const file of within) {
       // What isn't there any more is found out when it is decoded.

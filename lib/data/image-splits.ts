@@ -1,9 +1,7 @@
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkPath } from '../arguments.js';
-import { check, KalmanNormError } from '../errors.js';
-import { hasErrno } from '../io/read-file.js';
-import { type EncodedImages, listImageFolder } from './encoded-images.js';
+import { check } from '../errors.js';
+import { type EncodedImages, entriesOf, listImageFolder } from './encoded-images.js';
 import { openWebDataset } from './web-dataset.js';
 
 /** Training and validation images; see {@link openImageSplits}. */
@@ -36,12 +34,9 @@ export async function openImageSplits(folder: string): Promise<ImageSplits> {
 }
 
 async function openPart(folder: string): Promise<EncodedImages> {
-  const names = await readdir(folder).catch((error: unknown) => {
-    if (!hasErrno(error, 'ENOENT', 'ENOTDIR')) throw error;
-    const expected = 'expected train and val there, with a folder for each class or with tars';
-    throw new KalmanNormError('FILE_NOT_FOUND', `there is no folder ${folder}: ${expected}`, { cause: error });
-  });
-  return names.some((name) => name.endsWith('.tar')) ? openWebDataset(folder) : listImageFolder(folder);
+  const expected = 'expected train and val there, with a folder for each class or with tars';
+  const entries = await entriesOf(folder, `there is no folder ${folder}: ${expected}`);
+  return entries.some(({ name }) => name.endsWith('.tar')) ? openWebDataset(folder) : listImageFolder(folder);
 }
 
 function checkClasses(folder: string, train: EncodedImages, val: EncodedImages): void {

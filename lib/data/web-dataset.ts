@@ -1,10 +1,10 @@
-import { type FileHandle, readdir } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { checkPath, shortened } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
-import { hasErrno, openToRead, readAt } from '../io/read-file.js';
+import { openToRead, readAt } from '../io/read-file.js';
 import { formatCount } from './dataset.js';
-import { byName, type EncodedImages, imageEnding } from './encoded-images.js';
+import { byName, type EncodedImages, entriesOf, imageEnding } from './encoded-images.js';
 import { labelsOf } from './source.js';
 
 /** An entry of a tar, by the place of its bytes. */
@@ -35,11 +35,8 @@ const blockLength = 512;
  */
 export async function openWebDataset(folder: string): Promise<EncodedImages> {
   checkPath('openWebDataset', folder);
-  const inside = await readdir(folder).catch((error: unknown) => {
-    if (!hasErrno(error, 'ENOENT', 'ENOTDIR')) throw error;
-    throw new KalmanNormError('FILE_NOT_FOUND', `openWebDataset: there is no folder ${folder}`, { cause: error });
-  });
-  const tars = inside.filter((name) => name.endsWith('.tar')).sort(byName);
+  const inside = await entriesOf(folder, `openWebDataset: there is no folder ${folder}`);
+  const tars = inside.flatMap(({ name }) => (name.endsWith('.tar') ? name : [])).sort(byName);
   check(tars.length > 0, 'FILE_NOT_FOUND', `openWebDataset: expected files that end in .tar in ${folder}, found none`);
   const files: FileHandle[] = [];
   const close = async () => {

@@ -1,5 +1,4 @@
 import { checkDevice, checkObjects } from '../arguments.js';
-import { check } from '../errors.js';
 import { add, mul, sub } from '../ops/broadcast.js';
 import { pow, relu, sigmoid, square } from '../ops/elementwise.js';
 import { broadcastTo } from '../ops/layout.js';
@@ -7,7 +6,7 @@ import { reshape } from '../ops/memory.js';
 import { mean } from '../ops/reduce.js';
 import type { Device, Tensor } from '../tensor.js';
 import { Layer } from './module.js';
-import { checkGroups, checkNorm, readGroups } from './norm.js';
+import { checkChannels, checkGroups, checkNorm, readGroups } from './norm.js';
 import { type ModulePlan, type ModuleSpec, registerModule, type SpecReader } from './spec.js';
 
 /** Options of the normalizations that bring their own activation. */
@@ -40,11 +39,7 @@ abstract class ActivatedNorm extends Layer {
 
   /** @throws KalmanNormError `SHAPE_MISMATCH` for other samples than [N, C, H, W] */
   override forward(x: Tensor): Tensor {
-    check(
-      x.shape.length === 4 && x.shape[1] === this.channels,
-      'SHAPE_MISMATCH',
-      () => `${this.constructor.name}: x must have shape [N, ${this.channels}, H, W], got [${x.shape.join(', ')}]`,
-    );
+    checkChannels(this.constructor.name, x, this.channels);
     const made: Tensor[] = [];
     const use = (tensor: Tensor) => {
       made.push(tensor);

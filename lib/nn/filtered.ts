@@ -14,6 +14,12 @@ export interface Filtered {
   input?: Belief | null;
 }
 
+/** The samples of a layer's result, without what is believed of them, which is freed. @internal */
+export function samplesAlone(filtered: Filtered): Tensor {
+  disposeFiltered(filtered, { x: filtered.x, belief: null });
+  return filtered.x;
+}
+
 /** Frees samples and beliefs, but for what lives on in others, or is a module's parameter. */
 export function disposeFiltered(filtered: Filtered, ...kept: readonly Filtered[]): void {
   for (const value of [filtered, ...kept]) {

@@ -1,5 +1,5 @@
 import { check } from '../errors.js';
-import { adaptiveKalmanNorm, filterRows } from '../ops/adaptive-kalman.js';
+import { adaptiveKalmanNorm, filterRows, observationShare } from '../ops/adaptive-kalman.js';
 import { normalize } from '../ops/batch-norm.js';
 import { Belief } from '../ops/belief.js';
 import { add, div, mul, sub } from '../ops/broadcast.js';
@@ -10,9 +10,9 @@ import { reshape } from '../ops/memory.js';
 import type { Moments } from '../ops/moments.js';
 import { mean } from '../ops/reduce.js';
 import type { Device, Tensor } from '../tensor.js';
-import type { Filtered } from './filtered.js';
+import { type Filtered, samplesAlone } from './filtered.js';
 import { type FilterOptions, filterOptionsOf, KalmanNorm2d, type KalmanNormLayerOptions } from './kalman-norm.js';
-import { checkGroups, Norm, readGroups } from './norm.js';
+import { checkChannels, checkGroups, checkMomentum, Norm, readGroups } from './norm.js';
 import { type ModulePlan, registerModule, type SpecReader, type SpecValue } from './spec.js';
 import { Temporaries } from './temporaries.js';
 
@@ -55,11 +55,7 @@ export class GroupKalmanNorm2d extends Norm {
     super(device, channels, options);
     const { groups = 32, momentum = 0.1 } = options;
     checkGroups('GroupKalmanNorm2d', groups, channels);
-    check(
-      momentum >= 0 && momentum <= 1,
-      'INVALID_ARGUMENT',
-      `GroupKalmanNorm2d: momentum must be between 0 and 1, got ${momentum}`,
-    );
+    checkMomentum('GroupKalmanNorm2d', momentum);
     this.options = filterOptionsOf('GroupKalmanNorm2d', options);
     this.groups = groups;
     this.momentum = momentum;
@@ -89,10 +85,7 @@ export class GroupKalmanNorm2d extends Norm {
 
   /** As {@link GroupKalmanNorm2d.filter} without a prior. */
   override forward(x: Tensor): Tensor {
-    const { x: output, belief, input } = this.filter({ x, belief: null });
-    belief?.dispose();
-    input?.dispose();
-    return output;
+    return samplesAlone(this.filter({ x, belief: null }));
   }
 
   /**
@@ -105,11 +98,7 @@ export class GroupKalmanNorm2d extends Norm {
    */
   override filter({ x, belief: prior }: Filtered): Filtered {
     const { channels } = this;
-    check(
-      x.shape.length === 4 && x.shape[1] === channels,
-      'SHAPE_MISMATCH',
-      () => `GroupKalmanNorm2d: x must have shape [N, ${channels}, H, W], got [${x.shape.join(', ')}]`,
-    );
+    checkChannels('GroupKalmanNorm2d', x, channels);
     check(
       prior === null || (prior.splits === 1 && prior.mean.size === channels),
       'INVALID_ARGUMENT',
@@ -165,9 +154,7 @@ export class GroupKalmanNorm2d extends Norm {
 
   /** What a group's statistics take from a sample's channel is what all of them share, itself included. */
   private get observationGradient(): number {
-    const { observationGradient, transitionGradient } = this.options;
-    if (observationGradient !== 'auto') return observationGradient;
-    return (1 - this.groups / this.channels) ** (transitionGradient === 'observed' ? 2 : 1);
+    return observationShare(1 - this.groups / this.channels, this.options);
   }
 
   /** The moments of groups, by those of their channels. */

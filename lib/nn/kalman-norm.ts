@@ -4,7 +4,7 @@ import { normalize } from '../ops/batch-norm.js';
 import { checkTransitionGradient, transitionGradients } from '../ops/transition-gradient.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { FilterObserver } from './filter-step.js';
-import type { Filtered } from './filtered.js';
+import { type Filtered, samplesAlone } from './filtered.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
 import { type ModulePlan, registerModule, type SpecReader, type SpecValue } from './spec.js';
 
@@ -108,10 +108,7 @@ export class KalmanNorm2d extends RunningNorm {
 
   /** As {@link KalmanNorm2d.filter} without a prior: a filter over time alone, as a network's first layer wants it. */
   override forward(x: Tensor): Tensor {
-    const { x: output, belief, input } = this.filter({ x, belief: null });
-    belief?.dispose();
-    input?.dispose();
-    return output;
+    return samplesAlone(this.filter({ x, belief: null }));
   }
 
   /**

@@ -35,6 +35,24 @@ export function checkNorm(name: string, channels: number, epsilon: number): void
   );
 }
 
+/** What every running average asks of its momentum; messages begin with `name`. @internal */
+export function checkMomentum(name: string, momentum: number): void {
+  check(
+    momentum >= 0 && momentum <= 1,
+    'INVALID_ARGUMENT',
+    `${name}: momentum must be between 0 and 1, got ${momentum}`,
+  );
+}
+
+/** Refuses other samples than [N, channels, H, W]; messages begin with `name`. @internal */
+export function checkChannels(name: string, { shape }: Tensor, channels: number): void {
+  check(
+    shape.length === 4 && shape[1] === channels,
+    'SHAPE_MISMATCH',
+    () => `${name}: x must have shape [N, ${channels}, H, W], got [${shape.join(', ')}]`,
+  );
+}
+
 /** Refuses what doesn't cut the channels into equal groups; messages begin with `name`. @internal */
 export function checkGroups(name: string, groups: number, channels: number): void {
   check(
@@ -146,11 +164,7 @@ export abstract class RunningNorm extends Norm {
       'INVALID_ARGUMENT',
       `${name}: splits must be a whole number of at least 1, got ${splits}`,
     );
-    check(
-      momentum >= 0 && momentum <= 1,
-      'INVALID_ARGUMENT',
-      `${name}: momentum must be between 0 and 1, got ${momentum}`,
-    );
+    checkMomentum(name, momentum);
     check(
       runningStats === 'all-splits' || runningStats === 'first-split',
       'INVALID_ARGUMENT',
@@ -199,13 +213,9 @@ export abstract class RunningNorm extends Norm {
   }
 
   /** Refuses other samples than [N, C, H, W], and a batch that training can't split. */
-  protected checkImages({ shape }: Tensor): void {
-    check(
-      shape.length === 4 && shape[1] === this.channels,
-      'SHAPE_MISMATCH',
-      () => `${this.constructor.name}: x must have shape [N, ${this.channels}, H, W], got [${shape.join(', ')}]`,
-    );
-    if (this.training) this.checkSplits(shape[0] as number);
+  protected checkImages(x: Tensor): void {
+    checkChannels(this.constructor.name, x, this.channels);
+    if (this.training) this.checkSplits(x.shape[0] as number);
   }
 
   protected get running(): Moments {

@@ -3,7 +3,7 @@ import { addBeliefs } from '../ops/belief.js';
 import { add } from '../ops/broadcast.js';
 import { rectifyBelief } from '../ops/predict.js';
 import type { Tensor } from '../tensor.js';
-import { disposeFiltered, type Filtered } from './filtered.js';
+import { disposeFiltered, type Filtered, samplesAlone } from './filtered.js';
 import { Layer, type ModuleSpec } from './module.js';
 import { type ModulePlan, registerModule, type SpecReader, specOf } from './spec.js';
 
@@ -53,9 +53,7 @@ export class Residual extends Layer {
   }
 
   override forward(x: Tensor): Tensor {
-    const { x: output, belief } = this.filter({ x, belief: null });
-    belief?.dispose();
-    return output;
+    return samplesAlone(this.filter({ x, belief: null }));
   }
 
   override filter(given: Filtered): Filtered {

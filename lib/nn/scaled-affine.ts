@@ -3,6 +3,7 @@ import { check } from '../errors.js';
 import { scaleAndShift } from '../ops/given-moments.js';
 import type { Device, Tensor } from '../tensor.js';
 import { Layer, type ModuleSpec } from './module.js';
+import { checkChannels } from './norm.js';
 import { type ModulePlan, registerModule, type SpecReader } from './spec.js';
 
 /** Options of {@link ScaledAffine2d}. */
@@ -73,11 +74,7 @@ export class ScaledAffine2d extends Layer {
 
   /** @throws KalmanNormError `SHAPE_MISMATCH` for other samples than [N, C, H, W] */
   override forward(x: Tensor): Tensor {
-    check(
-      x.shape.length === 4 && x.shape[1] === this.channels,
-      'SHAPE_MISMATCH',
-      () => `ScaledAffine2d: x must have shape [N, ${this.channels}, H, W], got [${x.shape.join(', ')}]`,
-    );
+    checkChannels('ScaledAffine2d', x, this.channels);
     const { gamma, beta, factor, relu } = this;
     return scaleAndShift(x, { gamma, beta }, { factor, relu });
   }

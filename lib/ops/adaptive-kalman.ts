@@ -123,6 +123,20 @@ export interface AdaptiveKalmanResult {
 }
 
 /**
+ * What the observation gets of the gradient beyond its gain.
+ *
+ * @param others share of an observation that isn't the sample's own
+ * @internal
+ */
+export function observationShare(
+  others: number,
+  { observationGradient = 'auto', transitionGradient }: AdaptiveKalmanOptions,
+): number {
+  if (observationGradient !== 'auto') return observationGradient;
+  return others ** (transitionGradient === 'observed' ? 2 : 1);
+}
+
+/**
  * Kalman normalization with an adaptive filter. The prior, one for all splits, is corrected by a slow average of its own
  * innovation, and fused with each split's statistics by a gain that is estimated from the belief's error and the
  * observation's noise; means are fused in standard deviations of the belief, variances by their logarithm. The gradient
@@ -144,14 +158,8 @@ export function adaptiveKalmanNorm(
   if (prior !== null) checkBeliefs('adaptiveKalmanNorm', { prior });
   checkObjects('adaptiveKalmanNorm', { affine, state, options });
   const { splits = 1, gain = 'adaptive', correction = 0.1, adaptation = 0.1, gate = 4, momentum = 0.1 } = options;
-  const {
-    observationGradient: share = 'auto',
-    transitionGradient = 'closed-form',
-    epsilon = 1e-5,
-    relu = false,
-  } = options;
-  const others = Math.max(0, 1 - splits / (x.shape[0] as number));
-  const observationGradient = share === 'auto' ? others ** (transitionGradient === 'observed' ? 2 : 1) : share;
+  const { transitionGradient = 'closed-form', epsilon = 1e-5, relu = false } = options;
+  const observationGradient = observationShare(Math.max(0, 1 - splits / (x.shape[0] as number)), options);
   check(
     !prior || (prior.splits === 1 && !prior.rectified),
     'INVALID_ARGUMENT',
