@@ -1,7 +1,13 @@
 /**
  * The operations that users see: what isn't named here is for the library alone.
  */
-export * from './adaptive-kalman.js';
+export {
+  type AdaptiveKalmanOptions,
+  type AdaptiveKalmanResult,
+  type AdaptiveState,
+  adaptiveKalmanNorm,
+  filterRows,
+} from './adaptive-kalman.js';
 export * from './batch-norm.js';
 export * from './belief.js';
 export * from './broadcast.js';

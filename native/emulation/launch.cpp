@@ -42,9 +42,10 @@ bool allowed(const Launch& launch) {
   return gridFits && blockFits && b.x * b.y * b.z <= 1024 && launch.shared <= 48 << 10;
 }
 
-#ifdef __SANITIZE_ADDRESS__
-/// AddressSanitizer's shadow ends here (x86-64). It is mapped where two small numbers side by side would point to.
-constexpr uint64_t kLowest = 0x10007fff8000;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/// The sanitizers' shadows lie below (x86-64), mapped where two small numbers side by side would point to; the program
+/// lies above.
+constexpr uint64_t kLowest = uint64_t{1} << 46;
 #else
 constexpr uint64_t kLowest = 0;
 #endif
