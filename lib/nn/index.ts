@@ -12,7 +12,7 @@ export * from './concat.js';
 export * from './conv2d.js';
 export * from './dropout.js';
 export * from './filter-step.js';
-export * from './filtered.js';
+export { disposeFiltered, type Filtered } from './filtered.js';
 export * from './flatten.js';
 export * from './group-kalman-norm.js';
 export * from './group-norm.js';

@@ -70,6 +70,7 @@ void checkCapture() {
   KN_CUDA_CHECK(cudaMemsetAsync(data, 0, sizeof(int), other.get()));
   launchOne(other.get(), increment, data);
   const auto outside = recordEvent(other.get());
+  KN_CUDA_CHECK(cudaEventSynchronize(outside.get()));
   void* fresh = nullptr;
   const auto unsupported = cudaErrorStreamCaptureUnsupported, implicit = cudaErrorStreamCaptureImplicit;
   const std::vector<Forbidden> calls = {
