@@ -30,11 +30,12 @@ async function main(): Promise<void> {
 
 async function runCases(cases: readonly Case[], options: BenchArguments): Promise<void> {
   const { threads, precision, benchmark } = options;
-  using device = openDevice(options.device, { threads, precision, benchmark });
+  const open = () => openDevice(options.device, { threads, precision, benchmark });
+  let device = open();
   const machine = inspectMachine(device, options);
   console.log(describeMachine(machine));
   if (options.smoke) console.log('Smoke test: the figures mean nothing.');
-  const context = new Context(device, options);
+  let context = new Context(device, options);
   const results: BenchResults = { machine, options, rows: [], failures: [] };
   const { rows, failures } = results;
   for (const [index, { name, run }] of cases.entries()) {
@@ -47,9 +48,14 @@ async function runCases(cases: readonly Case[], options: BenchArguments): Promis
       // The other figures are worth having. A mistake of the program's own is shown with its place.
       const reason = error instanceof KalmanNormError ? error.message : String((error as Error).stack ?? error);
       failures.push({ name, reason });
+      // Whatever it has left behind is no matter of the next one's.
+      await device.dispose();
+      device = open();
+      context = new Context(device, options);
     }
     if (options.json) await writeFileAtomic(options.json, JSON.stringify(results, null, 2));
   }
+  await device.dispose();
   progress('');
   console.log(renderRows(rows));
   for (const { name, reason } of failures) console.error(`FAILED ${name}: ${reason}`);

@@ -19,6 +19,16 @@ interface EpochLine {
 
 const percent = (share: number) => `${(share * 100).toFixed(2)} %`;
 
+/** Milliseconds between two lines about an epoch where there is no terminal: those of ImageNet take hours. */
+const LINE_INTERVAL = 60_000;
+
+/** A duration for people: "42 s", "12 min", "3.5 h", "2.1 d". */
+function duration(seconds: number): string {
+  if (seconds < 100) return `${seconds.toFixed(0)} s`;
+  if (seconds < 6000) return `${(seconds / 60).toFixed(0)} min`;
+  return seconds < 48 * 3600 ? `${(seconds / 3600).toFixed(1)} h` : `${(seconds / 86_400).toFixed(1)} d`;
+}
+
 /** The rates of a schedule: "0.01, then 0.1 from epoch 2". */
 function rates(schedule: Schedule, epochs: number): string {
   const changes = Array.from({ length: epochs }, (_, i) => i + 1).filter(
@@ -47,23 +57,44 @@ export class Console {
     steps: number,
   ): void {
     const { name, n, batchSize, epochs, norm, seed, logDir } = configuration;
-    this.line(colors.bold(`${name}: ResNet-${6 * n + 2}, ${parameters.toLocaleString('en')} parameters`));
-    this.line(`  normalization ${JSON.stringify(norm)}`);
-    this.line(`  ${epochs} epochs of ${steps} steps, batch ${batchSize}, seed ${seed}`);
-    this.line(`  learning rate ${rates(schedule, epochs)} (--schedule ${configuration.schedule})`);
-    this.line(`  ${dataset.name}: ${dataset.train.count} training and ${dataset.test.count} test images`);
-    if (dataset.note) this.line(`  ${dataset.note}`);
-    this.line(`  ${device.description}`);
-    this.line(`  writing to ${logDir}`);
+    this.begin(`${name}: ResNet-${6 * n + 2}, ${parameters.toLocaleString('en')} parameters`, [
+      `normalization ${JSON.stringify(norm)}`,
+      `${epochs} epochs of ${steps} steps, batch ${batchSize}, seed ${seed}`,
+      `learning rate ${rates(schedule, epochs)} (--schedule ${configuration.schedule})`,
+      `${dataset.name}: ${dataset.train.count} training and ${dataset.test.count} test images`,
+      ...(dataset.note ? [dataset.note] : []),
+      device.description,
+      `writing to ${logDir}`,
+    ]);
   }
 
-  /** Progress of an epoch. */
+  /** What a run is, and the lines about it. */
+  begin(title: string, lines: readonly string[]): void {
+    this.line(colors.bold(title));
+    for (const line of lines) this.line(`  ${line}`);
+  }
+
+  /** Progress of an epoch: on a terminal a bar, elsewhere a line a minute. */
   epoch(epoch: number, epochs: number): (figures: Figures, totalSteps: number) => void {
+    let told = performance.now();
     return (figures, total) => {
-      const left = (figures.seconds / figures.steps) * (total - figures.steps);
-      const text = `loss ${figures.loss.toFixed(3)}  error ${percent(figures.error)}  ${figures.imagesPerSecond.toFixed(0)} images/s  ${left.toFixed(0)} s left`;
-      this.show(`epoch ${epoch}/${epochs}`, figures.steps, total, text);
+      const step = figures.seconds / figures.steps;
+      const left = step * (total - figures.steps);
+      const all = left + step * total * (epochs - epoch);
+      const text =
+        `loss ${figures.loss.toFixed(3)}  error ${percent(figures.error)}  ${figures.imagesPerSecond.toFixed(0)} images/s  ` +
+        `${duration(left)} left${epoch < epochs ? `, ${duration(all)} of training` : ''}`;
+      const label = `epoch ${epoch}/${epochs}`;
+      this.show(label, figures.steps, total, text);
+      if (this.bars || performance.now() - told < LINE_INTERVAL) return;
+      told = performance.now();
+      this.line(`${label}  step ${figures.steps}/${total}  ${text}`);
     };
+  }
+
+  /** Progress of something that is counted. */
+  counter(label: string): (done: number, total: number) => void {
+    return (done, total) => this.show(label, done, total, '');
   }
 
   download({ stage, file, receivedBytes, totalBytes }: DownloadProgress): void {
@@ -75,7 +106,7 @@ export class Console {
     this.clear();
     const { epoch, trainLoss, trainError, validationLoss, validationError, imagesPerSecond, learningRate } = record;
     this.line(
-      `epoch ${String(epoch).padStart(String(epochs).length)}/${epochs}  lr ${learningRate}  train loss ${trainLoss.toFixed(4)} error ${percent(trainError)}  ` +
+      `epoch ${String(epoch).padStart(String(epochs).length)}/${epochs}  lr ${+learningRate.toPrecision(4)}  train loss ${trainLoss.toFixed(4)} error ${percent(trainError)}  ` +
         `validation loss ${validationLoss.toFixed(4)} error ${colors.bold(percent(validationError))}  ${imagesPerSecond.toFixed(0)} images/s`,
     );
   }

@@ -1,7 +1,5 @@
-import type { Configuration } from './options.js';
-
 /** Fields of a configuration that say how a run goes, not what it gives. */
-export const incidental: readonly (keyof Configuration)[] = [
+export const incidental: readonly string[] = [
   'flags',
   'resume',
   'force',
@@ -10,4 +8,7 @@ export const incidental: readonly (keyof Configuration)[] = [
   'keep',
   'histograms',
   'diagnose',
+  'verify',
+  'parallel',
+  'imageMemory',
 ];

@@ -5,6 +5,7 @@ import { dashed, toWords } from './flags.js';
 import { incidental } from './incidental.js';
 import { type Configuration, type Experiment, parseOptions } from './options.js';
 import { logFile } from './report/log.js';
+import type { RunConfiguration } from './training.js';
 
 /**
  * The configuration of a command line; with `--resume` that of the run, which flags may repeat but not change.
@@ -13,24 +14,41 @@ import { logFile } from './report/log.js';
  * @throws KalmanNormError as {@link parseOptions}; `INVALID_ARGUMENT` where the run is another experiment's, or flags would
  *   change what it gives and there is no `--force`; `FILE_NOT_FOUND`, `FILE_CORRUPT` where there is no log to go on from
  */
-export async function configurationOf(experiment: Experiment, args: readonly string[]): Promise<Configuration | null> {
-  const given = parseOptions(experiment, args);
+export function configurationOf(experiment: Experiment, args: readonly string[]): Promise<Configuration | null> {
+  return resumedConfiguration(experiment.name, parserOf(experiment), args);
+}
+
+/** Reads the flags of a program that trains; null where help was asked for. */
+export type Parser<C> = (args: readonly string[]) => C | null;
+
+const parserOf =
+  (experiment: Experiment): Parser<Configuration> =>
+  (args) =>
+    parseOptions(experiment, args);
+
+/**
+ * As {@link configurationOf}, of any program that trains.
+ *
+ * @param name of the program
+ */
+export async function resumedConfiguration<C extends RunConfiguration>(
+  name: string,
+  parse: Parser<C>,
+  args: readonly string[],
+): Promise<C | null> {
+  const given = parse(args);
   if (!given?.resume) return given;
   const folder = resolve(given.resume);
   const stored = await storedConfiguration(folder);
-  check(
-    stored.name === experiment.name,
-    'INVALID_ARGUMENT',
-    `--resume: ${folder} is a run of ${stored.name}, got ${experiment.name}`,
-  );
+  check(stored.name === name, 'INVALID_ARGUMENT', `--resume: ${folder} is a run of ${stored.name}, got ${name}`);
   const wanted = { ...stored.flags, ...given.flags };
-  const differences = differencesOf(experiment, stored.flags, wanted);
+  const differences = changesOf(parse, stored.flags, wanted);
   check(
     differences.length === 0 || given.force,
     'INVALID_ARGUMENT',
     () => `--resume: ${differences.join('; ')}. --force goes on all the same`,
   );
-  return { ...withFlags(experiment, wanted, folder), resume: folder, force: given.force };
+  return { ...withFlags(parse, wanted, folder), resume: folder, force: given.force };
 }
 
 /**
@@ -43,11 +61,16 @@ export function differencesOf(
   stored: Configuration['flags'],
   wanted: Configuration['flags'],
 ): string[] {
-  const [before, after] = [stored, wanted].map((flags) => withFlags(experiment, flags, 'anywhere')) as [
-    Configuration,
-    Configuration,
-  ];
-  const changed = (Object.keys(after) as (keyof Configuration)[]).some(
+  return changesOf(parserOf(experiment), stored, wanted);
+}
+
+function changesOf<C extends RunConfiguration>(
+  parse: Parser<C>,
+  stored: Configuration['flags'],
+  wanted: Configuration['flags'],
+): string[] {
+  const [before, after] = [stored, wanted].map((flags) => withFlags(parse, flags, 'anywhere')) as [C, C];
+  const changed = (Object.keys(after) as (keyof C & string)[]).some(
     (key) => !incidental.includes(key) && JSON.stringify(after[key]) !== JSON.stringify(before[key]),
   );
   const told = (flags: Configuration['flags'], flag: string) => flags[flag] ?? 'not given';
@@ -56,8 +79,8 @@ export function differencesOf(
     .map((flag) => `${dashed(flag)} is ${told(stored, flag)} in the run, got ${told(wanted, flag)}`);
 }
 
-function withFlags(experiment: Experiment, flags: Configuration['flags'], folder: string): Configuration {
-  return parseOptions(experiment, [...toWords(flags), `--log_dir=${folder}`]) as Configuration;
+function withFlags<C>(parse: Parser<C>, flags: Configuration['flags'], folder: string): C {
+  return parse([...toWords(flags), `--log_dir=${folder}`]) as C;
 }
 
 /**

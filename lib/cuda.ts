@@ -9,15 +9,19 @@ const EMULATED = 'cuda-emulated';
 
 /** The CUDA device's shared library of a device name: built in the package, or where the environment says. */
 function libraryOf(name: string): string {
-  return name === EMULATED
+  return isEmulated(name)
     ? (process.env.KN_EMULATION_LIBRARY ?? join(buildFolder, '..', 'emulation', 'kalman_norm_cuda_emulated.so'))
     : (process.env.KN_CUDA_LIBRARY ?? join(buildFolder, 'kalman_norm_cuda.so'));
 }
 
-/** `cuda:N` as N, the emulated device as 0, other names as null. */
+function isEmulated(name: string): boolean {
+  return name === EMULATED || name.startsWith(`${EMULATED}:`);
+}
+
+/** `cuda:N` and `cuda-emulated:N` as N, `cuda-emulated` as 0, other names as null. */
 function indexOf(name: string): number | null {
   if (name === EMULATED) return 0;
-  const match = /^cuda:(\d+)$/.exec(name);
+  const match = /^cuda(?:-emulated)?:(\d+)$/.exec(name);
   return match ? Number(match[1]) : null;
 }
 

@@ -11,7 +11,7 @@ import { Device } from './tensor.js';
 export interface DeviceOptions {
   /** Threads of the CPU device's kernels; 0, the default, for one a core that this process may use. */
   threads?: number;
-  /** Bytes that the device's pool may reserve; 0, the default, for no limit. */
+  /** Bytes that the device's pool, with its recordings, may reserve; 0, the default, for no limit. */
   memoryLimit?: number;
   /**
    * How a CUDA device stores activations and multiplies them; weights, statistics and sums are float32 in all cases.

@@ -34,7 +34,7 @@ export class Program {
     this.device.native.replay(this.native, count);
   }
 
-  /** Frees the program's memory once enqueued replays have run. */
+  /** Gives the program's memory back to the device's pool once enqueued replays have run. */
   dispose(): void {
     this.handle?.dispose();
     this.handle = null;

@@ -150,7 +150,8 @@ export class Device {
   /**
    * Records the operations that `step` enqueues, without running them, into a program that can be replayed. Tensors
    * from outside are read and written in place at each replay (parameters, learning rate, sample indices); memory
-   * allocated within belongs to the program, laid out once. Host values can't be uploaded or read within, and modules,
+   * allocated within belongs to the program, laid out once. It is what the pool has, so a step that has run once before
+   * takes none from the system; on a GPU that run also does whatever a first use needs. Host values can't be uploaded or read within, and modules,
    * optimizers and whatever else keeps state are made before: each replay would set it back.
    *
    * @returns the program, and what `step` returned: tensors in it are overwritten by each replay

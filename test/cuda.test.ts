@@ -114,7 +114,7 @@ emulated('a device index out of range', (t) => {
   try {
     t.throws(() => openDevice('cuda:7'), {
       code: 'DEVICE_UNAVAILABLE',
-      message: /there is 1 CUDA device, numbered from 0/,
+      message: /there are 2 CUDA devices, numbered from 0/,
     });
   } finally {
     delete process.env.KN_CUDA_LIBRARY;

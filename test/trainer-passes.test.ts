@@ -15,6 +15,7 @@ import {
   Trainer,
   type TrainerOptions,
 } from '../lib/index.js';
+import { DeviceImages } from '../lib/train/device-images.js';
 import { bits } from './support/compare.js';
 import { seeded } from './support/devices.js';
 
@@ -40,7 +41,7 @@ test('a data set is checked when a trainer gets it: the label, its place and the
     'SHAPE_MISMATCH',
   );
   bad({ ...dataset, train: { ...dataset.train, images: new Uint8Array(5) } }, /18432 bytes, got 5/, 'SHAPE_MISMATCH');
-  bad({ ...dataset, classNames: ['one'] }, /2 to 256 classes, got 1/);
+  bad({ ...dataset, classNames: ['one'] }, /2 to 65536 classes, got 1/);
   bad({ ...dataset, height: 0 }, /96 × 3 × 0 × 8/, 'SHAPE_MISMATCH');
   bad({ ...dataset, test: { images: new Uint8Array(), labels: new Uint8Array(), count: 0 } }, /at least one image/);
   for (const nothing of [undefined, null, 5, {}, { train: null, test: null }]) bad(nothing as never, /dataset/);
@@ -137,6 +138,55 @@ test('images that are read in pieces train to the same bits as those on the devi
     device.dispose();
   }
   t.is(new Set(results).size, 1);
+});
+
+test('a source that varies is read anew for each epoch, also where it would fit on the device', async (t) => {
+  const { train, test: validation } = slowly();
+  const epochs = { train: new Set<number | undefined>(), test: new Set<number | undefined>() };
+  const watched = (source: BatchSource, part: 'train' | 'test'): BatchSource => ({
+    ...source,
+    varies: part === 'train',
+    read: (indices, into, epoch) => {
+      epochs[part].add(epoch);
+      return source.read(indices, into);
+    },
+  });
+  const sources = { train: watched(train, 'train'), test: watched(validation, 'test') };
+  const { device, trainer } = setUp({ dataset: sources, mean: [0, 0, 0] });
+  for (const epoch of [1, 2]) await trainer.trainEpoch(epoch);
+  await trainer.evaluate();
+  t.deepEqual([...epochs.train], [1, 2]);
+  t.deepEqual([...epochs.test], [undefined]);
+  device.dispose();
+});
+
+test('more than 256 classes: labels of two bytes', async (t) => {
+  const labels = Uint16Array.from({ length: 32 }, (_, i) => i * 9);
+  const images = Uint8Array.from({ length: 32 * 3 }, (_, i) => i);
+  const classNames = Array.from({ length: 300 }, (_, i) => String(i));
+  const source = arraySource({ images, labels, classNames, height: 1, width: 1 });
+  t.true(source.labels instanceof Uint16Array);
+  const device = openDevice('cpu', { threads: 1 });
+  const part = new DeviceImages(device, source, { batchSize: 4, scale: 1, memory: 64 });
+  await part.load(new Float32Array(3));
+  await part.provide(7);
+  t.deepEqual([...(await part.range(28, 4).labels.data())], [252, 261, 270, 279]);
+  device.dispose();
+});
+
+test('labels are smoothed in training alone', async (t) => {
+  const plain = setUp({ augment: false });
+  const smooth = setUp({ augment: false, smoothing: 0.5 });
+  const losses = [];
+  for (const { trainer } of [plain, smooth]) {
+    losses.push((await trainer.evaluate()).loss);
+    await trainer.trainEpoch(1);
+  }
+  t.is(losses[0], losses[1]);
+  const weights = await Promise.all([plain, smooth].map(({ model }) => model.stateValues()));
+  t.notDeepEqual(weights[0], weights[1]);
+  t.throws(() => setUp({ smoothing: 1.5 }), { code: 'INVALID_ARGUMENT', message: /smoothing.*got 1\.5/ } as object);
+  for (const { device } of [plain, smooth]) device.dispose();
 });
 
 test('a source that fails ends the pass with its error, and the trainer can go on', async (t) => {

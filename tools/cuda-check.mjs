@@ -40,7 +40,7 @@ await runScript(async () => {
 
 /** Prepares the build of the CUDA library and what checks it. */
 function configure(nvcc) {
-  const flags = ['-DCMAKE_BUILD_TYPE=Release', `-DCMAKE_CUDA_COMPILER=${nvcc}`];
+  const flags = ['-DCMAKE_BUILD_TYPE=Release', `-DCMAKE_CUDA_COMPILER=${nvcc}`, '-DKN_STRICT=ON'];
   return step('cmake', ['-S', 'native/cuda', '-B', BUILD, ...flags]);
 }
 

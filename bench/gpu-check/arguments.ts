@@ -1,8 +1,8 @@
 import { parseArgs } from 'node:util';
 import { refusal, refusing } from '../support/arguments.js';
 
-/** What can be chosen with `--only`, in the order in which it runs: what is most worth knowing comes first. */
-export const parts = ['tests', 'golden', 'bench', 'torch'] as const;
+/** What can be chosen with `--only`, in the order in which it runs: what finds most faults in the least time comes first. */
+export const parts = ['tests', 'sanitizer', 'recording', 'golden', 'experiments', 'bench', 'torch'] as const;
 export type Part = (typeof parts)[number];
 
 /** Command line of `npm run gpu:check`. */
@@ -18,6 +18,10 @@ export interface GpuCheckArguments {
   /** Interpreter that may have PyTorch. */
   python: string;
   only: readonly Part[];
+  /** Minutes that all of it may take. */
+  minutes: number;
+  /** Keep what an earlier run on the same commit and device has found. */
+  resume: boolean;
 }
 
 /** The text of `npm run gpu:check -- --help`. */
@@ -29,7 +33,10 @@ Runs the tests, the golden vectors and the benches on a GPU, and writes all of i
   --golden DIR      recorded vectors; default ../shared/golden, if that is there
   --python PYTHON   interpreter for the comparison with PyTorch; default KN_PEER_PYTHON or python3
   --only PARTS      some of ${parts.join(',')}; default: all, in this order
-  -h, --help        this text`;
+  --minutes N       ends after this time; default 10
+  --resume          goes on with a report that isn't finished, of the same commit and device; what failed is repeated
+  -h, --help        this text
+Beside the report lies the same as JSON. Nothing is uploaded.`;
 
 /**
  * Reads the command line of `npm run gpu:check`.
@@ -52,6 +59,8 @@ export function parseGpuCheckArguments(
         golden: { type: 'string' },
         python: { type: 'string' },
         only: { type: 'string' },
+        minutes: { type: 'string' },
+        resume: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
     }),
@@ -60,6 +69,9 @@ export function parseGpuCheckArguments(
   const { device = 'cuda:0', report = 'gpu-report.md', golden = null, only = parts.join(',') } = values;
   if (!/^cuda(:\d+|-emulated)$/.test(device))
     throw refusal(`--device: expected cuda:N or cuda-emulated, got "${device}"`);
+  const minutes = Number(values.minutes ?? 10);
+  if (!(minutes > 0)) throw refusal(`--minutes: expected a number above 0, got "${values.minutes}"`);
+  if (!report.endsWith('.md')) throw refusal(`--report: expected a file that ends in .md, got "${report}"`);
   const named = only.split(',');
   const unknown = named.find((name) => !parts.some((part) => part === name));
   if (unknown !== undefined) throw refusal(`--only: expected some of ${parts.join(',')}, got "${unknown}"`);
@@ -70,5 +82,7 @@ export function parseGpuCheckArguments(
     golden,
     python: values.python ?? environment.KN_PEER_PYTHON ?? 'python3',
     only: parts.filter((part) => named.includes(part)),
+    minutes,
+    resume: values.resume === true,
   };
 }

@@ -13,12 +13,24 @@ export interface Outcome {
   seconds: number;
 }
 
+/** The time that all of the check may take is over, before a child could end or begin. */
+export class OutOfTime extends Error {}
+
+let deadline = Number.POSITIVE_INFINITY;
+
+/** From now on children have this time, together. */
+export function startClock(minutes: number): void {
+  deadline = performance.now() + minutes * 60_000;
+}
+
 /** Options of {@link runScript}. */
 export interface ChildOptions {
   /** The child is ended after this time: a kernel may hang. */
   minutes: number;
   /** Added to this process's environment. */
   environment?: Readonly<Record<string, string>>;
+  /** A command that runs the program's command, with its flags. */
+  through?: readonly string[];
   onLine?: (line: string) => void;
 }
 
@@ -37,12 +49,16 @@ export function endChild(): void {
 /**
  * Runs a JavaScript or TypeScript program in the repository. What uses the device runs in a process of its own: after an
  * illegal access CUDA gives a process nothing more to do, and the rest of the report is still wanted. One at a time.
+ *
+ * @throws OutOfTime where the clock runs out first
  */
 export async function runScript(file: string, args: readonly string[], options: ChildOptions): Promise<Outcome> {
-  const { minutes, environment = {}, onLine } = options;
+  const { minutes, environment = {}, through = [], onLine } = options;
   const begin = performance.now();
+  if (begin >= deadline) throw new OutOfTime();
   const lines: string[] = [];
-  const child = spawn(process.execPath, ['--import=tsx', file, ...args], {
+  const [command = '', ...rest] = [...through, process.execPath, '--import=tsx', file, ...args];
+  const child = spawn(command, rest, {
     cwd: root,
     env: { ...process.env, FORCE_COLOR: '0', ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -65,10 +81,13 @@ export async function runScript(file: string, args: readonly string[], options: 
     });
   }
   let late = false;
-  const timer = setTimeout(() => {
-    late = true;
-    endChild();
-  }, minutes * 60_000);
+  const timer = setTimeout(
+    () => {
+      late = true;
+      endChild();
+    },
+    Math.min(minutes * 60_000, deadline - begin),
+  );
   const { status, signal } = await new Promise<{ status: number | null; signal: string | null }>((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (status, signal) => resolve({ status, signal }));
@@ -76,6 +95,7 @@ export async function runScript(file: string, args: readonly string[], options: 
     clearTimeout(timer);
     current = null;
   });
+  if (late && performance.now() >= deadline) throw new OutOfTime();
   const ending = signal === null ? `ended with status ${status}` : `ended by ${signal}`;
   return {
     lines,

@@ -66,9 +66,10 @@ async function measure(
 ): Promise<void> {
   const found: Found[] = [];
   const failures: Failure[] = [];
-  const known = (): Pick<Section, 'summary' | 'body'> => ({
+  const known = (): Omit<Section, 'title' | 'status'> => ({
     summary: `${found.reduce((sum, { rows }) => sum + rows.length, 0)} figures, ${failures.length} failed`,
     body: `${options.small ? meaningless : ''}${render(found)}${failureList(failures)}`,
+    data: { found, failures },
   });
   await report.set(title, { status: 'running' });
   for (const { label, filters, flags } of runs) {

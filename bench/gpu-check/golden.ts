@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { type Outcome, root, runScript } from './child.js';
+import { root, runScript } from './child.js';
 import type { CheckContext } from './context.js';
-import { type Section, verbatim } from './report.js';
+import { assessCounts } from './counts.js';
 
 const precisions = ['fp32', 'bf16'] as const;
 
@@ -32,18 +32,6 @@ export async function checkGolden({ options, report, say }: CheckContext): Promi
         if (!line.startsWith('pass')) say(`  ${line}`);
       },
     });
-    await report.set(title, assessGolden(outcome));
+    await report.set(title, assessCounts(outcome));
   }
-}
-
-/** The section of what `npm run golden` said. */
-export function assessGolden({ lines, problem, seconds }: Outcome): Omit<Section, 'title'> {
-  const counts = lines.find((line) => /^\d+ passed, \d+ failed$/.test(line)) ?? 'it did not reach its end';
-  const [passed] = /^\d+/.exec(counts) ?? ['0'];
-  const good = problem === null && Number(passed) > 0;
-  return {
-    status: good ? 'passed' : 'FAILED',
-    summary: problem !== null && counts.startsWith('it') ? `${counts}; ${problem}` : counts,
-    body: `${seconds.toFixed(0)} s.\n\n${verbatim(lines.join('\n'))}`,
-  };
 }

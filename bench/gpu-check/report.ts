@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { writeFileAtomic } from '../../lib/io/atomic-file.js';
 
 /**
@@ -14,6 +15,15 @@ export interface Section {
   summary: string;
   /** Markdown. */
   body: string;
+  /** Figures, as the program that measured them wrote them. */
+  data?: unknown;
+}
+
+/** What a report is about: only what is about the same can be gone on with. */
+export interface Subject {
+  commit: string;
+  device: string;
+  small: boolean;
 }
 
 /** The report, rewritten as a whole whenever something is known: what a crash leaves behind can be read. */
@@ -22,16 +32,39 @@ export class Report {
   private written: Promise<void> = Promise.resolve();
 
   /**
-   * @param path file
+   * @param path of the page, NAME.md; NAME.json has the same for programs
    * @param head Markdown behind the title
    * @param titles of all sections to come, in their order
+   * @param earlier sections of a run before, of which those are kept that needn't be repeated
    */
   constructor(
     private readonly path: string,
     private readonly head: string,
     titles: readonly string[],
+    private readonly subject: Subject,
+    earlier: readonly Section[] = [],
   ) {
-    this.sections = titles.map((title) => ({ title, status: 'not run', summary: '', body: '' }));
+    this.sections = titles.map(
+      (title) =>
+        earlier.find((one) => one.title === title && isDone(one.status)) ?? {
+          title,
+          status: 'not run',
+          summary: '',
+          body: '',
+        },
+    );
+  }
+
+  /** Whether all sections with these titles are known. */
+  has(titles: readonly string[]): boolean {
+    return this.sections.every(({ title, status }) => !titles.includes(title) || isDone(status));
+  }
+
+  /** Says of what was begun that there was no time for its end. */
+  async interrupt(summary: string): Promise<void> {
+    for (const { title, status } of this.sections) {
+      if (status === 'running' || status === 'not run') await this.set(title, { status: 'not run', summary });
+    }
   }
 
   /** Sets what is known of a section, and writes the file: one time behind the other, so that the last one stays. */
@@ -39,7 +72,11 @@ export class Report {
     const section = this.sections.find((one) => one.title === title);
     if (!section) throw new Error(`the report has no section "${title}"`);
     Object.assign(section, known);
-    this.written = this.written.then(() => writeFileAtomic(this.path, renderReport(this.head, this.sections)));
+    this.written = this.written.then(async () => {
+      const { head, subject, sections } = this;
+      await writeFileAtomic(jsonPath(this.path), `${JSON.stringify({ subject, head, sections }, null, 2)}\n`);
+      await writeFileAtomic(this.path, renderReport(head, sections));
+    });
     return this.written;
   }
 
@@ -54,6 +91,24 @@ export class Report {
       .map(({ title, status, summary }) => `${status.padEnd(10)}  ${title.padEnd(width)}  ${summary}`.trimEnd())
       .join('\n');
   }
+}
+
+function isDone(status: Status): boolean {
+  return status === 'passed' || status === 'measured' || status === 'skipped';
+}
+
+function jsonPath(path: string): string {
+  return path.replace(/\.md$/, '.json');
+}
+
+/** The sections of an earlier report about the same; none where there is no such report. */
+export async function readEarlier(path: string, subject: Subject): Promise<Section[]> {
+  const text = await readFile(jsonPath(path), 'utf8').catch(() => null);
+  if (text === null) return [];
+  const earlier = JSON.parse(text) as { subject: Subject; sections: Section[] };
+  const { commit, device, small } = earlier.subject;
+  const same = commit === subject.commit && device === subject.device && small === subject.small;
+  return same ? earlier.sections : [];
 }
 
 /** The whole report. */

@@ -43,7 +43,8 @@ export async function checkTests({ options, report, say }: CheckContext): Promis
     ],
     {
       minutes: 30,
-      environment: { KN_TEST_DEVICES: name, ...environment },
+      // What fails is then reported by the operation that made it.
+      environment: { KN_TEST_DEVICES: name, KN_DEBUG_SYNC: '1', ...environment },
       onLine(line) {
         lines.push(line);
         if (performance.now() < shown + 5000) return;

@@ -5,6 +5,13 @@ import type { GpuCheckArguments } from './arguments.js';
 import { root } from './child.js';
 import { verbatim } from './report.js';
 
+/** The commit that is checked out, and whether it has been changed. */
+export function commit(): string {
+  const hash = output('git', ['rev-parse', 'HEAD']);
+  if (!hash) return 'unknown (no git repository)';
+  return output('git', ['status', '--porcelain', '--untracked-files=no']) ? `${hash}, with changes` : hash;
+}
+
 /**
  * What the report is about, in Markdown: the GPU and the libraries as the device itself names them, the machine, the
  * commit.
@@ -12,7 +19,6 @@ import { verbatim } from './report.js';
  * @throws KalmanNormError where the device can't be opened
  */
 export function describeVersions(options: GpuCheckArguments): string {
-  // Its memory is given back before the checks begin.
   using device = openDevice(options.device);
   const machine = inspectMachine(device, { benchmark: false });
   const flags = [`--device ${options.device}`, options.small ? '--small' : '', `--only ${options.only.join(',')}`];
@@ -24,12 +30,6 @@ export function describeVersions(options: GpuCheckArguments): string {
   if (options.small) lines.push('- **Tiny sizes (`--small`): the figures mean nothing.**');
   const gpu = options.device.startsWith('cuda:') ? graphicsState() : '';
   return `${lines.join('\n')}\n${gpu && `\n${verbatim(gpu)}`}`;
-}
-
-function commit(): string {
-  const hash = output('git', ['rev-parse', 'HEAD']);
-  if (!hash) return 'unknown (no git repository)';
-  return output('git', ['status', '--porcelain', '--untracked-files=no']) ? `${hash}, with changes` : hash;
 }
 
 /** Clocks, power and who else uses the GPUs; nothing where there is no nvidia-smi. */

@@ -17,7 +17,7 @@ import { writeFileAtomic } from '../io/atomic-file.js';
 import { imageDecoder } from '../io/decode-image.js';
 import { hasErrno, openToRead, readAt, readWholeFile } from '../io/read-file.js';
 import { formatCount } from './dataset.js';
-import { type BatchSource, checkSource } from './source.js';
+import { type BatchSource, checkSource, labelsOf } from './source.js';
 
 /** Progress of a conversion. */
 export interface ConversionProgress {
@@ -98,7 +98,7 @@ interface ImageFile {
  *
  * @param folder has a folder for each class
  * @throws KalmanNormError `FILE_NOT_FOUND` where there is no such folder, or not one image in it; `INVALID_ARGUMENT` for
- *   options outside their domain, one class alone, or more than 256; `FILE_CORRUPT` where no file of a class can be
+ *   options outside their domain, one class alone, or more than 65,536; `FILE_CORRUPT` where no file of a class can be
  *   read; `PACKAGE_MISSING` where sharp isn't installed
  *
  * @example
@@ -174,9 +174,9 @@ async function listImages(folder: string): Promise<{ classNames: string[]; files
     `openImageFolder: expected at least 2 classes, one folder each, in ${folder}; found images in "${classNames[0]}" only`,
   );
   check(
-    classNames.length <= 256,
+    classNames.length <= 65_536,
     'INVALID_ARGUMENT',
-    `openImageFolder: expected at most 256 classes in ${folder}, found ${classNames.length}`,
+    `openImageFolder: expected at most 65536 classes in ${folder}, found ${classNames.length}`,
   );
   return { classNames, files };
 }
@@ -284,7 +284,7 @@ async function openConverted(folder: string, path: string, index: Index): Promis
     channels,
     height,
     width,
-    labels: Uint8Array.from(index.labels),
+    labels: labelsOf(index.labels, classNames.length),
     note: `${formatCount(index.labels.length)} images of ${classNames.length} classes from ${folder}${left}.`,
     skipped,
     async read(indices: Int32Array, into: Uint8Array): Promise<void> {

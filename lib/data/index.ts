@@ -24,7 +24,9 @@ import { type SyntheticOptions, syntheticDataset } from './synthetic.js';
 
 export { loadCifar10, loadCifar100 } from './cifar.js';
 export { type Dataset, type ImageSet, type Limits, limit, perPixelMean } from './dataset.js';
+export { type DecodeImagesOptions, decodeImages, verifyImages } from './decode-images.js';
 export { type DownloadOptions, type DownloadProgress, downloadCifar10, downloadCifar100 } from './download.js';
+export { type EncodedImages, listImageFolder } from './encoded-images.js';
 export { fashionMnistFolder, loadFashionMnist } from './fashion-mnist.js';
 export {
   type ConversionProgress,
@@ -33,16 +35,19 @@ export {
   openImageFolder,
   type SkippedFile,
 } from './image-folder.js';
+export { type ImageSplits, openImageSplits } from './image-splits.js';
 export {
   type ArraySourceOptions,
   arraySource,
   type BatchSource,
+  type Labels,
   meanImage,
   type SplitOptions,
   type SplitSource,
   splitSource,
 } from './source.js';
 export { type SyntheticOptions, syntheticDataset } from './synthetic.js';
+export { openWebDataset } from './web-dataset.js';
 
 /** The data sets that {@link openDataset} knows. */
 export const datasetNames = ['cifar10', 'cifar100', 'fashion-mnist', 'synthetic'] as const;

@@ -3,6 +3,9 @@ import { check } from '../errors.js';
 import { HostRandom } from '../random.js';
 import type { Dataset, ImageSet } from './dataset.js';
 
+/** The class of each image, from 0: bytes, where there are no more than 256 classes. */
+export type Labels = Uint8Array | Uint16Array;
+
 /**
  * Images of one size with their classes, wherever they lie: in memory, in a file, or behind anything that can read
  * them. Labels are always at hand.
@@ -10,7 +13,7 @@ import type { Dataset, ImageSet } from './dataset.js';
 export interface BatchSource {
   /** Such as the name of a folder. */
   readonly name: string;
-  /** One name a class; 2 to 256. */
+  /** One name a class; 2 to 65,536. */
   readonly classNames: readonly string[];
   /** Colour planes of an image. */
   readonly channels: number;
@@ -19,16 +22,20 @@ export interface BatchSource {
   /** Columns of an image, in pixels. */
   readonly width: number;
   /** The class of each image, as an index into `classNames`; their number is that of the images. */
-  readonly labels: Uint8Array;
+  readonly labels: Labels;
   /** Where the images come from and how many were used: a sentence for logs and reports. */
   readonly note?: string | undefined;
+  /** Whether images are others in each epoch: they are then read anew, even where all would fit on the device. Default: no */
+  readonly varies?: boolean;
   /**
    * Reads images.
    *
    * @param indices which ones, in any order
    * @param into takes their pixels, 0 to 255, as [count, channels, height, width]
+   * @param epoch of training that they are read for, counted from 1: what a source that changes its images at random
+   *   draws by. Absent, the images are wanted for something else
    */
-  read(indices: Int32Array, into: Uint8Array): Promise<void> | void;
+  read(indices: Int32Array, into: Uint8Array, epoch?: number): Promise<void> | void;
 }
 
 /** Training and validation images; `test` is what {@link Trainer.evaluate} classifies. */
@@ -108,8 +115,8 @@ function memorySource(about: Omit<BatchSource, 'read'>, images: Uint8Array): Bat
   };
 }
 
-/** The labels as bytes, if each is a class. */
-function checkedLabels(name: string, labels: ArrayLike<number>, classes: number): Uint8Array {
+/** The labels, if each is a class. */
+function checkedLabels(name: string, labels: ArrayLike<number>, classes: number): Labels {
   for (let i = 0; i < labels.length; i++) {
     const label = labels[i] as number;
     check(
@@ -118,7 +125,16 @@ function checkedLabels(name: string, labels: ArrayLike<number>, classes: number)
       () => `${name}: label ${i} is ${label}, but there are ${classes} classes: expected 0 to ${classes - 1}`,
     );
   }
-  return labels instanceof Uint8Array ? labels : Uint8Array.from(labels);
+  return isLabels(labels) ? labels : labelsOf(labels, classes);
+}
+
+/** Labels in the smallest array that so many classes go into. @internal */
+export function labelsOf(labels: ArrayLike<number>, classes: number): Labels {
+  return classes <= 256 ? Uint8Array.from(labels) : Uint16Array.from(labels);
+}
+
+function isLabels(labels: unknown): labels is Labels {
+  return labels instanceof Uint8Array || labels instanceof Uint16Array;
 }
 
 /**
@@ -140,11 +156,10 @@ export function checkSource(owner: string, source: BatchSource): BatchSource {
     'INVALID_ARGUMENT',
     `${owner}: classNames must be an array of texts`,
   );
-  // Labels are bytes on the device.
   check(
-    classNames.length >= 2 && classNames.length <= 256,
+    classNames.length >= 2 && classNames.length <= 65_536,
     'INVALID_ARGUMENT',
-    `${owner}: expected 2 to 256 classes, got ${classNames.length}`,
+    `${owner}: expected 2 to 65536 classes, got ${classNames.length}`,
   );
   for (const [name, size] of Object.entries({ channels, height, width })) {
     check(
@@ -153,7 +168,7 @@ export function checkSource(owner: string, source: BatchSource): BatchSource {
       `${owner}: ${name} must be a whole number from 1 to 65536, got ${size}`,
     );
   }
-  check(labels instanceof Uint8Array, 'INVALID_ARGUMENT', `${owner}: labels must be a Uint8Array`);
+  check(isLabels(labels), 'INVALID_ARGUMENT', `${owner}: labels must be a Uint8Array or a Uint16Array`);
   check(labels.length > 0, 'INVALID_ARGUMENT', `${owner}: expected at least one image, got none`);
   checkedLabels(`${owner}: labels`, labels, classNames.length);
   return source;
@@ -255,19 +270,24 @@ export function splitSource(source: BatchSource, options: SplitOptions = {}): Sp
 
 /** Some of a source's images. */
 function subset(source: BatchSource, members: Int32Array, what: string): BatchSource {
-  const { name, classNames, channels, height, width, note } = source;
+  const { name, classNames, channels, height, width, note, varies = false } = source;
   return {
     name,
     classNames,
     channels,
     height,
     width,
+    varies,
     note: [note, `${members.length} of ${source.labels.length} images for ${what}.`].filter(Boolean).join(' '),
-    labels: Uint8Array.from(members, (i) => source.labels[i] as number),
-    read: (indices, into) =>
+    labels: labelsOf(
+      Array.from(members, (i) => source.labels[i] as number),
+      classNames.length,
+    ),
+    read: (indices, into, epoch) =>
       source.read(
         Int32Array.from(indices, (i) => members[i] as number),
         into,
+        epoch,
       ),
   };
 }

@@ -13,6 +13,7 @@ import { Concat } from '../nn/concat.js';
 import { Conv2d } from '../nn/conv2d.js';
 import { Dropout } from '../nn/dropout.js';
 import { AdaptiveAvgPool2d, Flatten, Identity } from '../nn/flatten.js';
+import { GroupKalmanNorm2d } from '../nn/group-kalman-norm.js';
 import { GroupNorm } from '../nn/group-norm.js';
 import { KalmanNorm2d } from '../nn/kalman-norm.js';
 import type { KnownTensor } from '../nn/known-values.js';
@@ -162,6 +163,21 @@ writes([ScaledAffine2d], (layer, x, context) => {
   const { graph } = context;
   const scaled = graph.node('Mul', [affine(layer, x.name, x.shape, context), graph.float(layer.factor)]);
   return rectified(layer, pointwise(scaled, x), context);
+});
+writes([GroupKalmanNorm2d], (norm, x, context) => {
+  // A group's averages, once for each of its channels.
+  const [mean, variance] = [norm.runningMean, norm.runningVariance].map((tensor) => {
+    const { name, data } = context.tensors.get(tensor) as KnownTensor;
+    const each = Float32Array.from(
+      { length: norm.channels },
+      (_, c) => data[Math.floor((c * norm.groups) / norm.channels)] as number,
+    );
+    return context.graph.floats(`${name} of channels`, [norm.channels], each);
+  }) as [string, string];
+  const own = [norm.gamma, norm.beta].map((tensor) => constant(tensor, context));
+  const inputs = [x.name, ...own, mean, variance];
+  const name = context.graph.node('BatchNormalization', inputs, { epsilon: { float: norm.epsilon } });
+  return rectified(norm, pointwise(name, x), context);
 });
 writes([GroupNorm], (norm, x, context) => byGroups(norm, norm.groups, x, context));
 writes([LayerNorm], (norm, x, context) => byGroups(norm, 1, x, context));

@@ -1,3 +1,4 @@
+import type { Sharp, SharpOptions } from 'sharp';
 import { check, KalmanNormError } from '../errors.js';
 
 /** How images are decoded. */
@@ -9,6 +10,14 @@ export interface DecodeOptions {
   readonly fit: 'cover' | 'fill';
   /** Most pixels that an image may have before it is resized. Default: sharp's, 268 million */
   readonly maxPixels?: number;
+}
+
+/** A part of an image, in its pixels. */
+export interface Crop {
+  readonly left: number;
+  readonly top: number;
+  readonly width: number;
+  readonly height: number;
 }
 
 /**
@@ -23,27 +32,77 @@ export async function imageDecoder(
   caller: string,
   { channels, height, width, fit, maxPixels }: DecodeOptions,
 ): Promise<(image: string | Buffer) => Promise<Uint8Array>> {
+  const open = await imageOpener(caller, maxPixels);
+  return async (image) => {
+    const planes = new Uint8Array(channels * height * width);
+    await intoPlanes(open(image).resize(width, height, { fit }), channels, planes);
+    return planes;
+  };
+}
+
+/**
+ * A function that decodes a square of `size` pixels from the middle of an image whose shorter side was resized to
+ * `shorter` pixels, or, where `choose` is given, from the part that it chooses; into planes, [3, size, size].
+ *
+ * @param caller for messages
+ * @throws KalmanNormError `PACKAGE_MISSING` where sharp isn't installed
+ * @internal
+ */
+export async function cropDecoder(
+  caller: string,
+  { size, shorter }: { readonly size: number; readonly shorter: number },
+): Promise<
+  (image: string | Buffer, into: Uint8Array, choose?: (width: number, height: number) => Crop) => Promise<void>
+> {
+  const open = await imageOpener(caller);
+  // As Pillow resizes for torchvision: a triangle, made wider where an image gets smaller.
+  const kernel = 'linear';
+  const margin = Math.floor((shorter - size) / 2);
+  return async (image, into, choose) => {
+    const whole = open(image);
+    if (!choose) {
+      const square = whole.resize(shorter, shorter, { fit: 'cover', kernel });
+      return intoPlanes(square.extract({ left: margin, top: margin, width: size, height: size }), 3, into);
+    }
+    const { autoOrient } = await whole.metadata();
+    const crop = choose(autoOrient.width, autoOrient.height);
+    // From half the size on libjpeg decodes a smaller image (by its DCT), but sharp doesn't ask it to for a part: there the
+    // whole is resized, and the part taken from it. Above, that costs more than it saves (docs/imagenet.md).
+    if (Math.min(crop.width, crop.height) < 2 * size) {
+      return intoPlanes(whole.extract(crop).resize(size, size, { fit: 'fill', kernel }), 3, into);
+    }
+    const [x, y] = [size / crop.width, size / crop.height];
+    const [width, height] = [Math.round(autoOrient.width * x), Math.round(autoOrient.height * y)];
+    const left = Math.min(Math.round(crop.left * x), width - size);
+    const top = Math.min(Math.round(crop.top * y), height - size);
+    const resized = whole.resize(width, height, { fit: 'fill', kernel });
+    return intoPlanes(resized.extract({ left, top, width: size, height: size }), 3, into);
+  };
+}
+
+/** A function that opens images, turned as their EXIF data says, and in their colours alone. */
+async function imageOpener(caller: string, maxPixels?: number): Promise<(image: string | Buffer) => Sharp> {
   const { default: sharp } = await import('sharp').catch((error: unknown) => {
     const remedy = 'npm install sharp@^0.35.5';
     throw new KalmanNormError('PACKAGE_MISSING', `${caller}: images are decoded by sharp: ${remedy}`, { cause: error });
   });
-  return async (image) => {
-    const pixels = await sharp(image, { failOn: 'error', ...(maxPixels && { limitInputPixels: maxPixels }) })
-      .rotate()
-      .flatten({ background: '#000' })
-      .resize(width, height, { fit })
-      .toColourspace(channels === 1 ? 'b-w' : 'srgb')
-      .raw()
-      .toBuffer();
-    check(
-      pixels.length === channels * height * width,
-      'FILE_CORRUPT',
-      `expected ${channels} colour planes, got ${pixels.length / (height * width)}`,
-    );
-    const planes = new Uint8Array(pixels.length);
-    for (let c = 0; c < channels; c++) {
-      for (let i = 0; i < height * width; i++) planes[c * height * width + i] = pixels[i * channels + c] as number;
-    }
-    return planes;
-  };
+  const options: SharpOptions = { failOn: 'error', ...(maxPixels && { limitInputPixels: maxPixels }) };
+  return (image) => sharp(image, options).rotate().flatten({ background: '#000' });
+}
+
+/** Writes an image's pixels, plane by plane. */
+async function intoPlanes(image: Sharp, channels: 1 | 3, into: Uint8Array): Promise<void> {
+  const pixels = await image
+    .toColourspace(channels === 1 ? 'b-w' : 'srgb')
+    .raw()
+    .toBuffer();
+  const size = into.length / channels;
+  check(
+    pixels.length === into.length,
+    'FILE_CORRUPT',
+    `expected ${channels} colour planes, got ${pixels.length / size}`,
+  );
+  for (let c = 0; c < channels; c++) {
+    for (let i = 0, at = c; i < size; i++, at += channels) into[c * size + i] = pixels[at] as number;
+  }
 }

@@ -10,7 +10,7 @@ import { globalAvgPool } from '../ops/pool.js';
 import type { Noise } from '../ops/predict.js';
 import { HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
-import { defaultStandardization, makeNorm, type NormSpec, planNorm } from './norm-spec.js';
+import { defaultStandardization, makeNorm, type NormSpec, planNorm, transitionGradientOf } from './norm-spec.js';
 import { NormalizerFreeBlock } from './normalizer-free-block.js';
 import { ReferenceKalmanBlock } from './reference-kalman-block.js';
 import { type BlockOptions, ResidualBlock } from './residual-block.js';
@@ -87,7 +87,7 @@ export class CifarResNet extends Module {
           first: first && i === 0,
           random,
           weightStandardization,
-          ...(norm.type === 'kalman' && norm.transitionGradient && { transitionGradient: norm.transitionGradient }),
+          transitionGradient: transitionGradientOf(norm),
         });
       });
     this.stage1 = stage(16, true);

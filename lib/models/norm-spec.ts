@@ -8,6 +8,7 @@ import { BatchChannelNorm2d, type BatchChannelNormOptions } from '../nn/batch-ch
 import { BatchNorm2d } from '../nn/batch-norm.js';
 import { BatchRenorm2d, type BatchRenormOptions } from '../nn/batch-renorm.js';
 import type { WeightStandardization } from '../nn/conv2d.js';
+import { GroupKalmanNorm2d, type GroupKalmanNormOptions } from '../nn/group-kalman-norm.js';
 import { GroupNorm } from '../nn/group-norm.js';
 import { KalmanNorm2d, type KalmanNormLayerOptions } from '../nn/kalman-norm.js';
 import { InstanceNorm2d, LayerNorm } from '../nn/layer-norm.js';
@@ -19,6 +20,7 @@ import { ScaledAffine2d } from '../nn/scaled-affine.js';
 import type { SpecReader } from '../nn/spec.js';
 import type { BeliefPadding } from '../ops/pad.js';
 import type { Transition } from '../ops/predict.js';
+import type { TransitionGradient } from '../ops/transition-gradient.js';
 import { reluGain } from '../ops/weight-standardize.js';
 import type { Device } from '../tensor.js';
 
@@ -42,6 +44,8 @@ export type NormSpec =
   | { type: 'normalizer-free'; alpha?: number }
   /** Its `transitionGradient` is that of the blocks' convolutions, too. */
   | ({ type: 'kalman' } & Omit<KalmanNormLayerOptions, 'relu'>)
+  /** Group Kalman normalization, with 4 groups by default; `transitionGradient` as with `kalman`. */
+  | ({ type: 'group-kalman' } & Omit<GroupKalmanNormOptions, 'relu'>)
   /** The filter as the paper's authors coded it. */
   | ({
       type: 'reference-kalman';
@@ -66,6 +70,7 @@ export function planNorm(spec: SpecReader): NormSpec {
     'mabn',
     'normalizer-free',
     'kalman',
+    'group-kalman',
     'reference-kalman',
   ]);
   if (type === 'normalizer-free') return { type, alpha: spec.number('alpha', 1e-9, 1e9, 0.2) };
@@ -74,6 +79,10 @@ export function planNorm(spec: SpecReader): NormSpec {
   const groups = () =>
     spec.value<number>('groups', (value) => [1, 2, 4, 8, 16].includes(value as number), 'a divisor of 16', 4);
   if (type === 'group' || type === 'evonorm') return { type, epsilon, groups: groups() };
+  if (type === 'group-kalman') {
+    const momentum = spec.number('momentum', 0, 1, 0.1);
+    return { type, epsilon, groups: groups(), momentum, ...KalmanNorm2d.filterOptions(spec) };
+  }
   const splits = spec.size('splits', 1);
   if (type === 'mabn') return { type, epsilon, splits, ...MovingAverageBatchNorm2d.averageOptions(spec) };
   const filtered = { epsilon, splits, momentum: spec.number('momentum', 0, 1, 0.1) };
@@ -99,6 +108,12 @@ export function planNorm(spec: SpecReader): NormSpec {
 export function defaultStandardization({ type }: NormSpec): WeightStandardization {
   if (type === 'normalizer-free') return reluGain;
   return type === 'mabn' ? 'centered' : false;
+}
+
+/** The gradient of beliefs through a network's convolutions. @internal */
+export function transitionGradientOf(norm: NormSpec): TransitionGradient {
+  const hasOption = norm.type === 'kalman' || norm.type === 'group-kalman';
+  return (hasOption && norm.transitionGradient) || 'closed-form';
 }
 
 /**
@@ -131,6 +146,8 @@ export function makeNorm(device: Device, spec: NormSpec, channels: number, relu:
       return new ScaledAffine2d(device, channels, { relu });
     case 'kalman':
       return new KalmanNorm2d(device, channels, { ...spec, relu });
+    case 'group-kalman':
+      return new GroupKalmanNorm2d(device, channels, { ...spec, groups: spec.groups ?? 4, relu });
     case 'reference-kalman':
       return new ReferenceKalmanNorm2d(device, channels, { ...spec, relu });
   }

@@ -11,7 +11,7 @@ import { Sequential } from '../nn/sequential.js';
 import { type ModulePlan, type ModuleSpec, registerModule, SpecReader, type SpecValue } from '../nn/spec.js';
 import { HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
-import { defaultStandardization, makeNorm, type NormSpec, planNorm } from './norm-spec.js';
+import { defaultStandardization, makeNorm, type NormSpec, planNorm, transitionGradientOf } from './norm-spec.js';
 
 /** Blocks of the four stages, by the number of layers. */
 const stages = { 18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3] } as const;
@@ -81,8 +81,7 @@ export class ResNet extends Layer {
     const plain = JSON.parse(JSON.stringify(norm)) as NormSpec;
     this.options = { depth, classes, width, norm: plain, weightStandardization };
     const random = options.seed === undefined ? initialRandom() : new HostRandom(options.seed);
-    const transitionGradient = (norm.type === 'kalman' && norm.transitionGradient) || 'closed-form';
-    const settings = { random, weightStandardization, transitionGradient };
+    const settings = { random, weightStandardization, transitionGradient: transitionGradientOf(norm) };
 
     const conv = (from: number, to: number, kernel: number, stride = 1) =>
       new Conv2d(device, from, to, kernel, { stride, padding: (kernel - 1) / 2, ...settings });

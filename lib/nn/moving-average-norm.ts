@@ -64,7 +64,8 @@ export class MovingAverageBatchNorm2d extends RunningNorm {
   readonly squares: Tensor;
   readonly gradients: Tensor;
   readonly microBatches: Tensor;
-  readonly #averages: Averages;
+  /** Made by the first step of training: a file that is only loaded can't ask for S² values. */
+  #averages: Averages | null = null;
 
   constructor(device: Device, channels: number, options: MovingAverageBatchNormOptions = {}) {
     super(device, channels, { momentum: 0.02, ...options });
@@ -84,15 +85,13 @@ export class MovingAverageBatchNorm2d extends RunningNorm {
     this.squares = this.buffer(() => device.zeros([window - 1, channels]));
     this.gradients = this.buffer(() => device.zeros([window - 1, channels]));
     this.microBatches = this.buffer(() => device.zeros([1]));
-    this.#averages = noScope(() => averagesOf(device, this.splits, window, this.momentum));
   }
 
   static plan(spec: SpecReader): ModulePlan {
     const channels = spec.size('channels');
     const { affine: _, runningStats: __, momentum: ___, ...running } = RunningNorm.runningOptions(spec);
     const options = { ...running, ...MovingAverageBatchNorm2d.averageOptions(spec) };
-    const { splits, window } = options;
-    const values = (4 + 2 * (window - 1)) * channels + splits * (2 * splits + window + 2) + 2;
+    const values = (4 + 2 * (options.window - 1)) * channels + 1;
     return { values, build: (device) => new MovingAverageBatchNorm2d(device, channels, options) };
   }
 
@@ -112,19 +111,30 @@ export class MovingAverageBatchNorm2d extends RunningNorm {
   }
 
   override dispose(): void {
-    for (const constant of Object.values(this.#averages)) constant.dispose();
+    for (const constant of Object.values(this.#averages ?? {})) constant.dispose();
     super.dispose();
   }
 
-  /** @throws KalmanNormError `SHAPE_MISMATCH` for other samples than [N, C, H, W] */
+  /** @throws KalmanNormError `SHAPE_MISMATCH` for other samples than [N, C, H, W]; `INVALID_STATE` for a recorded first step */
   override forward(x: Tensor): Tensor {
     this.checkImages(x);
     const { epsilon, relu, splits } = this;
     if (!this.training) return normalize(x, this.running, this.affine, { epsilon, relu });
+    this.prepare(x.device);
     using own = meanSquares(x, splits);
     using variance = this.averaged(own, x.size / own.size);
     using mean = x.device.zeros([variance.size]);
     return normalizeBy(x, { mean, variance }, this.affine, { splits, epsilon, relu });
+  }
+
+  private prepare(device: Device): void {
+    if (this.#averages) return;
+    check(
+      !device.recording,
+      'INVALID_STATE',
+      'MovingAverageBatchNorm2d: run a step before one is recorded, as the first uploads constants',
+    );
+    this.#averages = noScope(() => averagesOf(device, this.splits, this.window, this.momentum));
   }
 
   /**
@@ -153,21 +163,21 @@ export class MovingAverageBatchNorm2d extends RunningNorm {
   private observe(own: Handle): { effective: Handle; square: Handle; warm: Handle } {
     const { device } = this.runningVariance;
     const { channels, splits, epsilon, window, warmUp } = this;
-    const { running, decay, place } = this.#averages;
+    const { running, decay, place, ...averages } = this.#averages as Averages;
     return handlesOf(() => {
       const squares = reshape(new Tensor(device, own.share()), [splits, channels], 'plain');
       const history = concat([this.squares, squares], 0);
       const now = add(this.microBatches, place);
       const warm = greater(now, Math.max(window, warmUp - 1));
-      const square = where(warm, matmul(this.#averages.window, history), squares);
+      const square = where(warm, matmul(averages.window, history), squares);
       const before = reshape(this.runningVariance, [1, channels], 'plain');
-      const averages = add(matmul(running, square), mul(decay, before));
-      const ratio = div(add(square, epsilon), add(samples(averages, 0, splits), epsilon));
+      const moved = add(matmul(running, square), mul(decay, before));
+      const ratio = div(add(square, epsilon), add(samples(moved, 0, splits), epsilon));
       const renormed = greater(now, Math.max(RENORM_AFTER, warmUp));
       const squaredRatio = where(renormed, clamp(ratio, RATIO ** -2, RATIO ** 2), 1);
       const effective = reshape(sub(div(add(square, epsilon), squaredRatio), epsilon), [splits * channels]);
       write(this.squares, samples(history, splits, window - 1));
-      write(this.runningVariance, reshape(samples(averages, splits, 1), [channels]));
+      write(this.runningVariance, reshape(samples(moved, splits, 1), [channels]));
       addInto(this.microBatches, device.full([1], splits));
       return { effective, square, warm };
     });
@@ -187,7 +197,7 @@ export class MovingAverageBatchNorm2d extends RunningNorm {
       // The mean of gradient times output.
       const own = scale(mul(matrix(gradient), add(matrix(saved.effective), epsilon)), -2 / count);
       const history = concat([this.gradients, own], 0);
-      const product = where(warm as Tensor, matmul(this.#averages.window, history), own);
+      const product = where(warm as Tensor, matmul((this.#averages as Averages).window, history), own);
       write(this.gradients, samples(history, splits, window - 1));
       const dsquare = scale(div(product, add(square as Tensor, epsilon)), -count / 2);
       return { dsquare: reshape(dsquare, [splits * channels]) };

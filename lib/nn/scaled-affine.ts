@@ -1,8 +1,6 @@
 import { checkDevice, checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
-import { normalize } from '../ops/batch-norm.js';
-import { scale } from '../ops/elementwise.js';
-import { noScope } from '../scope.js';
+import { scaleAndShift } from '../ops/given-moments.js';
 import type { Device, Tensor } from '../tensor.js';
 import { Layer, type ModuleSpec } from './module.js';
 import { type ModulePlan, registerModule, type SpecReader } from './spec.js';
@@ -16,9 +14,6 @@ export interface ScaledAffineOptions {
   /** Apply ReLU in the same pass; default false. */
   relu?: boolean;
 }
-
-/** So small that nothing is added to a variance. */
-const NOTHING = 1e-30;
 
 /**
  * f·(gamma·x + beta) per channel of [N, C, H, W]: where other networks have a normalization, normalizer-free ones (Brock et
@@ -34,7 +29,6 @@ export class ScaledAffine2d extends Layer {
   readonly beta: Tensor | null;
   readonly factor: number;
   readonly relu: boolean;
-  readonly #constants: { mean: Tensor; variance: Tensor };
 
   constructor(
     device: Device,
@@ -59,10 +53,6 @@ export class ScaledAffine2d extends Layer {
     this.relu = relu;
     this.gamma = affine ? this.parameter(() => device.ones([channels])) : null;
     this.beta = affine ? this.parameter(() => device.zeros([channels])) : null;
-    this.#constants = noScope(() => ({
-      mean: device.zeros([channels]),
-      variance: device.full([channels], factor ** -2),
-    }));
   }
 
   static plan(spec: SpecReader): ModulePlan {
@@ -72,18 +62,13 @@ export class ScaledAffine2d extends Layer {
       affine: spec.flag('affine', true),
       relu: spec.flag('relu', false),
     };
-    const values = (options.affine ? 4 : 2) * channels;
+    const values = options.affine ? 2 * channels : 0;
     return { values, build: (device) => new ScaledAffine2d(device, channels, options) };
   }
 
   override spec(): ModuleSpec {
     const { channels, factor, relu } = this;
     return { type: ScaledAffine2d.type, channels, factor, affine: this.gamma !== null, relu };
-  }
-
-  override dispose(): void {
-    for (const constant of Object.values(this.#constants)) constant.dispose();
-    super.dispose();
   }
 
   /** @throws KalmanNormError `SHAPE_MISMATCH` for other samples than [N, C, H, W] */
@@ -93,12 +78,8 @@ export class ScaledAffine2d extends Layer {
       'SHAPE_MISMATCH',
       () => `ScaledAffine2d: x must have shape [N, ${this.channels}, H, W], got [${x.shape.join(', ')}]`,
     );
-    const { gamma, factor, relu } = this;
-    const beta = this.beta && scale(this.beta, factor);
-    // A normalization by constants.
-    const y = normalize(x, this.#constants, { gamma, beta }, { epsilon: NOTHING, relu });
-    beta?.dispose();
-    return y;
+    const { gamma, beta, factor, relu } = this;
+    return scaleAndShift(x, { gamma, beta }, { factor, relu });
   }
 }
 

@@ -25,7 +25,7 @@ declare module '../addon/contract.js' {
 export interface GatherSource {
   /** uint8 [count, C, H, W]. */
   images: Tensor;
-  /** uint8 [count]. */
+  /** int32 [count]. */
   labels: Tensor;
   /** [C, H, W], subtracted from every image; format `plain`. */
   mean: Tensor;

@@ -16,12 +16,12 @@ export interface DeviceImagesOptions {
 /** Pixels and labels of a window of the order. */
 interface Window {
   pixels: Uint8Array;
-  labels: Uint8Array;
+  labels: Int32Array;
 }
 
 /**
  * Images on a device, in an order that batches follow. Where they all fit they lie there for good, and the order is a
- * list of indices. Otherwise a window of some batches lies there: place p of the order is in row p modulo the window,
+ * list of indices. Otherwise, and where they are others in each epoch, a window of some batches lies there: place p of the order is in row p modulo the window,
  * and the next window is read while the device works.
  */
 export class DeviceImages {
@@ -34,6 +34,7 @@ export class DeviceImages {
   private readonly window: number | null;
   private readonly count: number;
   private order: Int32Array;
+  private epoch: number | undefined;
   private present: number | null = null;
   private next: { number: number; window: Promise<Window> } | null = null;
 
@@ -47,12 +48,13 @@ export class DeviceImages {
     this.count = labels.length;
     const shape = [channels, height, width];
     const bytes = channels * height * width;
-    this.window = this.count * bytes <= memory ? null : Math.max(1, Math.floor(memory / bytes / batchSize));
+    const fits = this.count * bytes <= memory && !source.varies;
+    this.window = fits ? null : Math.max(1, Math.floor(memory / bytes / batchSize));
     const rows = this.window === null ? this.count : Math.min(this.count, this.window * batchSize);
     this.order = Int32Array.from({ length: this.count }, (_, i) => i);
     [this.images, this.labels, this.mean, this.indices, this.start] = noScope(() => [
       device.zeros([rows, ...shape], { dtype: 'uint8' }),
-      device.zeros([rows], { dtype: 'uint8' }),
+      device.zeros([rows], { dtype: 'int32' }),
       device.zeros(shape, { format: 'plain' }),
       device.tensor(this.order.map((i) => i % rows)),
       device.zeros([1], { dtype: 'int32' }),
@@ -69,9 +71,14 @@ export class DeviceImages {
     if (this.window === null) this.bring(await this.readWindow(0, this.count));
   }
 
-  /** The order of images from now on: a permutation of all. */
-  setOrder(order: Int32Array): void {
+  /**
+   * The order of images from now on: a permutation of all.
+   *
+   * @param epoch that they are read for
+   */
+  setOrder(order: Int32Array, epoch: number): void {
     this.order = order;
+    this.epoch = epoch;
     this.present = null;
     this.next = null;
     if (this.window === null) this.indices.write(order);
@@ -125,8 +132,8 @@ export class DeviceImages {
   private async readWindow(number: number, rows: number): Promise<Window> {
     const members = this.order.subarray(number * rows, (number + 1) * rows);
     const pixels = new Uint8Array(this.images.size);
-    const labels = new Uint8Array(this.labels.size);
-    await this.source.read(members, pixels);
+    const labels = new Int32Array(this.labels.size);
+    await this.source.read(members, pixels, this.epoch);
     for (const [row, i] of members.entries()) labels[row] = this.source.labels[i] as number;
     return { pixels, labels };
   }

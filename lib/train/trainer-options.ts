@@ -38,6 +38,8 @@ export interface TrainerOptions {
    * one by one.
    */
   schedule?: Schedule;
+  /** ε of label smoothing in training, from 0 to 1; see {@link crossEntropy}. Default 0. */
+  smoothing?: number;
   /** Clips gradients to this global norm; see {@link clipGradNorm}. Default: not at all. */
   clipNorm?: number;
   /** Clips gradients to their weights; see {@link clipGradAdaptive}. Default: not at all. */
@@ -95,6 +97,7 @@ export interface TrainerOptions {
 export function checkTrainerOptions(options: TrainerOptions): SplitSource {
   const { model, optimizer, batchSize = 128, accumulate = 1, scale = 1 / 128, imageMemory = 2 ** 31 } = options;
   const { mean = 'image', schedule = null, clipNorm = 1, adaptiveClip = {}, average = null, augment = true } = options;
+  const { smoothing = 0 } = options;
   check(model instanceof Module, 'INVALID_ARGUMENT', () => `Trainer: model must be a module, got ${String(model)}`);
   check(
     optimizer instanceof Optimizer,
@@ -150,6 +153,11 @@ export function checkTrainerOptions(options: TrainerOptions): SplitSource {
     mean === 'image' || mean === 'channel' || lengths.includes(mean?.length),
     'INVALID_ARGUMENT',
     () => `Trainer: mean must be "image", "channel" or ${lengths.join(' or ')} values, got ${String(mean)}`,
+  );
+  check(
+    smoothing >= 0 && smoothing <= 1,
+    'INVALID_ARGUMENT',
+    `Trainer: smoothing must be a number from 0 to 1, got ${smoothing}`,
   );
   check(
     schedule === null || typeof schedule === 'function',

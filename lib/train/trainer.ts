@@ -143,7 +143,7 @@ export class Trainer {
   private async runEpoch(epoch: number, { onProgress, signal }: PassOptions): Promise<Figures> {
     const { model, seed = 0 } = this.options;
     await this.prepare();
-    this.train.setOrder(new HostRandom(seed, epoch).permutation(this.sources.train.labels.length));
+    this.train.setOrder(new HostRandom(seed, epoch).permutation(this.sources.train.labels.length), epoch);
     this.history.cursor.fill(0);
     if (!model.training) model.train();
     await this.parallel?.agree({ ...this.settings(), epoch });
@@ -369,17 +369,15 @@ export class Trainer {
 
   /** Gradients of this process's part of the next batch, and its figures. */
   private gradients(): Loss {
-    const { model, group: { rank, size } = { rank: 0, size: 1 }, augment = true } = this.options;
+    const { model, group: { rank, size } = { rank: 0, size: 1 }, augment = true, smoothing = 0 } = this.options;
     const changes = augment === false ? null : { ...(augment === true ? {} : augment), random: this.random };
     const whole = this.train.batch(this.batchSize, this.history.cursor, changes);
     const part = this.batchSize / size;
-    const [images, labels] = [whole.images, whole.labels].map((all) => samples(all, rank * part, part)) as [
-      Tensor,
-      Tensor,
-    ];
+    const own = (all: Tensor) => (size === 1 ? all : samples(all, rank * part, part));
+    const [images, labels] = [own(whole.images), own(whole.labels)];
     model.zeroGrad();
     if (this.accumulate > 1) return this.inParts(images, labels);
-    const result = crossEntropy(model.forward(images, this.random), labels);
+    const result = crossEntropy(model.forward(images, this.random), labels, { smoothing });
     backward(result.loss, this.scaler?.factor);
     return result;
   }
@@ -409,7 +407,7 @@ export class Trainer {
 
   /** Forward and backward, part by part; the mean of the losses, and all errors. */
   private inParts(images: Tensor, labels: Tensor): Loss {
-    const { model, device } = this.options;
+    const { model, device, smoothing = 0 } = this.options;
     const size = labels.size / this.accumulate;
     const share = 1 / this.accumulate;
     const seed = this.scaler ? scale(this.scaler.factor, share) : device.full([1], share);
@@ -417,7 +415,7 @@ export class Trainer {
     for (let part = 0; part < this.accumulate; part++) {
       scope(() => {
         const [own, classes] = [images, labels].map((all) => samples(all, part * size, size)) as [Tensor, Tensor];
-        const { loss, errors } = crossEntropy(model.forward(own, this.random), classes);
+        const { loss, errors } = crossEntropy(model.forward(own, this.random), classes, { smoothing });
         backward(loss, seed);
         noGrad(() => addInto(total.loss, scale(loss, share)));
         addInto(total.errors, errors);

@@ -25,19 +25,12 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
+  *count = deviceTotal();
   return cudaSuccess;
 }
-
-cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
-  return cudaSuccess;
-}
-
-cudaError_t cudaSetDevice(int device) { return device == 0 ? entered() : failed(cudaErrorInvalidDevice); }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-  if (device != 0) return failed(cudaErrorInvalidDevice);
+  if (device < 0 || device >= deviceTotal()) return failed(cudaErrorInvalidDevice);
   *properties = {};
   std::strcpy(properties->name, "cuda-emulated");
   properties->totalGlobalMem = DeviceMemory::instance().limit();
@@ -57,7 +50,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
-  if (device != 0) return failed(cudaErrorInvalidDevice);
+  if (device < 0 || device >= deviceTotal()) return failed(cudaErrorInvalidDevice);
   switch (attribute) {
     case cudaDevAttrMaxThreadsPerBlock: *value = 1024; return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlock: *value = 48 << 10; return cudaSuccess;
@@ -70,9 +63,10 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   }
 }
 
+// Whatever its mode, a capture ends where somebody waits for all of the device.
 cudaError_t cudaDeviceSynchronize() {
   if (const cudaError_t error = entered()) return error;
-  if (const cudaError_t error = unsafeCall()) return error;
+  if (loseCaptures(currentDevice())) return failed(cudaErrorStreamCaptureUnsupported);
   waitForAll();
   return failed(deviceError());
 }

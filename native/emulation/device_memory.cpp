@@ -40,9 +40,9 @@ DeviceMemory::DeviceMemory()
   forbid(base_, kAlign);
 }
 
-size_t DeviceMemory::used() {
+size_t DeviceMemory::used(int device) {
   std::lock_guard lock(mutex_);
-  return used_;
+  return used_[device];
 }
 
 bool DeviceMemory::owns(const void* pointer) const {
@@ -57,21 +57,32 @@ bool DeviceMemory::contains(const void* pointer, size_t bytes) {
   auto block = live_.upper_bound(offset);
   if (block == live_.begin()) return false;
   --block;
-  return offset - block->first <= block->second && bytes <= block->second - (offset - block->first);
+  const size_t size = block->second.bytes, before = offset - block->first;
+  return before <= size && bytes <= size - before;
 }
 
-void* DeviceMemory::allocate(size_t bytes) {
+int DeviceMemory::deviceOf(const void* pointer) {
+  if (!owns(pointer)) return -1;
+  const size_t offset = static_cast<const char*>(pointer) - base_;
+  std::lock_guard lock(mutex_);
+  const auto block = live_.upper_bound(offset);
+  if (block == live_.begin()) return -1;
+  const auto& [start, allocation] = *std::prev(block);
+  return offset - start <= allocation.bytes ? allocation.device : -1;
+}
+
+void* DeviceMemory::allocate(size_t bytes, int device) {
   const size_t size = extent(bytes);
   std::lock_guard lock(mutex_);
-  if (bytes > limit_ || used_ + bytes > limit_) return nullptr;
+  if (bytes > limit_ || used_[device] + bytes > limit_) return nullptr;
   auto gap = gaps_.begin();
   while (gap != gaps_.end() && gap->second < size) ++gap;
   if (gap == gaps_.end()) return nullptr;
   const size_t offset = gap->first;
   if (gap->second > size) gaps_[offset + size] = gap->second - size;
   gaps_.erase(gap);
-  live_[offset] = bytes;
-  used_ += bytes;
+  live_[offset] = {bytes, device};
+  used_[device] += bytes;
   ++generation_;
   char* memory = base_ + offset;
   allow(memory, size);
@@ -87,8 +98,8 @@ bool DeviceMemory::free(void* pointer) {
   const size_t offset = static_cast<char*>(pointer) - base_;
   const auto block = live_.find(offset);
   if (block == live_.end()) return false;
-  const size_t size = extent(block->second);
-  used_ -= block->second;
+  const size_t size = extent(block->second.bytes);
+  used_[block->second.device] -= block->second.bytes;
   live_.erase(block);
   ++generation_;
   forbid(pointer, size);
@@ -115,7 +126,7 @@ std::vector<DeviceMemory::Block> DeviceMemory::blocks(uint64_t& generation) {
   std::lock_guard lock(mutex_);
   generation = generation_;
   std::vector<Block> result;
-  for (const auto& [offset, bytes] : live_) result.push_back({offset, bytes});
+  for (const auto& [offset, allocation] : live_) result.push_back({offset, allocation.bytes});
   return result;
 }
 
@@ -129,8 +140,8 @@ bool DeviceMemory::intact(const Block& block) const {
 DeviceMemory::Block DeviceMemory::damaged() {
   if (kAddressSanitizer) return {0, 0};  // which notices at once
   std::lock_guard lock(mutex_);
-  for (const auto& [offset, bytes] : live_)
-    if (!intact({offset, bytes})) return {offset, bytes};
+  for (const auto& [offset, allocation] : live_)
+    if (!intact({offset, allocation.bytes})) return {offset, allocation.bytes};
   return {0, 0};
 }
 

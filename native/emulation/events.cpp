@@ -28,7 +28,10 @@ cudaError_t lastRecord(cudaEvent_t handle, std::shared_ptr<Completion>& completi
   const auto event = Registry::instance().find(handle);
   if (!event) return failed(cudaErrorInvalidResourceHandle);
   std::lock_guard lock(Registry::instance().mutex);
-  if (event->captured) return failed(cudaErrorCapturedEvent);
+  if (event->captured) {
+    event->captured->lost = true;
+    return failed(cudaErrorCapturedEvent);
+  }
   completion = event->last;
   return cudaSuccess;
 }
@@ -42,6 +45,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
   if (const cudaError_t error = entered()) return error;
   if (flags & ~unsigned{cudaEventBlockingSync | cudaEventDisableTiming}) return failed(cudaErrorInvalidValue);
   const auto created = std::make_shared<CUevent_st>();
+  created->device = currentDevice();
   created->timing = !(flags & cudaEventDisableTiming);
   Registry& registry = Registry::instance();
   std::lock_guard lock(registry.mutex);
@@ -51,13 +55,12 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t handle) {
-  if (insideHostFunction()) return failed(cudaErrorNotPermitted);
   Registry& registry = Registry::instance();
   const auto event = registry.find(handle);
   if (!event) return failed(cudaErrorInvalidResourceHandle);
   std::lock_guard lock(registry.mutex);
   std::erase(registry.events, event);
-  return failed(deviceError());
+  return left();
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t streamHandle) {
@@ -65,11 +68,13 @@ cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t streamHandle) {
   Registry& registry = Registry::instance();
   const auto event = registry.find(handle);
   const auto stream = registry.find(streamHandle);
-  if (!event || !stream) return failed(cudaErrorInvalidResourceHandle);
+  if (!event || !stream || event->device != stream->device) return failed(cudaErrorInvalidResourceHandle);
+  if (!streamHandle && loseCaptures(stream->device)) return failed(cudaErrorStreamCaptureImplicit);
   auto completion = std::make_shared<Completion>();
   {
     std::lock_guard lock(registry.mutex);
-    event->captured = stream->capture ? stream.get() : nullptr;
+    event->captured = stream->capture;
+    event->tail = stream->tail;
     if (event->captured) return cudaSuccess;
     event->last = completion;
   }
@@ -79,18 +84,18 @@ cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t streamHandle) {
 
 cudaError_t cudaEventSynchronize(cudaEvent_t handle) {
   if (const cudaError_t error = entered()) return error;
-  if (const cudaError_t error = unsafeCall()) return error;
   std::shared_ptr<Completion> completion;
   if (const cudaError_t error = lastRecord(handle, completion)) return error;
+  if (const cudaError_t error = unsafeCall()) return error;
   if (completion) completion->wait();
   return failed(deviceError());
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t handle) {
   if (const cudaError_t error = entered()) return error;
-  if (const cudaError_t error = unsafeCall()) return error;
   std::shared_ptr<Completion> completion;
   if (const cudaError_t error = lastRecord(handle, completion)) return error;
+  if (const cudaError_t error = unsafeCall()) return error;
   if (completion && !completion->isDone()) return cudaErrorNotReady;
   return failed(deviceError());
 }
@@ -112,12 +117,21 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t streamHandle, cudaEvent_t handle, u
   const auto event = registry.find(handle);
   const auto stream = registry.find(streamHandle);
   if (!event || !stream) return failed(cudaErrorInvalidResourceHandle);
+  if (!streamHandle && loseCaptures(stream->device)) return failed(cudaErrorStreamCaptureImplicit);
   std::shared_ptr<Completion> completion;
   {
     std::lock_guard lock(registry.mutex);
-    // A capture that spreads to a second stream is not emulated.
-    if (event->captured)
-      return stream->capture && event->captured == stream.get() ? cudaSuccess : failed(cudaErrorNotSupported);
+    if (event->captured) {
+      // The stream becomes a part of the capture.
+      if (stream->capture && stream->capture != event->captured) {
+        stream->capture->lost = event->captured->lost = true;
+        return failed(cudaErrorStreamCaptureMerge);
+      }
+      if (!event->captured->graph) return failed(cudaErrorCapturedEvent);
+      stream->capture = event->captured;
+      stream->tail.insert(stream->tail.end(), event->tail.begin(), event->tail.end());
+      return cudaSuccess;
+    }
     if (stream->capture) {
       stream->capture->lost = true;
       return failed(cudaErrorStreamCaptureIsolation);

@@ -1,10 +1,15 @@
 #include "launch.h"
 
 #include <cxxabi.h>
+#include <sys/mman.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <mutex>
 #include <numeric>
+#include <set>
+#include <utility>
 
 #include "device_memory.h"
 #include "block.h"
@@ -37,6 +42,52 @@ bool allowed(const Launch& launch) {
   return gridFits && blockFits && b.x * b.y * b.z <= 1024 && launch.shared <= 48 << 10;
 }
 
+/// Whether the host has memory at an address.
+bool isHostMemory(uint64_t address) {
+  constexpr uint64_t page = 4096;
+  unsigned char resident;
+  return address >> 47 == 0 && mincore(reinterpret_cast<void*>(address / page * page), 1, &resident) == 0;
+}
+
+/// What is wrong with a word of the arguments, or null. Sizes are far below the addresses of a process.
+const char* wrongPointer(uint64_t word, int device) {
+  if (word < uint64_t{1} << 32) return nullptr;
+  DeviceMemory& memory = DeviceMemory::instance();
+  const auto* pointer = reinterpret_cast<const void*>(word);
+  if (!memory.owns(pointer)) return isHostMemory(word) ? "the host's memory" : nullptr;
+  const int owner = memory.deviceOf(pointer);
+  if (owner < 0) return "memory that has been freed";
+  return owner == device ? nullptr : "another device's memory";
+}
+
+/// A GPU would stop at the first access; here it works, so the arguments are looked through for pointers that a kernel
+/// can't use.
+bool pointersFit(const Launch& launch) {
+  const auto arguments = launch.arguments();
+  const auto meaning = launch.meaning();
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    for (size_t at = 0; at + sizeof(uint64_t) <= arguments[i].size(); at += sizeof(uint64_t)) {
+      uint64_t word = 0, mask = 0;
+      std::memcpy(&word, arguments[i].data() + at, sizeof word);
+      std::memcpy(&mask, meaning[i].data() + at, sizeof mask);
+      const char* wrong = mask == ~uint64_t{0} ? wrongPointer(word, currentDevice()) : nullptr;
+      if (!wrong) continue;
+      std::fprintf(stderr, "emulation: %s gets a pointer to %s\n", launch.name().c_str(), wrong);
+      return false;
+    }
+  }
+  return true;
+}
+
+/// Whether the device has the kernel's code, which it gets at the first use; from then on it does.
+bool isLoaded(const void* kernel, bool load) {
+  static std::mutex mutex;
+  static auto& loaded = *new std::set<std::pair<int, const void*>>;
+  std::lock_guard lock(mutex);
+  if (load) loaded.insert({currentDevice(), kernel});
+  return loaded.contains({currentDevice(), kernel});
+}
+
 void checkGuards(const Launch& launch) {
   const DeviceMemory::Block block = DeviceMemory::instance().damaged();
   if (block.bytes == 0) return;
@@ -56,6 +107,8 @@ std::string Launch::name() const {
   char* text = abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, &status);
   std::string result = text ? text : mangled.empty() ? "a kernel without a name" : mangled;
   std::free(text);
+  const std::string hidden = "(anonymous namespace)::";
+  if (const size_t at = result.find(hidden); at != std::string::npos) result.erase(at, hidden.size());
   return result.substr(0, result.find('('));
 }
 
@@ -71,9 +124,15 @@ void runLaunch(const Launch& launch) {
 }
 
 cudaError_t enqueueLaunch(std::shared_ptr<Launch> launch, cudaStream_t stream) {
+  if (const cudaError_t error = entered("kernel launch")) return error;
   if (!allowed(*launch)) return failed(cudaErrorInvalidConfiguration);
-  return enqueue(stream, cudaGraphNodeTypeKernel, [launch = std::move(launch)] {
-    if (!countLaunch()) return;
+  if (!pointersFit(*launch)) return failed(cudaErrorInvalidValue);
+  if (!isLoaded(launch->kernel, false)) {
+    if (const cudaError_t error = unsafeCall()) return error;
+    isLoaded(launch->kernel, true);
+  }
+  return enqueue(stream, cudaGraphNodeTypeKernel, [launch = std::move(launch), device = currentDevice()] {
+    if (!countLaunch(device)) return;
     recordLaunch(*launch, [&] { runLaunch(*launch); });
     checkGuards(*launch);
   });

@@ -20,6 +20,8 @@ struct Launch {
   /// What one thread does.
   virtual void thread() const = 0;
   virtual std::vector<std::span<const std::byte>> arguments() const = 0;
+  /// Bytes of each argument that belong to a value have all bits set; the gaps between, where anything may lie, none.
+  virtual std::vector<std::vector<std::byte>> meaning() const = 0;
   /// The mangled name, which is also the name of the entry in nvcc's PTX.
   std::string symbol() const;
   /// The name as the source has it.
@@ -39,6 +41,15 @@ struct KernelCall final : Launch {
           return std::vector<std::span<const std::byte>>{std::as_bytes(std::span(&value, 1))...};
         },
         values);
+  }
+  std::vector<std::vector<std::byte>> meaning() const override { return {meaningOf<P>()...}; }
+
+  template <class T>
+  static std::vector<std::byte> meaningOf() {
+    std::vector<std::byte> bytes(sizeof(T), std::byte{0xFF});
+    // GCC 12 clears half of the first pointer, too, of an array that is long.
+    __builtin_clear_padding(reinterpret_cast<T*>(bytes.data()));
+    return bytes;
   }
 
   void (*function)(P...);

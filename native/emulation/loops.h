@@ -17,4 +17,21 @@ int64_t paddedRow(int64_t channels);
 void convolve(const cuda::Convolution& problem, const void* a, const void* b, void* out);
 void multiply(const cuda::MatrixProduct& problem, const float* a, const float* b, const float* bias, float* out);
 
+struct NormForward {
+  const void* x;
+  const float *gamma, *beta;
+  void* y;
+  float *mean, *rstd;
+};
+
+struct NormBackward {
+  const void *x, *dy;
+  const float *gamma, *mean, *rstd;
+  void* dx;
+  float *dgamma, *dbeta;
+};
+
+void batchNorm(const cuda::DnnBatchNorm& problem, float epsilon, const NormForward& at);
+void batchNormBackward(const cuda::DnnBatchNorm& problem, const NormBackward& at);
+
 }  // namespace kn::emulation

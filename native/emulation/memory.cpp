@@ -3,7 +3,8 @@
 #include <set>
 
 #include "device_memory.h"
-#include "runtime.h"
+#include "failures.h"
+#include "streams.h"
 
 namespace kn::emulation {
 namespace {
@@ -31,6 +32,21 @@ bool rightKind(cudaMemcpyKind kind, bool toDevice, bool fromDevice) {
 }
 
 }  // namespace
+
+LiveObjects liveObjects() {
+  Registry& registry = Registry::instance();
+  uint64_t generation = 0;
+  const auto deviceBlocks = static_cast<int64_t>(DeviceMemory::instance().blocks(generation).size());
+  HostMemory& host = HostMemory::instance();
+  std::scoped_lock lock(registry.mutex, host.mutex);
+  return {static_cast<int64_t>(registry.streams.size()),
+          static_cast<int64_t>(registry.events.size()),
+          liveGraphs,
+          liveExecutables,
+          deviceBlocks,
+          static_cast<int64_t>(host.blocks.size())};
+}
+
 }  // namespace kn::emulation
 
 using namespace kn::emulation;
@@ -40,23 +56,22 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   if (const cudaError_t error = unsafeCall()) return error;
   *pointer = nullptr;
   if (bytes == 0) return cudaSuccess;
-  *pointer = DeviceMemory::instance().allocate(bytes);
+  *pointer = DeviceMemory::instance().allocate(bytes, currentDevice());
   return *pointer ? cudaSuccess : failed(cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaFree(void* pointer) {
-  if (insideHostFunction()) return failed(cudaErrorNotPermitted);
-  if (!pointer) return failed(deviceError());
+  if (!pointer) return left();
   if (const cudaError_t error = unsafeCall()) return error;
   waitForAll();
   if (!DeviceMemory::instance().free(pointer)) return failed(cudaErrorInvalidValue);
-  return failed(deviceError());
+  return left();
 }
 
 cudaError_t cudaMemGetInfo(size_t* available, size_t* total) {
   if (const cudaError_t error = entered()) return error;
   *total = DeviceMemory::instance().limit();
-  *available = *total - DeviceMemory::instance().used();
+  *available = *total - DeviceMemory::instance().used(currentDevice());
   return cudaSuccess;
 }
 
@@ -76,15 +91,14 @@ cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
 cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) { return cudaMallocHost(pointer, bytes); }
 
 cudaError_t cudaFreeHost(void* pointer) {
-  if (insideHostFunction()) return failed(cudaErrorNotPermitted);
-  if (!pointer) return failed(deviceError());
+  if (!pointer) return left();
   if (const cudaError_t error = unsafeCall()) return error;
   waitForAll();
   HostMemory& memory = HostMemory::instance();
   std::lock_guard lock(memory.mutex);
   if (memory.blocks.erase(pointer) == 0) return failed(cudaErrorInvalidValue);
   std::free(pointer);
-  return failed(deviceError());
+  return left();
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {

@@ -24,8 +24,9 @@ Registry& Registry::instance() {
 std::shared_ptr<CUstream_st> Registry::find(cudaStream_t stream) {
   std::lock_guard lock(mutex);
   if (stream) return findIn(streams, stream);
-  if (!standard) standard = std::make_shared<CUstream_st>();
-  return standard;
+  auto& found = standard[currentDevice()];
+  if (!found) found = std::make_shared<CUstream_st>(currentDevice());
+  return found;
 }
 
 std::shared_ptr<CUevent_st> Registry::find(cudaEvent_t event) {
@@ -36,7 +37,7 @@ std::shared_ptr<CUevent_st> Registry::find(cudaEvent_t event) {
 std::vector<std::shared_ptr<CUstream_st>> Registry::all() {
   std::lock_guard lock(mutex);
   auto result = streams;
-  if (standard) result.push_back(standard);
+  for (const auto& [device, stream] : standard) result.push_back(stream);
   return result;
 }
 
@@ -45,15 +46,18 @@ void waitForAll() {
 }
 
 cudaError_t enqueue(cudaStream_t handle, cudaGraphNodeType kind, std::function<void()> work) {
-  if (const cudaError_t error = entered()) return error;
   Registry& registry = Registry::instance();
   const auto stream = registry.find(handle);
-  if (!stream) return failed(cudaErrorInvalidResourceHandle);
+  if (!stream || stream->device != currentDevice()) return failed(cudaErrorInvalidResourceHandle);
+  // The legacy stream waits for the others, and they for it.
+  if (!handle && loseCaptures(stream->device)) return failed(cudaErrorStreamCaptureImplicit);
   {
     std::lock_guard lock(registry.mutex);
     if (stream->capture) {
       if (stream->capture->lost) return failed(cudaErrorStreamCaptureInvalidated);
-      stream->capture->graph->nodes.push_back(std::make_unique<CUgraphNode_st>(kind, std::move(work)));
+      auto& nodes = stream->capture->graph->nodes;
+      nodes.push_back(std::make_unique<CUgraphNode_st>(kind, std::move(work), std::move(stream->tail)));
+      stream->tail = {nodes.size() - 1};
       return cudaSuccess;
     }
   }
@@ -65,7 +69,7 @@ cudaError_t enqueue(cudaStream_t handle, cudaGraphNodeType kind, std::function<v
 
 using namespace kn::emulation;
 
-CUstream_st::CUstream_st() : thread_([this] { loop(); }) {}
+CUstream_st::CUstream_st(int device) : device(device), thread_([this] { loop(); }) {}
 
 CUstream_st::~CUstream_st() {
   {
@@ -104,7 +108,7 @@ void CUstream_st::loop() {
       queue_.pop_front();
       busy_ = true;
       lock.unlock();
-      if (work.always || deviceError() == cudaSuccess) work.run();
+      if (work.always || deviceError(device) == cudaSuccess) work.run();
     }
     lock.lock();
     busy_ = false;
@@ -116,7 +120,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   if (const cudaError_t error = entered()) return error;
   // The others wait for the null stream and it for them, which this runtime leaves out.
   if (flags != cudaStreamNonBlocking) return failed(cudaErrorNotSupported);
-  const auto created = std::make_shared<CUstream_st>();
+  const auto created = std::make_shared<CUstream_st>(currentDevice());
   Registry& registry = Registry::instance();
   std::lock_guard lock(registry.mutex);
   registry.streams.push_back(created);
@@ -125,16 +129,16 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t handle) {
-  if (insideHostFunction()) return failed(cudaErrorNotPermitted);
   Registry& registry = Registry::instance();
   const auto stream = registry.find(handle);
   if (!stream || !handle) return failed(cudaErrorInvalidResourceHandle);
   {
     std::lock_guard lock(registry.mutex);
+    if (stream->capture) stream->capture->lost = true;
     std::erase(registry.streams, stream);
   }
   stream->wait();
-  return failed(deviceError());
+  return left();
 }
 
 /// Whether the stream is being captured; a question about its end ends the capture.
@@ -148,6 +152,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
   if (const cudaError_t error = entered()) return error;
   const auto stream = Registry::instance().find(handle);
   if (!stream) return failed(cudaErrorInvalidResourceHandle);
+  if (!handle && loseCaptures(stream->device)) return failed(cudaErrorStreamCaptureImplicit);
   if (loseCapture(*stream)) return failed(cudaErrorStreamCaptureUnsupported);
   stream->wait();
   return failed(deviceError());
@@ -157,12 +162,14 @@ cudaError_t cudaStreamQuery(cudaStream_t handle) {
   if (const cudaError_t error = entered()) return error;
   const auto stream = Registry::instance().find(handle);
   if (!stream) return failed(cudaErrorInvalidResourceHandle);
+  if (!handle && loseCaptures(stream->device)) return failed(cudaErrorStreamCaptureImplicit);
   if (loseCapture(*stream)) return failed(cudaErrorStreamCaptureUnsupported);
   if (!stream->idle()) return cudaErrorNotReady;
   return failed(deviceError());
 }
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* data) {
+  if (const cudaError_t error = entered()) return error;
   if (!function) return failed(cudaErrorInvalidValue);
   return enqueue(stream, cudaGraphNodeTypeHost, [=] {
     const HostFunction inside;

@@ -1,9 +1,12 @@
 #pragma once
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -12,15 +15,30 @@
 struct CUgraphNode_st {
   cudaGraphNodeType kind;
   std::function<void()> work;
+  std::vector<size_t> after;  ///< the nodes that it waits for, all before it in the graph
 };
 
 struct CUgraph_st {
   std::vector<std::unique_ptr<CUgraphNode_st>> nodes;
 };
 
+namespace kn::emulation {
+
+/// A graph in the making: of the stream where it began, and of those that have come to depend on it since. Guarded by
+/// the registry's mutex.
+struct Capture {
+  std::unique_ptr<CUgraph_st> graph = std::make_unique<CUgraph_st>();
+  cudaStream_t origin;
+  cudaStreamCaptureMode mode;
+  std::thread::id thread;
+  bool lost = false;
+};
+
+}  // namespace kn::emulation
+
 /// A thread with a queue.
 struct CUstream_st {
-  CUstream_st();
+  explicit CUstream_st(int device);
   ~CUstream_st();
 
   /// Work that runs `always` does so on a device that has failed too: those who wait must be let go.
@@ -28,14 +46,11 @@ struct CUstream_st {
   void wait();
   bool idle();
 
-  /// Set while the stream is being captured.
-  struct Capture {
-    std::unique_ptr<CUgraph_st> graph = std::make_unique<CUgraph_st>();
-    cudaStreamCaptureMode mode;
-    std::thread::id thread;
-    bool lost = false;
-  };
-  std::unique_ptr<Capture> capture;  ///< guarded by the registry's mutex
+  const int device;
+  /// Set while the stream is being captured, with the nodes that its next one waits for; both guarded by the registry's
+  /// mutex.
+  std::shared_ptr<kn::emulation::Capture> capture;
+  std::vector<size_t> tail;
 
  private:
   struct Work {
@@ -68,8 +83,10 @@ struct Completion {
 }  // namespace kn::emulation
 
 struct CUevent_st {
-  std::shared_ptr<kn::emulation::Completion> last;  ///< null until recorded
-  cudaStream_t captured = nullptr;                  ///< the capture in which it was last recorded
+  int device = 0;
+  std::shared_ptr<kn::emulation::Completion> last;   ///< null until recorded
+  std::shared_ptr<kn::emulation::Capture> captured;  ///< the capture in which it was last recorded
+  std::vector<size_t> tail;                          ///< what was before it there
   bool timing = true;
 };
 
@@ -80,7 +97,7 @@ struct Registry {
   std::mutex mutex;
   std::vector<std::shared_ptr<CUstream_st>> streams;
   std::vector<std::shared_ptr<CUevent_st>> events;
-  std::shared_ptr<CUstream_st> standard;  ///< the null stream
+  std::map<int, std::shared_ptr<CUstream_st>> standard;  ///< the null stream of each device
 
   static Registry& instance();
   /// Null if there is no such stream, or event.
@@ -88,5 +105,8 @@ struct Registry {
   std::shared_ptr<CUevent_st> find(cudaEvent_t event);
   std::vector<std::shared_ptr<CUstream_st>> all();
 };
+
+/// Graphs and executable graphs that exist.
+extern std::atomic<int64_t> liveGraphs, liveExecutables;
 
 }  // namespace kn::emulation

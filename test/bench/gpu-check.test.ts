@@ -3,10 +3,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { parseGpuCheckArguments } from '../../bench/gpu-check/arguments.js';
-import { runScript } from '../../bench/gpu-check/child.js';
+import { OutOfTime, runScript, startClock } from '../../bench/gpu-check/child.js';
+import { assessCounts } from '../../bench/gpu-check/counts.js';
 import { kernelTable, stepTable } from '../../bench/gpu-check/figures.js';
-import { assessGolden } from '../../bench/gpu-check/golden.js';
-import { markdownTable, Report, renderReport, type Section, verbatim } from '../../bench/gpu-check/report.js';
+import {
+  markdownTable,
+  Report,
+  readEarlier,
+  renderReport,
+  type Section,
+  verbatim,
+} from '../../bench/gpu-check/report.js';
 import { assessTests, parseTap, testDevice } from '../../bench/gpu-check/tests.js';
 import type { Row } from '../../bench/support/table.js';
 import { KalmanNormError } from '../../lib/errors.js';
@@ -16,7 +23,7 @@ const refused = { instanceOf: KalmanNormError, code: 'INVALID_ARGUMENT' };
 test('the command line: defaults, flags, mistakes', (t) => {
   const defaults = parseGpuCheckArguments([]);
   t.like(defaults, { device: 'cuda:0', small: false, report: 'gpu-report.md', golden: null, python: 'python3' });
-  t.deepEqual(defaults?.only, ['tests', 'golden', 'bench', 'torch']);
+  t.deepEqual(defaults?.only, ['tests', 'sanitizer', 'recording', 'golden', 'experiments', 'bench', 'torch']);
   t.is(parseGpuCheckArguments([], { KN_PEER_PYTHON: '/peer/python' })?.python, '/peer/python');
   const given = parseGpuCheckArguments(['--device', 'cuda:3', '--small', '--only', 'torch,tests', '--golden', 'dir']);
   t.like(given, { device: 'cuda:3', small: true, golden: 'dir' });
@@ -24,6 +31,8 @@ test('the command line: defaults, flags, mistakes', (t) => {
   t.is(parseGpuCheckArguments(['--help']), null);
   t.throws(() => parseGpuCheckArguments(['--only', 'tests,speed']), { ...refused, message: /"speed"/ });
   t.throws(() => parseGpuCheckArguments(['--device', 'cpu']), { ...refused, message: /cuda:N.*"cpu"/ });
+  t.throws(() => parseGpuCheckArguments(['--minutes', '0']), { ...refused, message: /--minutes.*"0"/ });
+  t.throws(() => parseGpuCheckArguments(['--report', 'report.json']), { ...refused, message: /--report.*\.md/ });
   t.throws(() => parseGpuCheckArguments(['file']), refused);
 });
 
@@ -73,7 +82,7 @@ test('another GPU than the first is made the first', (t) => {
 });
 
 test('golden vectors are good only if some passed and none failed', (t) => {
-  const judge = (lines: string[], problem: string | null) => assessGolden({ lines, problem, seconds: 1 });
+  const judge = (lines: string[], problem: string | null) => assessCounts({ lines, problem, seconds: 1 });
   t.like(judge(['pass  a', '1 passed, 0 failed'], null), { status: 'passed', summary: '1 passed, 0 failed' });
   t.is(judge(['0 passed, 0 failed'], null).status, 'FAILED');
   t.is(judge(['1 passed, 1 failed'], 'ended with status 1').status, 'FAILED');
@@ -129,18 +138,42 @@ test('the report says at its top what failed, and what is not over', (t) => {
   t.is(verbatim('a ``` b'), '````\na ``` b\n````\n');
 });
 
+const subject = { commit: 'abc', device: 'cuda:0', small: false };
+
+test('a run that was cut short is gone on with: what passed is kept, what failed is repeated', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'kalman-norm-'));
+  try {
+    const path = join(folder, 'report.md');
+    const titles = ['Tests', 'Vectors', 'Figures', 'Peer'];
+    const first = new Report(path, 'head', titles, subject);
+    await first.set('Tests', { status: 'passed', summary: '7 passed', body: 'All.' });
+    await first.set('Vectors', { status: 'FAILED' });
+    await first.set('Figures', { status: 'running', data: { rows: [1] } });
+    await first.interrupt('no time');
+    t.regex(await readFile(path, 'utf8'), /^# GPU check: FAILED[\s\S]*\| Figures \| not run \| no time \|/);
+    const next = new Report(path, 'head', titles, subject, await readEarlier(path, subject));
+    t.true(next.has(['Tests']));
+    for (const title of titles.slice(1)) t.false(next.has([title]), title);
+    t.regex(next.summary, /^passed +Tests +7 passed\n/);
+    t.deepEqual(await readEarlier(path, { ...subject, commit: 'def' }), []);
+    t.deepEqual(await readEarlier(join(folder, 'other.md'), subject), []);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
 test('the report is on disk after each step, the last one last', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'kalman-norm-'));
   try {
     const path = join(folder, 'report.md');
-    const report = new Report(path, 'head', ['Tests', 'Figures']);
+    const report = new Report(path, 'head', ['Tests', 'Figures'], subject);
     await report.set('Tests', { status: 'running' });
     t.regex(await readFile(path, 'utf8'), /\| Tests \| running \|/);
     const writes = ['one', 'two', 'three'].map((summary) => report.set('Tests', { summary }));
     await report.set('Tests', { status: 'FAILED' });
     t.regex(await readFile(path, 'utf8'), /\| Tests \| FAILED \| three \|/);
     await Promise.all(writes);
-    t.deepEqual(await readdir(folder), ['report.md']);
+    t.deepEqual((await readdir(folder)).sort(), ['report.json', 'report.md']);
     t.true(report.failed);
     t.regex(report.summary, /^FAILED +Tests +three\nnot run +Figures$/);
   } finally {
@@ -148,7 +181,7 @@ test('the report is on disk after each step, the last one last', async (t) => {
   }
 });
 
-test('a child is ended when its time is over, with its own children', async (t) => {
+test.serial('a child is ended when its time is over, with its own children', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'kalman-norm-'));
   try {
     const script = join(folder, 'child.mjs');
@@ -167,6 +200,20 @@ test('a child is ended when its time is over, with its own children', async (t) 
     const hanging = await runScript(script, ['hang'], { minutes: 0.05 });
     t.regex(hanging.problem ?? '', /^stopped/);
   } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test.serial('no child begins when the time of all is over, and one that runs is ended', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'kalman-norm-'));
+  try {
+    const script = join(folder, 'child.mjs');
+    await writeFile(script, 'setTimeout(() => {}, 60_000);');
+    startClock(0.02);
+    await t.throwsAsync(runScript(script, [], { minutes: 1 }), { instanceOf: OutOfTime });
+    await t.throwsAsync(runScript(script, [], { minutes: 1 }), { instanceOf: OutOfTime });
+  } finally {
+    startClock(Number.POSITIVE_INFINITY);
     await rm(folder, { recursive: true });
   }
 });

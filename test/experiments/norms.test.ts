@@ -62,6 +62,7 @@ test('--norm: labels and folders tell runs apart', (t) => {
     norm: { type: 'normalizer-free', alpha: 0.5 },
     agc: 0.1,
   });
+  t.is(labelled('--norm', 'group-kalman', '--groups', '8', '--gain', '0.2'), 'GKN in train_log/cifar-group-kalman');
   t.is(parseOptions(cifar, [...mabn, '--weight-standardization'])?.label, 'WS + MABN, micro-batch 2');
 });
 
@@ -119,6 +120,9 @@ test('--accumulate: averages move as far by the parts as by the batch', (t) => {
     const own = (kalman as unknown as Record<string, number>)[name]!;
     t.true(Math.abs(left(own) - (1 - rate)) < 1e-12, `${name} ${own}`);
   }
+  const { momentum: _, ...filtered } = kalman as unknown as Record<string, number>;
+  const grouped = parts('--norm', 'group-kalman', '--correction', '0.3').norm;
+  t.like(grouped, { correction: filtered.correction, adaptation: filtered.adaptation });
   const { momentum } = kalman as { momentum: number };
   for (const name of ['batch', 'batch-renorm', 'batch-channel', 'reference-kalman']) {
     t.like(parts('--norm', name), { accumulate: 4, norm: { type: name, momentum } });

@@ -24,6 +24,7 @@ export const specs: readonly ModuleSpec[] = [
   { type: 'FilterResponseNorm2d', channels },
   { type: 'EvoNormS0', channels, groups: 2 },
   { type: 'KalmanNorm2d', channels, splits: 2, gain: 0.2, relu: true },
+  { type: 'GroupKalmanNorm2d', channels, groups: 2, gain: 0.2 },
   { type: 'ReferenceKalmanNorm2d', channels, gain: 'learned' },
   { type: 'Linear', inFeatures: 3, outFeatures: 2 },
   { type: 'Linear', inFeatures: 3, outFeatures: 2, bias: false },

@@ -170,6 +170,17 @@ eachDevice(test, 'MABN: a recorded step moves its state as an eager one', async 
   t.is(states[0], states[1]);
 });
 
+eachDevice(test, 'MABN: the first step is not to be recorded; a file cannot ask for much', (t, device) => {
+  using layer = new MovingAverageBatchNorm2d(device, 4, { splits: 2 });
+  const x = device.ones([2, 4, 3, 3]);
+  t.throws(() => device.record(() => layer.forward(x)), {
+    code: 'INVALID_STATE',
+    message: /^MovingAverageBatchNorm2d: run a step before one is recorded/,
+  });
+  using inference = buildModel(device, { ...layer.spec(), splits: 2 ** 20 }) as MovingAverageBatchNorm2d;
+  t.notThrows(() => inference.eval().forward(x));
+});
+
 eachDevice(test, 'MABN: what is not finite moves no averages', async (t, device) => {
   const x = new Float32Array(4 * 2 * 9).map((_, i) => Math.sin(i));
   x[5] = Number.NaN; // sample 0, channel 0

@@ -10,7 +10,7 @@ const pixels = height * width;
 
 interface Source {
   images: Uint8Array;
-  labels: Uint8Array;
+  labels: Int32Array;
   mean: Float32Array;
   indices: Int32Array;
 }
@@ -18,7 +18,7 @@ interface Source {
 function makeSource(random: TestRandom): Source {
   return {
     images: Uint8Array.from({ length: count * channels * pixels }, () => random.below(256)),
-    labels: Uint8Array.from({ length: count }, () => random.below(100)),
+    labels: Int32Array.from({ length: count }, () => random.below(1000)),
     mean: Float32Array.from(random.uniforms([channels * pixels], 100, 150).data),
     indices: Int32Array.from({ length: 12 }, () => random.below(count)),
   };

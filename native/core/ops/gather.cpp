@@ -8,15 +8,12 @@ Batch gather(const GatherInput& in) {
   constexpr const char* fn = "gather";
   require(static_cast<bool>(in.images), ErrorCode::Disposed, fn, ": images is disposed or missing");
   Device& device = in.images.device();
-  for (const auto& [tensor, name] : {std::pair{&in.images, "images"}, std::pair{&in.labels, "labels"}}) {
-    require(static_cast<bool>(*tensor), ErrorCode::Disposed, fn, ": ", name, " is disposed or missing");
-    checkDevice(device, *tensor, {fn, name});
-    require(tensor->dtype == DType::U8, ErrorCode::DTypeMismatch, fn, ": ", name, " must be uint8, got ",
-            dtypeName(tensor->dtype));
-  }
+  require(in.images.dtype == DType::U8, ErrorCode::DTypeMismatch, fn, ": images must be uint8, got ",
+          dtypeName(in.images.dtype));
   const Shape& shape = in.images.shape;
   require(shape.rank() == 4, ErrorCode::ShapeMismatch, fn, ": images must have shape [count, C, H, W], got ",
           shape.str());
+  const int32_t* labels = integers(device, in.labels, shape[0], {fn, "labels"});
   checkShape(in.labels, {shape[0]}, {fn, "labels"});
   require(in.batch >= 1, ErrorCode::InvalidArgument, fn, ": batch must be at least 1, got ", in.batch);
   require(in.pad >= 0, ErrorCode::InvalidArgument, fn, ": pad must not be negative, got ", in.pad);
@@ -28,7 +25,7 @@ Batch gather(const GatherInput& in) {
 
   op::Gather launch{};
   launch.images = in.images.data<uint8_t>();
-  launch.labels = in.labels.data<uint8_t>();
+  launch.labels = labels;
   launch.mean = in.mean.data();
   launch.indices = integers(device, in.indices, 1, {fn, "indices"});
   launch.cursor = integers(device, in.cursor, 1, {fn, "cursor"});

@@ -10,7 +10,7 @@ namespace kn::op {
 /// `augment` only mean and scale.
 struct Gather {
   const uint8_t* images;
-  const uint8_t* labels;
+  const int32_t* labels;
   const float* mean;
   const int32_t* indices;
   const int32_t* cursor;

@@ -6,9 +6,49 @@ namespace kn {
 
 Allocator::Allocator(std::shared_ptr<MemorySource> source, size_t limit) : source_(std::move(source)), limit_(limit) {}
 
+Allocator::Allocator(std::shared_ptr<Allocator> lender) : lender_(std::move(lender)) {}
+
 Allocator::~Allocator() {
   trim();
-  for (auto& [data, bytes] : live_) source_->free(data, bytes);
+  for (auto& [data, bytes] : live_) giveAway(data, bytes);
+}
+
+void Allocator::giveAway(void* data, size_t size) {
+  if (lender_) {
+    lender_->takeBack(data, size);
+  } else {
+    source_->free(data, size);
+  }
+}
+
+void* Allocator::take(size_t size) {
+  if (auto found = pooled_.find(size); found != pooled_.end() && !found->second.empty()) {
+    void* data = found->second.back();
+    found->second.pop_back();
+    return data;
+  }
+  const bool fits = !limit_ || stats_.reserved + lent_ + size <= limit_;
+  void* data = lender_ ? lender_->lend(size) : fits ? source_->allocate(size) : nullptr;
+  if (!data) return nullptr;
+  stats_.reserved += size;
+  ++stats_.systemAllocations;
+  return data;
+}
+
+void* Allocator::lend(size_t size) {
+  std::lock_guard lock(mutex_);
+  void* data = take(size);
+  if (!data) return nullptr;
+  stats_.reserved -= size;
+  lent_ += size;
+  return data;
+}
+
+void Allocator::takeBack(void* data, size_t size) {
+  std::lock_guard lock(mutex_);
+  pooled_[size].push_back(data);
+  stats_.reserved += size;
+  lent_ -= size;
 }
 
 size_t Allocator::blockSize(size_t bytes) {
@@ -25,17 +65,8 @@ size_t Allocator::blockSize(size_t bytes) {
 void* Allocator::allocate(size_t bytes) {
   const size_t size = blockSize(bytes);
   std::lock_guard lock(mutex_);
-  void* data = nullptr;
-  if (auto found = pooled_.find(size); found != pooled_.end() && !found->second.empty()) {
-    data = found->second.back();
-    found->second.pop_back();
-  } else {
-    if (limit_ && stats_.reserved + size > limit_) return nullptr;
-    data = source_->allocate(size);
-    if (!data) return nullptr;
-    stats_.reserved += size;
-    ++stats_.systemAllocations;
-  }
+  void* data = take(size);
+  if (!data) return nullptr;
   live_.emplace(data, size);
   ++stats_.allocations;
   ++stats_.live;
@@ -57,7 +88,7 @@ void Allocator::free(void* data) {
 void Allocator::trim() {
   std::lock_guard lock(mutex_);
   for (auto& [size, blocks] : pooled_) {
-    for (void* data : blocks) source_->free(data, size);
+    for (void* data : blocks) giveAway(data, size);
     stats_.reserved -= size * blocks.size();
   }
   pooled_.clear();

@@ -29,15 +29,19 @@ class MemorySource {
 /// whatever is enqueued from then on runs after whatever was enqueued before.
 class Allocator {
  public:
-  /// `limit`: bytes this pool may reserve; 0 for no limit.
+  /// `limit`: bytes that this pool, with those that borrow from it, may reserve; 0 for no limit.
   Allocator(std::shared_ptr<MemorySource> source, size_t limit);
+  /// A pool that borrows: blocks that the lender has pooled, or else new ones within its limit. At its end it gives all
+  /// of them back, to be used again in stream order. So a step that has run once is recorded without any memory from
+  /// the system, and nothing is freed there, which would wait for the device, when the recording goes.
+  explicit Allocator(std::shared_ptr<Allocator> lender);
   ~Allocator();
   Allocator(const Allocator&) = delete;
 
   /// Returns null when neither the pool nor the system has room.
   void* allocate(size_t bytes);
   void free(void* data);
-  /// Gives pooled blocks back to the system. The caller has made sure that no enqueued work touches them.
+  /// Gives pooled blocks back to where they came from. The caller has made sure that no enqueued work touches them.
   void trim();
   MemoryStats stats() const;
   void resetPeak();
@@ -46,9 +50,17 @@ class Allocator {
   static size_t blockSize(size_t bytes);
 
  private:
+  /// A block of the pool or a new one, counted as reserved; or null. With the mutex held.
+  void* take(size_t size);
+  void* lend(size_t size);
+  void takeBack(void* data, size_t size);
+  void giveAway(void* data, size_t size);
+
   mutable std::mutex mutex_;
-  std::shared_ptr<MemorySource> source_;
-  size_t limit_;
+  std::shared_ptr<MemorySource> source_;  ///< null for a pool that borrows
+  std::shared_ptr<Allocator> lender_;     ///< null for one that doesn't
+  size_t limit_ = 0;
+  size_t lent_ = 0;  ///< bytes that count as reserved by whoever borrows them
   std::map<size_t, std::vector<void*>> pooled_;
   std::map<void*, size_t> live_;
   MemoryStats stats_;

@@ -5,7 +5,7 @@
 namespace kn {
 
 Device::Device(std::shared_ptr<MemorySource> source, size_t memoryLimit)
-    : source_(std::move(source)), allocator_(std::make_shared<Allocator>(source_, memoryLimit)) {}
+    : allocator_(std::make_shared<Allocator>(std::move(source), memoryLimit)) {}
 
 Tensor Device::empty(const Shape& shape, DType dtype, Format format, int64_t virtualSamples) {
   require(virtualSamples >= 0 && (virtualSamples == 0 || shape.rank() > 0), ErrorCode::InvalidArgument,
@@ -45,10 +45,14 @@ std::shared_ptr<Storage> Device::allocate(size_t bytes, const std::string& purpo
   if (!data) {
     checkHealth();  // a device that has failed gives no memory either
     const MemoryStats stats = pool->stats();
+    // What is pooled in blocks of other sizes could only be given back by waiting.
+    const char* remedy = recording() ? ". A recording can't have the pool trimmed: trim it before" : "";
     throw Error(ErrorCode::OutOfMemory, name() + ": no room for " + std::to_string(bytes) + " bytes (" + purpose +
-                                            "); " + std::to_string(stats.inUse) + " bytes are in use");
+                                            "); " + std::to_string(stats.inUse) + " bytes are in use" + remedy);
   }
-  return std::make_shared<Storage>(this, pool, data, bytes);
+  auto storage = std::make_shared<Storage>(this, pool, data, bytes);
+  poison(data, bytes);
+  return storage;
 }
 
 std::shared_ptr<void> Device::hostMemory(size_t bytes) {
@@ -64,7 +68,7 @@ void Device::beginRecording() {
   require(!recording(), ErrorCode::InvalidState, "record: a recording is under way on this device");
   checkHealth();
   startRecording();
-  recordingPool_ = std::make_shared<Allocator>(source_, 0);
+  recordingPool_ = std::make_shared<Allocator>(allocator_);
 }
 
 std::unique_ptr<Program> Device::endRecording() {

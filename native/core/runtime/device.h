@@ -38,7 +38,7 @@ class Device {
   Tensor empty(const Shape& shape, DType dtype, Format format, int64_t virtualSamples = 0);
   MemoryStats memoryStats() const { return allocator_->stats(); }
   void resetPeakMemory() { allocator_->resetPeak(); }
-  void trimMemory();
+  virtual void trimMemory();
   /// `reclaim` is called where there is no room, on the thread that asks for it: it frees tensors that nobody can reach
   /// any more, and says whether there were any.
   void onShortage(std::function<bool()> reclaim) { reclaim_ = std::move(reclaim); }
@@ -92,6 +92,8 @@ class Device {
   /// Memory of the pool, for `purpose` in the message of an OutOfMemory.
   std::shared_ptr<Storage> allocate(size_t bytes, const std::string& purpose);
   virtual void startRecording() {}
+  /// What is handed out may be made to hold what nobody mistakes for a result.
+  virtual void poison(void* /*data*/, size_t /*bytes*/) {}
   /// A program of the launches kept since `beginRecording`; it owns the pool and the retained memory.
   virtual std::unique_ptr<Program> finishRecording(std::shared_ptr<Allocator> pool,
                                                    std::set<std::shared_ptr<Storage>> retained) = 0;
@@ -100,7 +102,6 @@ class Device {
   virtual void enqueueReplay(Program& program, int64_t count) = 0;
 
  private:
-  std::shared_ptr<MemorySource> source_;
   std::shared_ptr<Allocator> allocator_;
   std::shared_ptr<Allocator> recordingPool_;
   std::set<std::shared_ptr<Storage>> retained_;

@@ -229,9 +229,10 @@ Descriptor Graph::finish(const Target& target) const {
   return graph;
 }
 
-std::vector<Plan> Graph::plans(const Target& target, const Rules& rules, size_t limit) const {
+std::vector<Plan> Graph::plans(const Target& target, const Rules& rules, size_t limit, size_t first) const {
   const Descriptor graph = finish(target);
   std::vector<Plan> plans;
+  size_t rank = 0;
   Reasons reasons;
   for (const auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
     if (!plans.empty()) break;
@@ -243,7 +244,8 @@ std::vector<Plan> Graph::plans(const Target& target, const Rules& rules, size_t 
       }
       // An engine may find out only now that it can't.
       try {
-        plans.emplace_back(target, std::move(config));
+        Plan plan(target, std::move(config));
+        if (rank++ >= first) plans.push_back(std::move(plan));
       } catch (const Error& error) {
         reasons.addCuDnn(error.what());
       }

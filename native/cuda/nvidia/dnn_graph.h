@@ -116,9 +116,9 @@ class Graph {
   /// An operation with everything set.
   void add(Descriptor operation);
 
-  /// Up to `limit` plans as cuDNN's heuristics rank them, or else its fallbacks. Throws DeviceUnavailable, with cuDNN's
-  /// reasons, where there is none.
-  std::vector<Plan> plans(const Target& target, const Rules& rules, size_t limit) const;
+  /// Up to `limit` plans as cuDNN's heuristics rank them, or else its fallbacks; those of rank `first` and after.
+  /// Throws DeviceUnavailable, with cuDNN's reasons, where there is none.
+  std::vector<Plan> plans(const Target& target, const Rules& rules, size_t limit, size_t first = 0) const;
 
  private:
   Descriptor& newTensor(int64_t id, cudnnDataType_t type, const Sizes& sizes, int64_t alignment);

@@ -1,8 +1,9 @@
 #include "dnn_plans.h"
 
-#include <tuple>
 #include <algorithm>
 #include <sstream>
+#include <tuple>
+#include <utility>
 
 #include "plan_key.h"
 
@@ -167,25 +168,42 @@ size_t Plans::Hash::operator()(const Key<DnnBatchNorm>& key) const {
   return hashOf(key.variant, o.type, o.n, o.c, o.h, o.w);
 }
 
-const Plan& Plans::convolution(const Convolution& problem, int64_t alignment, const Timer& timer) {
+Plans::Choice::Choice(More more, size_t limit, const Timer& timer) : more_(std::move(more)) {
+  std::vector<std::pair<float, Plan>> timed;
+  for (Plan& plan : more_(limit, 0)) timed.emplace_back(timer ? timer(plan) : 0.0f, std::move(plan));
+  std::stable_sort(timed.begin(), timed.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (auto& [time, plan] : timed) plans_.push_back(std::move(plan));
+}
+
+bool Plans::Choice::next() {
+  if (current_ + 1 == plans_.size()) {
+    try {
+      plans_.push_back(std::move(more_(1, plans_.size()).front()));
+    } catch (const Error&) {
+      return false;  // cuDNN has no more
+    }
+  }
+  ++current_;
+  return true;
+}
+
+Plans::Choice& Plans::convolution(const Convolution& problem, int64_t alignment, const Timer& timer) {
   const Key<Convolution> key{problem, alignment};
   if (const auto known = convolutions_.find(key); known != convolutions_.end()) return known->second;
   const Rules rules{problem.type != DType::F32 || problem.tf32, deterministic_};
-  std::vector<Plan> plans = convolutionGraph(problem, alignment).plans(target_, rules, timer ? kCandidates : 1);
-  size_t best = 0;
-  if (plans.size() > 1) {
-    std::vector<float> times;
-    for (const Plan& plan : plans) times.push_back(timer(plan));
-    best = std::min_element(times.begin(), times.end()) - times.begin();
-  }
-  return convolutions_.emplace(key, std::move(plans[best])).first->second;
+  const auto more = [this, problem, alignment, rules](size_t limit, size_t first) {
+    return convolutionGraph(problem, alignment).plans(target_, rules, limit, first);
+  };
+  return convolutions_.emplace(key, Choice(more, timer ? kCandidates : 1, timer)).first->second;
 }
 
-const Plan& Plans::batchNorm(const DnnBatchNorm& problem, bool backward) {
+Plans::Choice& Plans::batchNorm(const DnnBatchNorm& problem, bool backward) {
   const Key<DnnBatchNorm> key{problem, backward};
   if (const auto known = batchNorms_.find(key); known != batchNorms_.end()) return known->second;
-  std::vector<Plan> plans = batchNormGraph(problem, backward).plans(target_, {true, deterministic_}, 1);
-  return batchNorms_.emplace(key, std::move(plans.front())).first->second;
+  const auto more = [this, problem, backward](size_t limit, size_t first) {
+    return batchNormGraph(problem, backward).plans(target_, {true, deterministic_}, limit, first);
+  };
+  return batchNorms_.emplace(key, Choice(more, 1, nullptr)).first->second;
 }
 
 }  // namespace kn::cuda::dnn

@@ -1,5 +1,8 @@
 #pragma once
+#include <deque>
+#include <functional>
 #include <unordered_map>
+#include <vector>
 
 #include "dnn_graph.h"
 #include "libraries.h"
@@ -23,11 +26,29 @@ class Plans {
   /// Milliseconds of a run, or infinity where a plan fails.
   using Timer = std::function<float(const Plan&)>;
 
+  /// The plans of a problem: one is in use, and if it fails, the next.
+  class Choice {
+   public:
+    const Plan& current() const { return plans_[current_]; }
+    /// Whether there is another one, which is the current one then.
+    bool next();
+
+   private:
+    friend class Plans;
+    using More = std::function<std::vector<Plan>(size_t limit, size_t first)>;
+    Choice(More more, size_t limit, const Timer& timer);
+
+    const More more_;
+    std::deque<Plan> plans_;
+    size_t current_ = 0;
+  };
+
   Plans(const Target& target, bool deterministic) : target_(target), deterministic_(deterministic) {}
 
-  /// `alignment`: a power of two that divides all addresses. With a timer, the fastest of cuDNN's first proposals.
-  const Plan& convolution(const Convolution& problem, int64_t alignment = 16, const Timer& timer = nullptr);
-  const Plan& batchNorm(const DnnBatchNorm& problem, bool backward);
+  /// `alignment`: a power of two that divides all addresses. With a timer, the fastest of cuDNN's first proposals comes
+  /// first; else cuDNN's ranks count.
+  Choice& convolution(const Convolution& problem, int64_t alignment = 16, const Timer& timer = nullptr);
+  Choice& batchNorm(const DnnBatchNorm& problem, bool backward);
 
  private:
   template <class Problem>
@@ -43,8 +64,8 @@ class Plans {
 
   Target target_;
   bool deterministic_;
-  std::unordered_map<Key<Convolution>, Plan, Hash> convolutions_;
-  std::unordered_map<Key<DnnBatchNorm>, Plan, Hash> batchNorms_;
+  std::unordered_map<Key<Convolution>, Choice, Hash> convolutions_;
+  std::unordered_map<Key<DnnBatchNorm>, Choice, Hash> batchNorms_;
 };
 
 }  // namespace kn::cuda::dnn

@@ -33,6 +33,11 @@ bool capturing(cudaStream_t stream) {
   return status != cudaStreamCaptureStatusNone;
 }
 
+bool healthy(cudaStream_t stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  return succeeded(cudaStreamIsCapturing(stream, &status)) && status != cudaStreamCaptureStatusInvalidated;
+}
+
 /// cuDNN's bindings have no const; a plan writes its outputs alone.
 void* unconst(const void* data) { return const_cast<void*>(data); }
 
@@ -110,6 +115,19 @@ class NvidiaLibraries final : public Libraries {
       timer = [&](const dnn::Plan& plan) { return milliseconds(context, plan, bindings); };
     }
     execute(context, plans_.convolution(problem, alignmentOf(16, a, b, out), timer), bindings);
+  }
+
+  /// Where a plan fails, in cuDNN or for want of memory, the next one is tried.
+  void execute(Context& context, dnn::Plans::Choice& choice, Bindings bindings) {
+    for (;;) {
+      try {
+        return execute(context, choice.current(), bindings);
+      } catch (const Error&) {
+        cudaGetLastError();
+        // A device that has failed, or a capture that is lost, does no better with another plan.
+        if (!healthy(context.stream) || !choice.next()) throw;
+      }
+    }
   }
 
   void execute(Context& context, const dnn::Plan& plan, Bindings bindings) {

@@ -18,7 +18,7 @@
 namespace kn::cuda {
 namespace {
 
-/// Larger host blocks are given back after use: the pool is for the traffic of training, not for data sets.
+/// Before a larger host block is taken, those that lie idle are given back: of data sets there is one at most.
 constexpr size_t kPooledHostBytes = size_t{32} << 20;
 
 const char* precisionName(Precision precision) {
@@ -35,9 +35,16 @@ DType storedType(Precision precision) {
   return precision == Precision::Float16 ? DType::F16 : precision == Precision::BFloat16 ? DType::BF16 : DType::F32;
 }
 
-bool debugSync() {
-  const char* value = std::getenv("KN_DEBUG_SYNC");
-  return value && std::strcmp(value, "1") == 0;
+#ifdef KN_EMULATION
+constexpr bool kPoisoned = true;
+#else
+constexpr bool kPoisoned = false;
+#endif
+
+/// Whether an environment variable is 1.
+bool isSet(const char* variable, bool otherwise = false) {
+  const char* value = std::getenv(variable);
+  return value ? std::strcmp(value, "1") == 0 : otherwise;
 }
 
 /// A captured step: the graph, and the memory that its launches use.
@@ -69,7 +76,8 @@ class CudaDevice : public Device {
       : Device(std::make_shared<DeviceMemory>(options.index), options.memoryLimit),
         index_(options.index),
         precision_(options.precision),
-        debugSync_(debugSync()),
+        debugSync_(isSet("KN_DEBUG_SYNC")),
+        debugPoison_(isSet("KN_DEBUG_POISON", kPoisoned)),
         stream_(openStream(options.index)),
         outside_(makeStream()),
         hostPool_(std::make_shared<Allocator>(std::make_shared<PinnedMemory>(), 0)),
@@ -82,8 +90,8 @@ class CudaDevice : public Device {
   }
 
   ~CudaDevice() override {
-    cudaSetDevice(index_);
-    cudaStreamSynchronize(stream_.get());
+    use();
+    succeeded(waitFor([this] { return cudaStreamSynchronize(stream_.get()); }));
   }
 
   std::string name() const override { return deviceName(index_); }
@@ -105,23 +113,32 @@ class CudaDevice : public Device {
 
   void synchronize() override {
     use();
-    const cudaError_t status = cudaStreamSynchronize(running());
+    const cudaError_t status = waitFor([this] { return cudaStreamSynchronize(running()); });
     if (status != cudaSuccess) fail(cudaGetErrorString(status));
     waiter_.drain();
   }
 
+  void trimMemory() override {
+    Device::trimMemory();
+    hostPool_->trim();
+  }
+
   /// The stream isn't asked launch by launch: marks, set when somebody wants to know, tell how far it has come.
+  /// A step that is being captured mustn't ask: what was known before it is told.
   size_t queueDepth() override {
     use();
-    if (!recording()) {
-      if (ended(cudaStreamQuery(stream_.get()))) {
-        marks_.clear();
-        ended_ = enqueued_;
-      } else if (marks_.empty() || marks_.back().enqueued < enqueued_) {
+    if (recording()) return enqueued_ - ended_;
+    if (succeeded(cudaStreamQuery(stream_.get()))) {
+      marks_.clear();
+      ended_ = enqueued_;
+    } else if (marks_.empty() || marks_.back().enqueued < enqueued_) {
+      try {
         marks_.push_back({enqueued_, recordEvent(stream_.get())});
+      } catch (const Error&) {
+        // Without a mark the answer is a later one's.
       }
     }
-    for (; !marks_.empty() && ended(cudaEventQuery(marks_.front().event.get())); marks_.pop_front()) {
+    for (; !marks_.empty() && succeeded(cudaEventQuery(marks_.front().event.get())); marks_.pop_front()) {
       ended_ = marks_.front().enqueued;
     }
     return enqueued_ - ended_;
@@ -154,13 +171,12 @@ class CudaDevice : public Device {
   DType activationType() const override { return storedType(precision_); }
   Format imageFormat() const override { return Format::Activation; }
 
+  /// May be given back on the waiter's thread, where no memory may go to the system: that would wait for the device.
   std::shared_ptr<void> hostMemory(size_t bytes) override {
+    if (bytes > kPooledHostBytes) hostPool_->trim();
     void* data = hostPool_->allocate(bytes);
     if (!data) return Device::hostMemory(bytes);
-    return {data, [pool = hostPool_, bytes](void* p) {
-              pool->free(p);
-              if (bytes > kPooledHostBytes) pool->trim();
-            }};
+    return {data, [pool = hostPool_](void* p) { pool->free(p); }};
   }
 
   void launch(const op::Transfer& o, std::shared_ptr<void> keep) override {
@@ -209,6 +225,7 @@ class CudaDevice : public Device {
   // Relaxed: the pool may take memory from the system while a step is captured.
   void startRecording() override {
     use();
+    poisoned_ = 0;
     const Event before = recordEvent(stream_.get());
     KN_CUDA_CHECK(cudaStreamWaitEvent(outside_.get(), before.get(), 0));
     KN_CUDA_CHECK(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeRelaxed));
@@ -222,6 +239,7 @@ class CudaDevice : public Device {
     auto recording = std::make_shared<Recording>();
     if (graph.get()) {
       KN_CUDA_CHECK(cudaGraphGetNodes(graph.get(), nullptr, &recording->launches));
+      recording->launches -= poisoned_;
       KN_CUDA_CHECK(cudaGraphInstantiate(recording->graph.out(), graph.get(), 0));
     }
     recording->pool = std::move(pool);
@@ -231,10 +249,18 @@ class CudaDevice : public Device {
 
   void discardRecording() override {
     use();
-    Graph graph;
-    // What went wrong has been thrown already.
-    cudaStreamEndCapture(stream_.get(), graph.out());
-    cudaGetLastError();
+    // What went wrong has been thrown already. A stream that stays captured would swallow all that follows.
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      Graph graph;
+      if (succeeded(cudaStreamEndCapture(stream_.get(), graph.out()))) return;
+    }
+  }
+
+  void poison(void* data, size_t bytes) override {
+    if (!debugPoison_) return;
+    use();
+    // All bits set are NaN in every type of float, and -1. A failure leaves what was there before.
+    if (succeeded(cudaMemsetAsync(data, 0xFF, bytes, stream_.get())) && recording()) ++poisoned_;
   }
 
   void enqueueReplay(Program& program, int64_t count) override {
@@ -255,12 +281,13 @@ class CudaDevice : public Device {
   cudaStream_t running() const { return recording() ? outside_.get() : stream_.get(); }
 
   /// The runtime's current device is a property of the calling thread.
-  void use() const { cudaSetDevice(index_); }
+  void use() const { succeeded(cudaSetDevice(index_)); }
 
-  /// "Not ready" is no error, but stays as the last one unless it is taken.
-  static bool ended(cudaError_t status) {
-    if (status == cudaErrorNotReady) cudaGetLastError();
-    return status == cudaSuccess;
+  /// Whether nothing can run any more. Errors of a call end with it; those of the work that runs stay, and whatever is
+  /// called reports them.
+  bool ended() const {
+    const cudaError_t status = waitFor([this] { return cudaStreamQuery(outside_.get()); });
+    return status != cudaSuccess && status != cudaErrorNotReady;
   }
 
   template <class Launch>
@@ -273,7 +300,8 @@ class CudaDevice : public Device {
       if (!recording()) ++enqueued_;
       if (debugSync_ && !recording()) KN_CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
     } catch (const Error& error) {
-      if (error.code == ErrorCode::DeviceFailed) fail(std::string(label) + ": " + error.what());
+      cudaGetLastError();  // a library may have left one behind
+      if (ended()) fail(std::string(label) + ": " + error.what());
       throw Error(error.code, name() + ": " + label + ": " + error.what());
     }
   }
@@ -290,7 +318,7 @@ class CudaDevice : public Device {
 
   const int index_;
   const Precision precision_;
-  const bool debugSync_;
+  const bool debugSync_, debugPoison_;
   mutable std::mutex mutex_;
   std::string failure_;
   Stream stream_, outside_;
@@ -300,6 +328,7 @@ class CudaDevice : public Device {
   };
   std::deque<Mark> marks_;
   size_t enqueued_ = 0, ended_ = 0;
+  size_t poisoned_ = 0;  ///< nodes of the step that is being recorded
   std::shared_ptr<Allocator> hostPool_;
   std::unique_ptr<Libraries> libraries_;
   Context context_;

@@ -11,14 +11,14 @@ std::string versionText(int version) {
 
 int runtimeVersion() {
   int version = 0;
-  cudaRuntimeGetVersion(&version);
+  succeeded(cudaRuntimeGetVersion(&version));
   return version;
 }
 
 /// 0 without a driver.
 int driverVersion() {
   int version = 0;
-  cudaDriverGetVersion(&version);
+  succeeded(cudaDriverGetVersion(&version));
   return version;
 }
 
@@ -27,8 +27,7 @@ int driverVersion() {
 void checkDriver() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status == cudaSuccess && count > 0) return;
-  cudaGetLastError();
+  if (succeeded(status) && count > 0) return;
   const std::string runtime = versionText(runtimeVersion());
   const int driver = driverVersion();
   require(driver != 0, ErrorCode::DeviceUnavailable,

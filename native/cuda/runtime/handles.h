@@ -17,7 +17,7 @@ class Owned {
     return *this;
   }
   ~Owned() {
-    if (handle_) destroy(handle_);
+    if (handle_) succeeded(destroy(handle_));
   }
   Handle get() const { return handle_; }
   Handle* out() { return &handle_; }
@@ -35,6 +35,14 @@ inline Stream makeStream() {
   Stream stream;
   KN_CUDA_CHECK(cudaStreamCreateWithFlags(stream.out(), cudaStreamNonBlocking));
   return stream;
+}
+
+/// The outcome of a wait. What work has failed with stays, whatever is called; another error was the call's own.
+template <class Wait>
+cudaError_t waitFor(const Wait& wait) {
+  cudaError_t status = wait();
+  if (!succeeded(status)) succeeded(status = wait());
+  return status;
 }
 
 /// A mark in the stream. Waiting for it sleeps, so that it costs no core.

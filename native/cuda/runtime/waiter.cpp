@@ -4,22 +4,21 @@
 
 namespace kn::cuda {
 
-Waiter::Waiter(int deviceIndex) : executor_([deviceIndex] { cudaSetDevice(deviceIndex); }) {}
+Waiter::Waiter(int deviceIndex) : executor_([deviceIndex] { succeeded(cudaSetDevice(deviceIndex)); }) {}
 
 void Waiter::after(cudaStream_t stream, Callback callback) {
   std::shared_ptr<Event> event;  // shared, because a task is copyable
-  std::string failure;           // of the stream already, where no mark could be set
   try {
     event = std::make_shared<Event>(recordEvent(stream));
-  } catch (const Error& error) {
-    failure = error.what();
+  } catch (const Error&) {
+    // Without a mark it waits for the whole stream: longer than it need, but whoever asked is called.
   }
-  executor_.submitAlways({"wait", [event = std::move(event), failure, callback = std::move(callback)]() mutable {
-                            if (event) {
-                              const cudaError_t status = cudaEventSynchronize(event->get());
-                              if (status != cudaSuccess) failure = cudaGetErrorString(status);
-                            }
-                            callback(failure);
+  executor_.submitAlways({"wait", [event = std::move(event), stream, callback = std::move(callback)]() mutable {
+                            const cudaError_t status = waitFor([&] {
+                              return event ? cudaEventSynchronize(event->get()) : cudaStreamSynchronize(stream);
+                            });
+                            event = nullptr;
+                            callback(status == cudaSuccess ? "" : cudaGetErrorString(status));
                           }});
 }
 

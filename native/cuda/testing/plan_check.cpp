@@ -1,7 +1,7 @@
 /// Asks cuDNN, without a device, for a plan of every graph that the networks run. Needs a libcuda.so.1 that can be
 /// loaded (libcuda_stub.c serves), because cuDNN compiles its normalizations for the device at hand.
 ///
-///   plan_check [--arch 80,90,100,120] [--type fp32,tf32,fp16,bf16] [--quick]
+///   plan_check [--arch 80,89,90,100,120] [--type fp32,tf32,fp16,bf16] [--quick]
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -24,6 +24,7 @@ struct Device {
 
 constexpr Device kDevices[] = {
     {"sm_80 (A100)", 800, 108, 166912, 2048, 32, 85'000'000'000, 40 << 20, 1410000, 1593000},
+    {"sm_89 (RTX 4090)", 890, 128, 101376, 1536, 24, 25'000'000'000, 72 << 20, 2520000, 10501000},
     {"sm_90 (H100)", 900, 132, 232448, 2048, 32, 85'000'000'000, 50 << 20, 1980000, 2619000},
     {"sm_100 (B200)", 1000, 148, 232448, 2048, 32, 191'000'000'000, 126 << 20, 1965000, 3996000},
     {"sm_120 (RTX 5090)", 1200, 170, 101376, 1536, 24, 34'000'000'000, 96 << 20, 2407000, 14001000},
@@ -155,7 +156,7 @@ int check(const Device& device, const Type& type, bool quick) {
   size_t largest = 0;
   const auto ask = [&](const auto& find) {
     try {
-      const Plan& plan = find();
+      const Plan& plan = find().current();
       engines.insert(plan.engine());
       largest = std::max(largest, plan.workspaceBytes());
     } catch (const Error& error) {
@@ -164,11 +165,11 @@ int check(const Device& device, const Type& type, bool quick) {
   };
   const auto start = std::chrono::steady_clock::now();
   for (const auto& problem : problems.convolutions) {
-    ask([&]() -> const Plan& { return plans.convolution(problem); });
+    ask([&]() -> Plans::Choice& { return plans.convolution(problem); });
   }
   for (const auto& problem : problems.batchNorms) {
     for (const bool backward : {false, true}) {
-      ask([&]() -> const Plan& { return plans.batchNorm(problem, backward); });
+      ask([&]() -> Plans::Choice& { return plans.batchNorm(problem, backward); });
     }
   }
   const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
@@ -211,7 +212,8 @@ int run(int count, char** arguments) {
     } else if ((argument == "--arch" || argument == "--type") && i + 1 < count) {
       (argument == "--arch" ? archs : types) = arguments[++i];
     } else {
-      std::fprintf(stderr, "usage: %s [--arch 80,90,100,120] [--type fp32,tf32,fp16,bf16] [--quick]\n", arguments[0]);
+      std::fprintf(stderr, "usage: %s [--arch 80,89,90,100,120] [--type fp32,tf32,fp16,bf16] [--quick]\n",
+                   arguments[0]);
       return 2;
     }
   }

@@ -1,0 +1,127 @@
+import { check } from '../../lib/errors.js';
+import {
+  type BatchSource,
+  type Device,
+  decodeImages,
+  KalmanNormError,
+  openImageSplits,
+  ResNet,
+  Sgd,
+  Trainer,
+  verifyImages,
+} from '../../lib/index.js';
+import type { Console } from '../console.js';
+import { resumedConfiguration } from '../resume.js';
+import { type TrainingProgram, trainInFolder, withDevice } from '../training.js';
+import { depthOf, type ImageNetConfiguration, imagenetSchedule, imagenetUsage, parseImageNet } from './options.js';
+
+/** ImageNet's mean by channel, from 0 to 255, and one deviation for all three (theirs are 58.4, 57.1 and 57.4). */
+const MEAN = [123.675, 116.28, 103.53];
+const DEVIATION = 57.6;
+
+/** `npm run imagenet`: trains a {@link ResNet} on folders or tars of photographs. */
+export const imagenet: TrainingProgram<ImageNetConfiguration> = {
+  name: 'imagenet',
+  usage: imagenetUsage,
+  configuration: (args) => resumedConfiguration('imagenet', parseImageNet, args),
+  run: (configuration) =>
+    withDevice(configuration, async (device, console, signal) => {
+      const { data, size, seed, parallel, verify } = configuration;
+      const { train: trainImages, val } = await openImageSplits(data);
+      try {
+        if (verify) {
+          for (const images of [trainImages, val]) {
+            await verifyImages(images, { signal, onProgress: console.counter(`verifying ${images.name}`) });
+          }
+        }
+        const train = await decodeImages(trainImages, { size, parallel, seed, crop: 'random' });
+        const test = await decodeImages(val, { size, parallel });
+        return await trainOn({ train, test }, configuration, device, console, signal);
+      } catch (error) {
+        if (signal.aborted && !(error instanceof KalmanNormError)) return 130;
+        throw error;
+      } finally {
+        await Promise.all([trainImages.close(), val.close()]);
+      }
+    }),
+};
+
+async function trainOn(
+  dataset: { train: BatchSource; test: BatchSource },
+  configuration: ImageNetConfiguration,
+  device: Device,
+  console: Console,
+  signal: AbortSignal,
+): Promise<number> {
+  const { architecture, width, norm, weightStandardization, seed, learningRate, momentum, weightDecay } = configuration;
+  const { batchSize, accumulate, smoothing, imageMemory, eager, epochs } = configuration;
+  const { train, test } = dataset;
+  const images = train.labels.length;
+  check(
+    batchSize <= images,
+    'INVALID_ARGUMENT',
+    `--batch: expected at most the ${images} training images, got ${batchSize}`,
+  );
+  const classes = train.classNames.length;
+  const depth = depthOf(configuration);
+  const model = new ResNet(device, {
+    depth,
+    width,
+    norm,
+    weightStandardization,
+    classes,
+    seed,
+    zeroInitResidual: true,
+  });
+  const optimizer = new Sgd(device, model.namedParameters(), learningRate, { momentum, weightDecay });
+  const stepsPerEpoch = Math.floor(images / batchSize);
+  const trainer = new Trainer({
+    device,
+    model,
+    optimizer,
+    dataset,
+    batchSize,
+    accumulate,
+    seed,
+    eager,
+    smoothing,
+    imageMemory,
+    schedule: imagenetSchedule(configuration, stepsPerEpoch),
+    mean: MEAN,
+    scale: 1 / DEVIATION,
+    // Crops are made where images are decoded; what is left for the device are flips.
+    augment: { pad: 0 },
+  });
+  const description = await trainer.describe();
+  const training = {
+    device,
+    configuration,
+    model,
+    optimizer,
+    trainer,
+    description,
+    schedule: null,
+    console,
+    signal,
+    examiner: null,
+  };
+  const parameters = model.parameterCount();
+  return trainInFolder(training, {
+    facts: {
+      classes,
+      datasetNote: `${train.note} ${test.note}`,
+      trainImages: images,
+      testImages: test.labels.length,
+    },
+    start: () =>
+      console.begin(`imagenet: ${architecture}, ${parameters.toLocaleString('en')} parameters`, [
+        `normalization ${JSON.stringify(norm)}`,
+        `${epochs} epochs of ${stepsPerEpoch} steps, batch ${batchSize}, seed ${seed}`,
+        `learning rate ${learningRate} behind ${configuration.warmUp} epochs of warm-up, then half a cosine to 0`,
+        `training: ${train.note}`,
+        `validation: ${test.note}`,
+        device.description,
+        `writing to ${configuration.logDir}`,
+      ]),
+  });
+}

@@ -1,0 +1,341 @@
+/** What a run does whatever it trains: its device, its folder, its epochs and their records, checkpoints. */
+
+import {
+  CheckpointFolder,
+  type CifarResNet,
+  type Device,
+  KalmanNormError,
+  type ModelDescription,
+  type Module,
+  openDevice,
+  type ResNet,
+  type Schedule,
+  type Sgd,
+  saveModel,
+  type Trainer,
+} from '../lib/index.js';
+import { filterRows } from '../lib/ops/adaptive-kalman.js';
+import { runAsProgram } from './command.js';
+import { Console } from './console.js';
+import type { LayerFigures } from './diagnosis/figures.js';
+import { filterScalars } from './diagnosis/followed.js';
+import { type FilterExaminer, rounded } from './diagnosis/measure.js';
+import { inFlags } from './flags.js';
+import type { Configuration } from './options.js';
+import { RunFolder } from './run-folder.js';
+import { EventFile } from './tensorboard.js';
+
+/** Figures of an epoch, as `log.jsonl` has them. Errors are shares from 0 to 1. */
+interface EpochRecord {
+  type: 'epoch';
+  epoch: number;
+  step: number;
+  learningRate: number;
+  trainLoss: number;
+  trainError: number;
+  validationLoss: number;
+  validationError: number;
+  imagesPerSecond: number;
+  seconds: number;
+  /** Bytes of the device's tensors at their most since the run, or what of it was resumed, began. */
+  peakMemory: number;
+  /** Bytes that the process has in memory. */
+  residentMemory: number;
+}
+
+/** What runs of all experiments have in their configuration. */
+export type RunConfiguration = Pick<
+  Configuration,
+  | 'name'
+  | 'label'
+  | 'logDir'
+  | 'device'
+  | 'precision'
+  | 'threads'
+  | 'epochs'
+  | 'profile'
+  | 'histograms'
+  | 'checkpointEvery'
+  | 'keep'
+  | 'resume'
+  | 'force'
+  | 'overwrite'
+  | 'flags'
+>;
+
+/** A program that trains. */
+export interface TrainingProgram<C> {
+  readonly name: string;
+  /** The text of `--help`. */
+  usage(args: readonly string[]): string;
+  /** Null where help was asked for. */
+  configuration(args: readonly string[]): Promise<C | null>;
+  /** Returns the exit code. */
+  run(configuration: C): Promise<number>;
+}
+
+/** Runs a program if its script is the one that Node was started with; shows what its user has to know of a failure. */
+export function runProgram<C>(script: string, program: TrainingProgram<C>): Promise<void> {
+  return runAsProgram(script, async (args) => {
+    try {
+      const configuration = await program.configuration(args);
+      if (configuration) return await program.run(configuration);
+      console.log(program.usage(args));
+      return 0;
+    } catch (error) {
+      if (!(error instanceof KalmanNormError)) throw error;
+      console.error(`${program.name}: ${inFlags(error.message)}`);
+      return 1;
+    }
+  });
+}
+
+/** Opens what a run needs whatever it trains, and closes it behind it. */
+export async function withDevice(
+  { device: name, threads, precision }: RunConfiguration,
+  body: (device: Device, console: Console, signal: AbortSignal) => Promise<number>,
+): Promise<number> {
+  const console = new Console();
+  const device = openDevice(name, { threads, precision });
+  const interrupt = interruption(console);
+  try {
+    return await body(device, console, interrupt.signal);
+  } finally {
+    interrupt.release();
+    console.close();
+    device.dispose();
+  }
+}
+
+/**
+ * Trains in the folder of a run, which is made or, with `--resume`, taken up: everything that can be refused has been.
+ *
+ * @param about.facts for the log's first line, beside the configuration
+ * @param about.start shows what begins
+ * @returns the exit code
+ */
+export async function trainInFolder(training: Training, about: { facts: object; start: () => void }): Promise<number> {
+  const { configuration, device, model, trainer, console, examiner } = training;
+  const { logDir, resume, profile } = configuration;
+  const folder = resume ? await RunFolder.reopen(logDir) : await createFolder(configuration, console);
+  const facts = {
+    ...about.facts,
+    parameters: model.parameterCount(),
+    deviceDescription: device.description,
+    stepsPerEpoch: trainer.stepsPerEpoch,
+  };
+  try {
+    if (!resume) await folder.begin({ type: 'config', ...configuration, ...facts });
+    about.start();
+    if (profile) device.setProfiling(true);
+    return await trainInto(folder, training);
+  } finally {
+    if (profile) console.profile(device.profile());
+    examiner?.dispose();
+    await folder.release();
+  }
+}
+
+function createFolder({ logDir, overwrite }: RunConfiguration, console: Console): Promise<RunFolder> {
+  const onMove = (from: string, to: string) => console.note(`moved the earlier run in ${from} to ${to}`);
+  return RunFolder.create(logDir, { overwrite, onMove });
+}
+
+/** A run that is about to train. */
+export interface Training {
+  device: Device;
+  configuration: RunConfiguration;
+  model: CifarResNet | ResNet;
+  optimizer: Sgd;
+  trainer: Trainer;
+  description: ModelDescription;
+  /** Learning rate by the epoch; null where the trainer sets it by the step. */
+  schedule: Schedule | null;
+  console: Console;
+  signal: AbortSignal;
+  /** Where the filter is looked at, if it is. */
+  examiner: FilterExaminer | null;
+}
+
+/** How far a run is; what a checkpoint has beside the tensors. */
+interface Progress {
+  epoch: number;
+  step: number;
+  /** The lowest validation error. */
+  best: number | null;
+}
+
+/** Trains from where the folder's run is, to its end. */
+async function trainInto(folder: RunFolder, training: Training): Promise<number> {
+  const { configuration, device, model, optimizer, trainer, description, schedule, console, signal, examiner } =
+    training;
+  const { epochs, keep } = configuration;
+  const checkpoints = new CheckpointFolder(folder.checkpoints, { model, optimizer, trainer }, { keep });
+  let progress: Progress = { epoch: 0, step: 0, best: null };
+  if (configuration.resume) {
+    const found = await checkpoints.load();
+    for (const warning of found?.warnings ?? []) console.note(`going on from an earlier checkpoint: ${warning}`);
+    if (found) progress = found.data as Progress;
+    await folder.rewind(progress.epoch);
+    console.note(`going on behind epoch ${progress.epoch}`);
+  }
+  const events = await EventFile.create(folder.path);
+  let writing: Promise<void> = Promise.resolve();
+  let lastCheckpoint = performance.now();
+
+  let layers: readonly LayerFigures[] = [];
+  let { step } = progress;
+  let best = progress.best ?? Number.POSITIVE_INFINITY;
+  let saved = progress.epoch > 0 ? folder.last : null;
+  const end = (reason: 'finished' | 'interrupted' | 'diverged', epoch: number) =>
+    folder.write({ type: 'end', reason, epoch, step });
+  const diverged = async (epoch: number, message: string, cause?: unknown) => {
+    await end('diverged', epoch);
+    const checkpoint = saved ? `the last good checkpoint is ${saved}` : 'there is no checkpoint yet';
+    throw new KalmanNormError('DIVERGED', `${message}; ${checkpoint}`, { cause });
+  };
+  try {
+    for (let epoch = progress.epoch + 1; epoch <= epochs; epoch++) {
+      if (schedule) optimizer.learningRate = schedule(epoch);
+      const figures = await trainer
+        .trainEpoch(epoch, { signal, onProgress: console.epoch(epoch, epochs) })
+        .catch((error: unknown): Promise<never> => {
+          if (!(error instanceof KalmanNormError) || error.code !== 'DIVERGED') throw error;
+          return diverged(epoch, error.message, error);
+        });
+      step += figures.steps;
+      const validation = signal.aborted ? null : await trainer.evaluate({ signal });
+      if (signal.aborted || !validation) {
+        await saveModel(folder.last, model, { ...description, metadata: { epoch, step } });
+        await end('interrupted', epoch);
+        console.stopped(epoch, folder.last);
+        return 130;
+      }
+      const record: EpochRecord = {
+        type: 'epoch',
+        epoch,
+        step,
+        learningRate: optimizer.learningRate,
+        trainLoss: figures.loss,
+        trainError: figures.error,
+        validationLoss: validation.loss,
+        validationError: validation.error,
+        imagesPerSecond: figures.imagesPerSecond,
+        seconds: figures.seconds + validation.seconds,
+        peakMemory: device.memoryStats().peakInUse,
+        residentMemory: process.memoryUsage.rss(),
+      };
+      await folder.write(record);
+      await events.scalars(step, scalarsOf(record));
+      if (configuration.histograms) await events.histograms(step, await distributionsOf(model));
+      console.finished(record, epochs);
+      // The last step's update shows in validation alone. Weights that can't classify are no checkpoint.
+      if (!Number.isFinite(validation.loss)) {
+        await diverged(epoch, `the validation loss became ${validation.loss} after epoch ${epoch}`);
+      }
+      await saveModel(folder.last, model, { ...description, metadata: { epoch, step } });
+      saved = folder.last;
+      if (validation.error < best) {
+        best = validation.error;
+        await saveModel(folder.best, model, { ...description, metadata: { epoch, step } });
+      }
+      if (examiner) {
+        layers = await examine(examiner, training);
+        await folder.write({ type: 'diagnosis', epoch, step, layers });
+        await events.scalars(step, filterScalars(layers));
+      }
+      if (isDue(configuration, epoch, lastCheckpoint)) {
+        // The one before has to be whole; the next epoch doesn't wait for this one.
+        await writing;
+        writing = checkpoints.save(step, { epoch, step, best } satisfies Progress);
+        // Failing meanwhile, it is told by the next await.
+        writing.catch(() => {});
+        lastCheckpoint = performance.now();
+      }
+    }
+    await writing;
+    if (layers.length > 0) console.layers(layers);
+    await end('finished', epochs);
+    return 0;
+  } finally {
+    await writing.catch(() => {});
+  }
+}
+
+/** What the filter is doing; nothing where steps from here lead nowhere, which the next epoch will tell by itself. */
+async function examine(
+  examiner: FilterExaminer,
+  { model, optimizer, console }: Training,
+): Promise<readonly LayerFigures[]> {
+  const [values, state] = await Promise.all([model.stateValues(), optimizer.stateValues()]);
+  try {
+    const moment = { model: values, optimizer: state, learningRate: optimizer.learningRate };
+    const { layers } = rounded(await examiner.examine(moment));
+    console.filter(layers);
+    return layers;
+  } catch (error) {
+    if (!(error instanceof KalmanNormError) || error.code !== 'DIVERGED') throw error;
+    console.note(`no diagnosis: ${error.message}`);
+    return [];
+  }
+}
+
+/** Whether a checkpoint is to be written behind this epoch. */
+function isDue({ checkpointEvery: every, epochs }: RunConfiguration, epoch: number, last: number): boolean {
+  if (every === null) return false;
+  if ('epochs' in every) return epoch % every.epochs === 0 || epoch === epochs;
+  return performance.now() - last >= every.minutes * 60_000 || epoch === epochs;
+}
+
+function scalarsOf(record: EpochRecord): Record<string, number> {
+  return {
+    'loss/training': record.trainLoss,
+    'loss/validation': record.validationLoss,
+    'error/training': record.trainError,
+    'error/validation': record.validationError,
+    'learning rate': record.learningRate,
+    'images per second': record.imagesPerSecond,
+    'memory/device, peak (MiB)': record.peakMemory / 2 ** 20,
+    'memory/process (MiB)': record.residentMemory / 2 ** 20,
+  };
+}
+
+/** Values of all parameters and averages by name; a filter's state row by row, as its rows are different things. */
+async function distributionsOf(model: Module): Promise<Map<string, Iterable<number>>> {
+  const distributions = new Map<string, Iterable<number>>();
+  for (const [name, { shape, data }] of await model.stateValues()) {
+    if (!name.endsWith('filterState')) {
+      distributions.set(name, data);
+      continue;
+    }
+    const [, channels = 1] = shape;
+    for (const [i, row] of filterRows.entries()) {
+      distributions.set(`${name}.${row}`, data.subarray(i * channels, (i + 1) * channels));
+    }
+  }
+  return distributions;
+}
+
+/** The first Ctrl-C asks the run to end; npm passes it on a second time, so only a later one ends the process at once. */
+function interruption(console: Console): { signal: AbortSignal; release: () => void } {
+  const controller = new AbortController();
+  let first = 0;
+  const stop = () => {
+    if (first === 0) {
+      first = Date.now();
+      console.note('stopping after this step; once more to stop at once');
+      controller.abort();
+    } else if (Date.now() - first > 1000) {
+      process.exit(130);
+    }
+  };
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+  return {
+    signal: controller.signal,
+    release: () => {
+      process.off('SIGINT', stop);
+      process.off('SIGTERM', stop);
+    },
+  };
+}
