@@ -64,6 +64,8 @@ function eagerRequest(device: Device, shape: readonly number[], classify: (image
 
 function replayedRequest(device: Device, shape: readonly number[], classify: (images: Tensor) => Tensor): Request {
   const images = device.zeros(shape);
+  // First uses are no part of a recording.
+  classify(images).dispose();
   const { program, result } = device.record(() => classify(images));
   return {
     run(values) {

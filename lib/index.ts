@@ -9,6 +9,7 @@
  * @document ../docs/cuda.md
  * @document ../docs/long-runs.md
  * @document ../docs/distributed.md
+ * @document ../docs/imagenet.md
  */
 export type { DType, Format, MemoryStats, Precision, TensorData } from './addon/contract.js';
 export { backward, noGrad } from './autograd.js';

@@ -105,8 +105,8 @@ export class TrainingStep {
 
   private step(): void {
     scope(() => {
-      const { loss } = crossEntropy(this.model.forward(this.images, this.random), this.labels);
       this.model.zeroGrad();
+      const { loss } = crossEntropy(this.model.forward(this.images, this.random), this.labels);
       backward(loss, this.scaler?.factor);
       this.optimizer.step(this.scaler);
     });

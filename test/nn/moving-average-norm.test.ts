@@ -158,6 +158,7 @@ eachDevice(test, 'MABN: a recorded step moves its state as an eager one', async 
   for (const recorded of [false, true]) {
     using layer = new MovingAverageBatchNorm2d(device, 8, { splits: 2, window: 2, warmUp: 3 });
     const step = () => {
+      x.zeroGrad();
       using y = layer.forward(x);
       backward(y, dy);
     };
