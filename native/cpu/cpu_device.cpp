@@ -13,6 +13,7 @@
 #include "conv_cache.h"
 #include "kernels.h"
 #include "layout.h"
+#include "team.h"
 
 namespace kn {
 namespace {
@@ -192,7 +193,10 @@ class CpuDevice : public Device {
     if constexpr (requires { Op::cudaOnly; }) {
       require(false, ErrorCode::InvalidArgument, Op::cudaOnly, " needs a CUDA device, got ", this->name());
     } else {
-      add({name, [this, o] { cpu::run(o, context_); }});
+      add({name, [this, o] {
+             const cpu::Team team(threads_, cpu::aloneFor(o));
+             cpu::run(o, context_);
+           }});
     }
   }
 
