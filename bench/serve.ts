@@ -7,6 +7,7 @@ import sharp from 'sharp';
 import { CifarResNet, exportOnnx, KalmanNormError, openDevice, saveModel } from '../lib/index.js';
 import { writeFileAtomic } from '../lib/io/atomic-file.js';
 import { parseServeArguments, type ServeArguments, serveUsage } from './serve/arguments.js';
+import { compareLibrary, type LibraryResult } from './serve/library.js';
 import { Server, type Turn } from './serve/load.js';
 import { onnxRuntimeVersion } from './serve/onnx-model.js';
 import { describeMachine, inspectMachine } from './support/machine.js';
@@ -36,11 +37,21 @@ async function main(): Promise<void> {
     using net = new CifarResNet(device, { n: options.n, norm: { type: 'kalman' }, seed: 1 });
     await saveModel(files.model, net.eval(), { input, normalization: { mean: [125, 123, 114], scale: 1 / 64 } });
     await exportOnnx(files.onnx, net, { input });
-    const results = options.minutes > 0 ? await soak(options, files.model) : await comparison(options, files);
+    const results = options.library
+      ? await compareLibrary(device, options, folder, showLibrary)
+      : options.minutes > 0
+        ? await soak(options, files.model)
+        : await comparison(options, files);
     if (options.json) await writeFileAtomic(options.json, JSON.stringify({ machine, options, results }, null, 2));
   } finally {
     await rm(folder, { recursive: true });
   }
+}
+
+function showLibrary({ name, milliseconds, comparison }: LibraryResult): void {
+  const [first, second] = milliseconds.map(digits);
+  const { ratio, low, high } = comparison;
+  console.log(`${name}: ${digits(ratio)} (95 %: ${digits(low)} – ${digits(high)}); ${first} and ${second} ms`);
 }
 
 /** A picture with details, the same at each run. */

@@ -55,7 +55,11 @@ export async function evaluate(
   const { steps = 50, threads = run.threads } = options;
   let { norm } = run;
   if (statistics === 'belief') {
-    check(norm.type === 'kalman', 'INVALID_ARGUMENT', `statistics: a network with ${norm.type} norm has no beliefs`);
+    check(
+      norm.type === 'kalman' || norm.type === 'group-kalman',
+      'INVALID_ARGUMENT',
+      `statistics: a network with ${norm.type} norm has no beliefs`,
+    );
     norm = { ...norm, gain: 0 };
   }
   const stored = await openRun(folder, run, { steps, threads, norm });
@@ -74,7 +78,7 @@ export async function main(args: readonly string[], print: (line: string) => voi
   return runCommand({ usage, flags }, args, print, async ({ positionals, values }) => {
     const { folder, steps, threads } = runWords(positionals, values);
     const { norm } = await storedConfiguration(folder);
-    const known = names.filter((name) => name !== 'belief' || norm.type === 'kalman');
+    const known = names.filter((name) => name !== 'belief' || ['kalman', 'group-kalman'].includes(norm.type));
     const wanted =
       values.statistics === undefined ? known : [choice('statistics', values.statistics, 'running', names)];
     for (const statistics of wanted) {

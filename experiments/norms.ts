@@ -24,7 +24,9 @@ const norms: Readonly<Record<NormSpec['type'], Pick<Experiment, 'label' | 'norm'
   'batch-renorm': { label: 'BRN', norm: { type: 'batch-renorm' } },
   'batch-channel': { label: 'BCN', norm: { type: 'batch-channel', groups: 4 } },
   mabn: { label: 'MABN', norm: { type: 'mabn' } },
+  'normalizer-free': { label: 'NF', norm: { type: 'normalizer-free' } },
   kalman: { label: 'KN', norm: { type: 'kalman' }, reference },
+  'group-kalman': { label: 'GKN', norm: { type: 'group-kalman', groups: 4 } },
   'reference-kalman': { label: 'KN', norm: reference },
 };
 
@@ -69,7 +71,8 @@ export function inParts(norm: NormSpec, parts: number): NormSpec {
   if (parts === 1) return norm;
   const share = (rate: number) => 1 - (1 - rate) ** (1 / parts);
   switch (norm.type) {
-    case 'kalman': {
+    case 'kalman':
+    case 'group-kalman': {
       const { momentum = 0.1, correction = 0.1, adaptation = 0.1 } = norm;
       return { ...norm, momentum: share(momentum), correction: share(correction), adaptation: share(adaptation) };
     }
@@ -121,7 +124,7 @@ export const normFlags = {
   },
   'observation-gradient': {
     type: 'string',
-    help: "share of the gradient that flows through the batch's statistics, or auto: 1 - 1/m for m samples in a split, observed: its square",
+    help: "share of the gradient that flows through the batch's statistics, or auto: 1 - 1/m for m samples in a split (or channels in a group), observed: its square",
     absent: 'auto',
   },
   'transition-gradient': {
@@ -141,6 +144,7 @@ export const normFlags = {
     absent: 5,
   },
   window: { type: 'string', help: 'how many micro-batches a moving average of MABN has', absent: 16 },
+  alpha: { type: 'string', help: "factor on a normalizer-free block's branch", absent: 0.2 },
   transition: {
     type: 'string',
     help: '--preset reference: sampled or analytic',
@@ -165,7 +169,9 @@ const meaningful: Readonly<Record<NormSpec['type'], readonly NormFlag[]>> = {
   'batch-renorm': ['splits', 'running-stats', 'r-max', 'd-max'],
   'batch-channel': ['splits', 'running-stats', 'groups'],
   mabn: ['splits', 'window'],
+  'normalizer-free': ['alpha'],
   kalman: ['splits', 'preset', 'gain', 'correction', 'observation-gradient', 'transition-gradient'],
+  'group-kalman': ['groups', 'gain', 'correction', 'observation-gradient', 'transition-gradient'],
   'reference-kalman': ['splits', 'preset', 'running-stats', 'gain', 'transition', 'belief-padding'],
 };
 
@@ -201,25 +207,27 @@ export function normOf(
   );
   if (norm.type === 'layer' || norm.type === 'instance' || norm.type === 'frn') return norm;
   if (norm.type === 'group' || norm.type === 'evonorm') return { ...norm, groups: groupsOf(text, norm.groups ?? 4) };
-  const splits = whole('splits', norm.splits ?? 1, 1);
-  if (norm.type === 'mabn') return { ...norm, splits, window: whole('window', 16, 2) };
+  if (norm.type === 'normalizer-free') {
+    const isFactor = (value: number) => value >= 1e-9 && value <= 1e9;
+    return { ...norm, alpha: number('alpha', text('alpha'), 0.2, isFactor, 'a positive number') };
+  }
   const share = (flag: NormFlag, fallback: number, expected = 'a number from 0 to 1') =>
     number(flag, text(flag), fallback, (value) => value >= 0 && value <= 1, expected);
   const shareOr = <Word extends string>(flag: NormFlag, word: Word): Word | number =>
     (text(flag) ?? word) === word ? word : share(flag, 0, `"${word}" or a number from 0 to 1`);
-  if (norm.type === 'kalman') {
-    return {
-      ...norm,
-      splits,
-      gain: shareOr('gain', 'adaptive'),
-      correction: share('correction', 0.1),
-      observationGradient: shareOr('observation-gradient', 'auto'),
-      transitionGradient: choice<TransitionGradient>('transition-gradient', text('transition-gradient'), 'observed', [
-        'closed-form',
-        'observed',
-      ]),
-    };
-  }
+  const filter = () => ({
+    gain: shareOr('gain', 'adaptive'),
+    correction: share('correction', 0.1),
+    observationGradient: shareOr('observation-gradient', 'auto'),
+    transitionGradient: choice<TransitionGradient>('transition-gradient', text('transition-gradient'), 'observed', [
+      'closed-form',
+      'observed',
+    ]),
+  });
+  if (norm.type === 'group-kalman') return { ...norm, groups: groupsOf(text, norm.groups ?? 4), ...filter() };
+  const splits = whole('splits', norm.splits ?? 1, 1);
+  if (norm.type === 'mabn') return { ...norm, splits, window: whole('window', 16, 2) };
+  if (norm.type === 'kalman') return { ...norm, splits, ...filter() };
   const runningStats = choice<RunningStats>('running-stats', text('running-stats'), norm.runningStats ?? 'all-splits', [
     'all-splits',
     'first-split',

@@ -37,6 +37,8 @@ export interface Configuration {
   /** In how many parts a batch goes through the network, one after the other. */
   accumulate: number;
   learningRate: number;
+  /** Of adaptive gradient clipping; null for none. The last layer's gradients aren't clipped. */
+  agc: number | null;
   schedule: 'reference' | 'short';
   momentum: number;
   weightDecay: number;
@@ -110,6 +112,11 @@ const flags = {
     absent: 'reference',
   },
   lr: { type: 'string', help: 'learning rate of the main phase', absent: 0.1 },
+  agc: {
+    type: 'string',
+    help: "adaptive gradient clipping: largest ratio of a gradient's norm to that of an output's weights",
+    absent: 'none',
+  },
   seed: { type: 'string', help: 'of initial values, order, crops, flips and noise', absent: 0 },
   threads: { type: 'string', help: 'of the CPU device', absent: 'one a core' },
   'limit-train': { type: 'string', help: 'use only so many training images', absent: 'all' },
@@ -229,6 +236,10 @@ export function parseOptions(given: Experiment, args: readonly string[]): Config
       (value) => value >= 0 && Number.isFinite(value),
       'a number of at least 0',
     ),
+    agc:
+      text('agc') === undefined
+        ? null
+        : number('agc', text('agc'), 0, (value) => value > 0 && Number.isFinite(value), 'a positive number'),
     schedule: choice('schedule', text('schedule'), 'reference', ['reference', 'short']),
     momentum: 0.9,
     weightDecay: 2e-4,
@@ -274,7 +285,8 @@ function standardization(
     'INVALID_ARGUMENT',
     '--filter-gain has no meaning without --weight-standardization',
   );
-  if (gain === undefined) return wanted || fallback;
+  // What is standardized to a norm anyway stays so.
+  if (gain === undefined) return (wanted && typeof fallback !== 'number') || fallback;
   return number('filter-gain', gain, 1, (value) => value > 0 && Number.isFinite(value), 'a positive number');
 }
 

@@ -14,6 +14,7 @@ import {
   type Schedule,
   Sgd,
   saveModel,
+  type Tensor,
   Trainer,
 } from '../lib/index.js';
 import { filterRows } from '../lib/ops/adaptive-kalman.js';
@@ -99,6 +100,7 @@ async function train(
     batchSize,
     accumulate,
     learningRate,
+    agc,
     momentum,
     weightDecay,
     seed,
@@ -119,7 +121,18 @@ async function train(
     );
   }
   const optimizer = new Sgd(device, model.namedParameters(), schedule(1), { momentum, weightDecay });
-  const trainer = new Trainer({ device, model, optimizer, dataset, batchSize, accumulate, seed, eager });
+  const trainer = new Trainer({
+    device,
+    model,
+    optimizer,
+    dataset,
+    batchSize,
+    accumulate,
+    seed,
+    eager,
+    // All but the classifier's, as in the paper.
+    ...(agc && { adaptiveClip: { clipping: agc, parameters: featuresOf(model) } }),
+  });
   const description = await trainer.describe();
   // Everything that can be refused has been by now.
   const folder = configuration.resume ? await RunFolder.reopen(logDir) : await createFolder(configuration, console);
@@ -360,4 +373,10 @@ function interruption(console: Console): { signal: AbortSignal; release: () => v
       process.off('SIGTERM', stop);
     },
   };
+}
+
+/** Parameters of all layers but the last. */
+function featuresOf(model: CifarResNet): Map<string, Tensor> {
+  const ofLast = new Set(model.linear.parameters());
+  return new Map([...model.namedParameters()].filter(([, tensor]) => !ofLast.has(tensor)));
 }

@@ -29,6 +29,7 @@ export * from './io/safetensors.js';
 export * as kalman from './kalman/index.js';
 export * from './models/cifar-resnet.js';
 export type { NormSpec } from './models/norm-spec.js';
+export * from './models/normalizer-free-block.js';
 export * from './models/reference-kalman-block.js';
 export * from './models/residual-block.js';
 export { ResNet, type ResNetOptions } from './models/resnet.js';

@@ -5,11 +5,10 @@
  * Words that follow are test files, in place of the op tests.
  */
 
-import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildEmulation, findToolkit } from './cuda-toolkit.mjs';
 import { ROOT, run, runScript, SetupError, say } from './process.mjs';
+import { sanitizerRuntimes } from './sanitizers.mjs';
 import { setUp } from './setup.mjs';
 
 const KERNELS_OF_OPTIM = ['adam', 'clip', 'loss-scaler', 'sgd', 'weight-average'].map((name) => `optim/${name}`);
@@ -28,8 +27,7 @@ await runScript(async () => {
   const named = process.argv.slice(2);
   const files = named.length > 0 ? named : ['test/ops/*.test.ts', ...MORE_TESTS.map((name) => `test/${name}.test.ts`)];
   await setUp();
-  // Node isn't built with the sanitizers, so their runtime has to be there first.
-  const runtimes = [runtime('libasan.so'), runtime('libubsan.so')].join(' ');
+  const runtimes = sanitizerRuntimes();
   const library = await timed('built with AddressSanitizer', () => buildEmulation('address'));
   const problems = [];
   const check = async (what, command, args, env) => {
@@ -62,12 +60,4 @@ async function timed(what, work) {
   const result = await work();
   say(`${what}: ${Math.round((Date.now() - began) / 1000)} s`);
   return result;
-}
-
-/** The compiler's runtime library of a sanitizer. */
-function runtime(name) {
-  const { stdout } = spawnSync('g++', [`-print-file-name=${name}`], { encoding: 'utf8' });
-  const path = stdout.trim();
-  if (!existsSync(path)) throw new SetupError(`g++ has no ${name}: install the sanitizers' runtime libraries.`);
-  return path;
 }

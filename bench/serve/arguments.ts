@@ -11,6 +11,8 @@ export interface ServeArguments {
   readonly rounds: number;
   /** Minutes of load on our service alone, instead of the comparison; 0 for none. */
   readonly minutes: number;
+  /** Compare folded networks with others, and workers with the main thread, without HTTP. */
+  readonly library: boolean;
   /** Blocks a stage of the network that is served. */
   readonly n: number;
   /** Threads of either library; 0 for one a core. */
@@ -28,6 +30,7 @@ const flags = {
   seconds: { type: 'string', help: 'of a turn; default 5' },
   rounds: { type: 'string', help: 'turns of every server; default 9' },
   minutes: { type: 'string', help: 'load on our service alone for so long; prints how its memory grows' },
+  library: { type: 'boolean', help: 'without HTTP: fold: true against false, a worker against the main thread' },
   n: { type: 'string', help: 'blocks a stage of the residual network; default 3, ResNet-20' },
   threads: { type: 'string', help: 'of either library; default: one a core' },
   connections: { type: 'string', help: 'where samples may run together; default 64' },
@@ -62,6 +65,7 @@ export function parseServeArguments(
     seconds: wholeNumber('seconds', values.seconds, smoke ? 1 : 5, 1),
     rounds: wholeNumber('rounds', values.rounds, smoke ? 1 : 9, 1),
     minutes,
+    library: values.library === true,
     n: wholeNumber('n', values.n, smoke ? 1 : 3, 1),
     threads: wholeNumber('threads', values.threads, 0, 0),
     connections: wholeNumber('connections', values.connections, smoke ? 4 : 64, 1),

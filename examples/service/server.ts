@@ -16,6 +16,7 @@ try {
   using device = openDevice(DEVICE, { threads: setting('THREADS', 0) });
   await using model = await loadModel(MODEL, {
     device,
+    fold: true,
     maxBatch: setting('MAX_BATCH', 16),
     maxDelay: setting('MAX_DELAY_MS', 0),
     maxQueue: setting('MAX_QUEUE', 256),

@@ -1,5 +1,6 @@
 import { KalmanNormError } from '../errors.js';
 import { CifarResNet } from '../models/cifar-resnet.js';
+import { NormalizerFreeBlock } from '../models/normalizer-free-block.js';
 import { ReferenceKalmanBlock } from '../models/reference-kalman-block.js';
 import { type Block, ResidualBlock } from '../models/residual-block.js';
 import { ResNet } from '../models/resnet.js';
@@ -12,6 +13,7 @@ import { Concat } from '../nn/concat.js';
 import { Conv2d } from '../nn/conv2d.js';
 import { Dropout } from '../nn/dropout.js';
 import { AdaptiveAvgPool2d, Flatten, Identity } from '../nn/flatten.js';
+import { GroupKalmanNorm2d } from '../nn/group-kalman-norm.js';
 import { GroupNorm } from '../nn/group-norm.js';
 import { KalmanNorm2d } from '../nn/kalman-norm.js';
 import type { KnownTensor } from '../nn/known-values.js';
@@ -24,6 +26,7 @@ import type { Norm, RunningNorm } from '../nn/norm.js';
 import { GELU, LeakyReLU, LogSoftmax, Sigmoid, SiLU, Softmax, Tanh } from '../nn/pointwise.js';
 import { ReferenceKalmanNorm2d } from '../nn/reference-kalman-norm.js';
 import { Residual } from '../nn/residual.js';
+import { ScaledAffine2d } from '../nn/scaled-affine.js';
 import { Sequential } from '../nn/sequential.js';
 import { Unknown } from '../nn/unknown.js';
 import { convShape } from '../ops/conv2d.js';
@@ -156,6 +159,26 @@ writes(
   [BatchNorm2d, BatchNorm1d, BatchRenorm2d, MovingAverageBatchNorm2d, KalmanNorm2d, ReferenceKalmanNorm2d],
   (norm, x, context) => rectified(norm, byAverages(norm, norm, x, context), context),
 );
+writes([ScaledAffine2d], (layer, x, context) => {
+  const { graph } = context;
+  const scaled = graph.node('Mul', [affine(layer, x.name, x.shape, context), graph.float(layer.factor)]);
+  return rectified(layer, pointwise(scaled, x), context);
+});
+writes([GroupKalmanNorm2d], (norm, x, context) => {
+  // A group's averages, once for each of its channels.
+  const [mean, variance] = [norm.runningMean, norm.runningVariance].map((tensor) => {
+    const { name, data } = context.tensors.get(tensor) as KnownTensor;
+    const each = Float32Array.from(
+      { length: norm.channels },
+      (_, c) => data[Math.floor((c * norm.groups) / norm.channels)] as number,
+    );
+    return context.graph.floats(`${name} of channels`, [norm.channels], each);
+  }) as [string, string];
+  const own = [norm.gamma, norm.beta].map((tensor) => constant(tensor, context));
+  const inputs = [x.name, ...own, mean, variance];
+  const name = context.graph.node('BatchNormalization', inputs, { epsilon: { float: norm.epsilon } });
+  return rectified(norm, pointwise(name, x), context);
+});
 writes([GroupNorm], (norm, x, context) => byGroups(norm, norm.groups, x, context));
 writes([LayerNorm], (norm, x, context) => byGroups(norm, 1, x, context));
 writes([InstanceNorm2d], (norm, x, context) => byGroups(norm, norm.channels, x, context));
@@ -193,6 +216,12 @@ writes([ResidualBlock, ReferenceKalmanBlock], (block, x, context) => {
   const { norm1, conv1, norm2, conv2 } = block;
   const branch = inTurn([...(norm1 ? [norm1] : []), conv1, norm2, conv2], x, context);
   return sum(shortcut(block, x, context), branch, context);
+});
+
+writes([NormalizerFreeBlock], (block, x, context) => {
+  const { norm1, conv1, norm2, conv2, norm3, side } = block;
+  const branch = inTurn([norm1, conv1, norm2, conv2, norm3], x, context);
+  return sum(inTurn(side ? [side] : [], shortcut(block, x, context), context), branch, context);
 });
 
 /** The shortcut of a widening block: 2 × 2 averages, and channels of zeros on either side. */
@@ -284,7 +313,7 @@ function affine({ gamma, beta }: OwnAffine, x: string, shape: readonly number[],
   return beta ? graph.node('Add', [scaled, perChannel(beta)]) : scaled;
 }
 
-function rectified({ relu }: Norm, x: OnnxValue, { graph }: OnnxContext): OnnxValue {
+function rectified({ relu }: { readonly relu: boolean }, x: OnnxValue, { graph }: OnnxContext): OnnxValue {
   return relu ? pointwise(graph.node('Relu', [x.name]), x) : x;
 }
 

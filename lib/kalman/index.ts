@@ -7,7 +7,8 @@
 export * from '../models/reference-kalman-block.js';
 export * from '../models/residual-block.js';
 export * from '../nn/filtered.js';
-export * from '../nn/kalman-norm.js';
+export * from '../nn/group-kalman-norm.js';
+export { KalmanNorm2d, type KalmanNormLayerOptions } from '../nn/kalman-norm.js';
 export * from '../nn/reference-kalman-norm.js';
 export * from '../ops/adaptive-kalman.js';
 export * from '../ops/belief.js';

@@ -10,7 +10,8 @@ import { globalAvgPool } from '../ops/pool.js';
 import type { Noise } from '../ops/predict.js';
 import { HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
-import { defaultStandardization, makeNorm, type NormSpec, planNorm } from './norm-spec.js';
+import { defaultStandardization, makeNorm, type NormSpec, planNorm, transitionGradientOf } from './norm-spec.js';
+import { NormalizerFreeBlock } from './normalizer-free-block.js';
 import { ReferenceKalmanBlock } from './reference-kalman-block.js';
 import { type BlockOptions, ResidualBlock } from './residual-block.js';
 
@@ -23,7 +24,8 @@ export interface CifarResNetOptions {
   classes?: number;
   /**
    * Of the convolutions' weights: true, to variance 1 (Qiao et al. 2019), a number, the norm that each output's get, or
-   * `centered`; see {@link weightStandardize}. Default false; with `mabn` normalization `centered`.
+   * `centered`; see {@link weightStandardize}. Default false; with `mabn` `centered`, with `normalizer-free`
+   * {@link reluGain}.
    */
   weightStandardization?: WeightStandardization;
   /** Of the initial values; default: they come from the thread's stream, see {@link manualSeed}. */
@@ -33,7 +35,8 @@ export interface CifarResNetOptions {
 /**
  * The reference's pre-activation residual network for 32 × 32 images: a convolution, three stages of n blocks with
  * 16, 32 and 64 channels, global average pooling and a linear layer. 464,154 parameters at n = 5 for 10 classes, where
- * the normalization has a scale and a shift (`frn` and `evonorm` have a third vector, `batch-channel` has four).
+ * the normalization has a scale and a shift (`frn` and `evonorm` have a third vector, `batch-channel` has four). With
+ * `normalizer-free` the blocks are those of {@link NormalizerFreeBlock}.
  *
  * Input: [N, 3, H, W], mean subtracted and divided by 128; output: logits [N, classes].
  */
@@ -73,17 +76,18 @@ export class CifarResNet extends Module {
     this.options = { n, classes, norm: JSON.parse(JSON.stringify(norm)) as NormSpec, weightStandardization };
     const random = seed === undefined ? initialRandom() : new HostRandom(seed);
     this.conv0 = new Conv2d(device, 3, 16, 3, { padding: 'same', random, weightStandardization });
-    this.norm0 = makeNorm(device, norm, 16, true);
+    // A normalizer-free network's blocks begin with their ReLU, the first one's too.
+    this.norm0 = makeNorm(device, norm, 16, norm.type !== 'normalizer-free');
     const stage = (channels: number, first: boolean) =>
       Array.from({ length: n }, (_, i) => {
         const widens = !first && i === 0;
-        return makeBlock(device, norm, {
+        return makeBlock(device, norm, widens ? n : i, {
           inChannels: widens ? channels / 2 : channels,
           widens,
           first: first && i === 0,
           random,
           weightStandardization,
-          ...(norm.type === 'kalman' && norm.transitionGradient && { transitionGradient: norm.transitionGradient }),
+          transitionGradient: transitionGradientOf(norm),
         });
       });
     this.stage1 = stage(16, true);
@@ -187,7 +191,17 @@ function isWhole(value: unknown, from: number, to: number): boolean {
   return Number.isInteger(value) && (value as number) >= from && (value as number) <= to;
 }
 
-function makeBlock(device: Device, spec: NormSpec, shape: Omit<BlockOptions<Layer>, 'norm1' | 'norm2'>): Module {
+/** @param before how many branches have been added to the block's input, since it was one of variance 1 */
+function makeBlock(
+  device: Device,
+  spec: NormSpec,
+  before: number,
+  shape: Omit<BlockOptions<Layer>, 'norm1' | 'norm2'>,
+): Module {
+  if (spec.type === 'normalizer-free') {
+    const { alpha = 0.2 } = spec;
+    return new NormalizerFreeBlock(device, { ...shape, alpha, variance: 1 + before * alpha ** 2 });
+  }
   const outChannels = shape.widens ? 2 * shape.inChannels : shape.inChannels;
   const norms = () => ({
     norm1: shape.first ? null : makeNorm(device, spec, shape.inChannels, true),

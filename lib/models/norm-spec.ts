@@ -8,6 +8,7 @@ import { BatchChannelNorm2d, type BatchChannelNormOptions } from '../nn/batch-ch
 import { BatchNorm2d } from '../nn/batch-norm.js';
 import { BatchRenorm2d, type BatchRenormOptions } from '../nn/batch-renorm.js';
 import type { WeightStandardization } from '../nn/conv2d.js';
+import { GroupKalmanNorm2d, type GroupKalmanNormOptions } from '../nn/group-kalman-norm.js';
 import { GroupNorm } from '../nn/group-norm.js';
 import { KalmanNorm2d, type KalmanNormLayerOptions } from '../nn/kalman-norm.js';
 import { InstanceNorm2d, LayerNorm } from '../nn/layer-norm.js';
@@ -15,9 +16,12 @@ import type { Layer } from '../nn/module.js';
 import { MovingAverageBatchNorm2d, type MovingAverageBatchNormOptions } from '../nn/moving-average-norm.js';
 import type { NormLayerOptions, RunningNormOptions } from '../nn/norm.js';
 import { ReferenceKalmanNorm2d, type ReferenceKalmanNormOptions } from '../nn/reference-kalman-norm.js';
+import { ScaledAffine2d } from '../nn/scaled-affine.js';
 import type { SpecReader } from '../nn/spec.js';
 import type { BeliefPadding } from '../ops/pad.js';
 import type { Transition } from '../ops/predict.js';
+import type { TransitionGradient } from '../ops/transition-gradient.js';
+import { reluGain } from '../ops/weight-standardize.js';
 import type { Device } from '../tensor.js';
 
 /** The normalization of a network: the options of its layers, and of the blocks where they concern beliefs. */
@@ -36,8 +40,12 @@ export type NormSpec =
   | ({ type: 'batch-channel' } & Omit<BatchChannelNormOptions, 'relu'>)
   /** Moving average batch normalization; filters are centered by default. */
   | ({ type: 'mabn' } & Omit<MovingAverageBatchNormOptions, 'relu'>)
+  /** No normalization: blocks that keep the variance by design, of {@link CifarResNet} alone; `alpha`: default 0.2. */
+  | { type: 'normalizer-free'; alpha?: number }
   /** Its `transitionGradient` is that of the blocks' convolutions, too. */
   | ({ type: 'kalman' } & Omit<KalmanNormLayerOptions, 'relu'>)
+  /** Group Kalman normalization, with 4 groups by default; `transitionGradient` as with `kalman`. */
+  | ({ type: 'group-kalman' } & Omit<GroupKalmanNormOptions, 'relu'>)
   /** The filter as the paper's authors coded it. */
   | ({
       type: 'reference-kalman';
@@ -60,14 +68,21 @@ export function planNorm(spec: SpecReader): NormSpec {
     'batch-renorm',
     'batch-channel',
     'mabn',
+    'normalizer-free',
     'kalman',
+    'group-kalman',
     'reference-kalman',
   ]);
+  if (type === 'normalizer-free') return { type, alpha: spec.number('alpha', 1e-9, 1e9, 0.2) };
   const epsilon = spec.number('epsilon', Number.MIN_VALUE, Number.MAX_VALUE, type === 'frn' ? 1e-6 : 1e-5);
   if (type === 'layer' || type === 'instance' || type === 'frn') return { type, epsilon };
   const groups = () =>
     spec.value<number>('groups', (value) => [1, 2, 4, 8, 16].includes(value as number), 'a divisor of 16', 4);
   if (type === 'group' || type === 'evonorm') return { type, epsilon, groups: groups() };
+  if (type === 'group-kalman') {
+    const momentum = spec.number('momentum', 0, 1, 0.1);
+    return { type, epsilon, groups: groups(), momentum, ...KalmanNorm2d.filterOptions(spec) };
+  }
   const splits = spec.size('splits', 1);
   if (type === 'mabn') return { type, epsilon, splits, ...MovingAverageBatchNorm2d.averageOptions(spec) };
   const filtered = { epsilon, splits, momentum: spec.number('momentum', 0, 1, 0.1) };
@@ -91,7 +106,14 @@ export function planNorm(spec: SpecReader): NormSpec {
 
 /** What a normalization wants of the filters in front of it, where nothing is said. @internal */
 export function defaultStandardization({ type }: NormSpec): WeightStandardization {
+  if (type === 'normalizer-free') return reluGain;
   return type === 'mabn' ? 'centered' : false;
+}
+
+/** The gradient of beliefs through a network's convolutions. @internal */
+export function transitionGradientOf(norm: NormSpec): TransitionGradient {
+  const hasOption = norm.type === 'kalman' || norm.type === 'group-kalman';
+  return (hasOption && norm.transitionGradient) || 'closed-form';
 }
 
 /**
@@ -120,8 +142,12 @@ export function makeNorm(device: Device, spec: NormSpec, channels: number, relu:
       return new BatchChannelNorm2d(device, channels, { ...spec, groups: spec.groups ?? 4, relu });
     case 'mabn':
       return new MovingAverageBatchNorm2d(device, channels, { ...spec, relu });
+    case 'normalizer-free':
+      return new ScaledAffine2d(device, channels, { relu });
     case 'kalman':
       return new KalmanNorm2d(device, channels, { ...spec, relu });
+    case 'group-kalman':
+      return new GroupKalmanNorm2d(device, channels, { ...spec, groups: spec.groups ?? 4, relu });
     case 'reference-kalman':
       return new ReferenceKalmanNorm2d(device, channels, { ...spec, relu });
   }

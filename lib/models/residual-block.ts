@@ -40,7 +40,7 @@ export abstract class Block extends Module {
   /** @internal */
   readonly widens: boolean;
 
-  constructor(device: Device, options: BlockOptions<unknown>) {
+  constructor(device: Device, options: Omit<BlockOptions<unknown>, 'first' | 'norm1' | 'norm2'>) {
     super();
     checkDevice(new.target.name, device);
     checkObjects(new.target.name, { options });

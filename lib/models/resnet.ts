@@ -11,7 +11,7 @@ import { Sequential } from '../nn/sequential.js';
 import { type ModulePlan, type ModuleSpec, registerModule, SpecReader, type SpecValue } from '../nn/spec.js';
 import { HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
-import { defaultStandardization, makeNorm, type NormSpec, planNorm } from './norm-spec.js';
+import { defaultStandardization, makeNorm, type NormSpec, planNorm, transitionGradientOf } from './norm-spec.js';
 
 /** Blocks of the four stages, by the number of layers. */
 const stages = { 18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3] } as const;
@@ -21,7 +21,7 @@ const depths = Object.keys(stages).map(Number);
 export interface ResNetOptions {
   /** Layers with weights: 18 and 34 have blocks of two 3 × 3 convolutions, 50 and 101 bottlenecks. */
   depth: 18 | 34 | 50 | 101;
-  /** Any but `reference-kalman`, whose blocks {@link CifarResNet} has. `frn` and `evonorm` stay activations everywhere. */
+  /** Any but `reference-kalman` and `normalizer-free`, whose blocks {@link CifarResNet} has. `frn` and `evonorm` stay activations everywhere. */
   norm: NormSpec;
   /** Default 1000. */
   classes?: number;
@@ -81,8 +81,7 @@ export class ResNet extends Layer {
     const plain = JSON.parse(JSON.stringify(norm)) as NormSpec;
     this.options = { depth, classes, width, norm: plain, weightStandardization };
     const random = options.seed === undefined ? initialRandom() : new HostRandom(options.seed);
-    const transitionGradient = (norm.type === 'kalman' && norm.transitionGradient) || 'closed-form';
-    const settings = { random, weightStandardization, transitionGradient };
+    const settings = { random, weightStandardization, transitionGradient: transitionGradientOf(norm) };
 
     const conv = (from: number, to: number, kernel: number, stride = 1) =>
       new Conv2d(device, from, to, kernel, { stride, padding: (kernel - 1) / 2, ...settings });
@@ -188,12 +187,12 @@ function expansion(depth: number): 1 | 4 {
   return depth < 50 ? 1 : 4;
 }
 
-/** The reference's filter needs blocks of its own. */
+/** The reference's filter and normalizer-free networks need blocks of their own. */
 function checkType({ type }: NormSpec, name: string): void {
   check(
-    type !== 'reference-kalman',
+    type !== 'reference-kalman' && type !== 'normalizer-free',
     'INVALID_ARGUMENT',
-    `${name}: expected another type than reference-kalman, which only CifarResNet has`,
+    `${name}: expected another type than ${type}, which only CifarResNet has`,
   );
 }
 

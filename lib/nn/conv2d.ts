@@ -1,9 +1,7 @@
 import { checkDevice, checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import { Belief } from '../ops/belief.js';
-import { add } from '../ops/broadcast.js';
 import { type Conv2dOptions, conv2d, type Padding } from '../ops/conv2d.js';
-import { reshape } from '../ops/memory.js';
 import { rectifyBelief } from '../ops/predict.js';
 import { checkTransitionGradient, type TransitionGradient, transitionGradients } from '../ops/transition-gradient.js';
 import { weightCenter, weightStandardize } from '../ops/weight-standardize.js';
@@ -186,16 +184,18 @@ export class Conv2d extends Layer {
   }
 
   override forward(x: Tensor): Tensor {
-    return this.withFilter((filter) => shifted(conv2d(x, filter, this.options), this.bias));
+    const { options, bias } = this;
+    return this.withFilter((filter) => conv2d(x, filter, options, { bias }));
   }
 
   override filter({ x, belief }: Filtered): Filtered {
     // Standardized once for both.
     return this.withFilter((filter) => {
       const next = belief && this.propagate(belief, filter, x.shape);
-      const y = conv2d(x, filter, this.options);
-      if (next && this.training) this.observed?.observe(x, y, filter, this.options);
-      return { x: shifted(y, this.bias), belief: next };
+      const { options, bias } = this;
+      const y = conv2d(x, filter, options, { bias });
+      if (next && this.training) this.observed?.observe(x, y, filter, options);
+      return { x: y, belief: next };
     });
   }
 
@@ -213,15 +213,6 @@ export class Conv2d extends Layer {
     if (input !== belief) input.dispose();
     return result;
   }
-}
-
-/** Outputs with their bias; takes them over. */
-function shifted(y: Tensor, bias: Tensor | null): Tensor {
-  if (!bias) return y;
-  const column = reshape(bias, [bias.size, 1, 1]);
-  const result = add(y, column);
-  for (const used of [y, column]) used.dispose();
-  return result;
 }
 
 function isWeightStandardization(value: unknown): boolean {

@@ -13,8 +13,8 @@ export interface KalmanNormLayerOptions
   extends Omit<RunningNormOptions, 'affine' | 'runningStats'>,
     Omit<AdaptiveKalmanOptions, 'epsilon' | 'relu' | 'splits' | 'momentum'> {}
 
-/** How the filter works, without what it shares with other normalizations. */
-type FilterOptions = Required<Omit<AdaptiveKalmanOptions, 'epsilon' | 'relu' | 'splits' | 'momentum'>>;
+/** How the filter works, without what it shares with other normalizations. @internal */
+export type FilterOptions = Required<Omit<AdaptiveKalmanOptions, 'epsilon' | 'relu' | 'splits' | 'momentum'>>;
 
 const defaults: FilterOptions = {
   gain: 'adaptive',
@@ -24,6 +24,23 @@ const defaults: FilterOptions = {
   observationGradient: 'auto',
   transitionGradient: 'closed-form',
 };
+
+/** The filter's options with their defaults; refuses bad ones in messages that begin with `owner`. @internal */
+export function filterOptionsOf(owner: string, options: Partial<FilterOptions>): FilterOptions {
+  const { gain, correction, adaptation, gate, observationGradient, transitionGradient } = { ...defaults, ...options };
+  check(
+    gain === 'adaptive' || (typeof gain === 'number' && gain >= 0 && gain <= 1),
+    'INVALID_ARGUMENT',
+    `${owner}: gain must be "adaptive" or between 0 and 1, got ${gain}`,
+  );
+  const share = observationGradient === 'auto' ? 0 : observationGradient;
+  for (const [name, value] of Object.entries({ correction, adaptation, observationGradient: share })) {
+    check(value >= 0 && value <= 1, 'INVALID_ARGUMENT', `${owner}: ${name} must be between 0 and 1, got ${value}`);
+  }
+  check(gate > 0, 'INVALID_ARGUMENT', `${owner}: gate must be a positive number, got ${gate}`);
+  checkTransitionGradient(owner, transitionGradient);
+  return { gain, correction, adaptation, gate, observationGradient, transitionGradient };
+}
 
 /**
  * Kalman normalization with the adaptive filter: what the layers before make of their own normalized outputs predicts
@@ -49,23 +66,7 @@ export class KalmanNorm2d extends RunningNorm {
 
   constructor(device: Device, channels: number, options: KalmanNormLayerOptions = {}) {
     super(device, channels, options);
-    const { gain, correction, adaptation, gate, observationGradient, transitionGradient } = { ...defaults, ...options };
-    check(
-      gain === 'adaptive' || (typeof gain === 'number' && gain >= 0 && gain <= 1),
-      'INVALID_ARGUMENT',
-      `KalmanNorm2d: gain must be "adaptive" or between 0 and 1, got ${gain}`,
-    );
-    const share = observationGradient === 'auto' ? 0 : observationGradient;
-    for (const [name, value] of Object.entries({ correction, adaptation, observationGradient: share })) {
-      check(
-        value >= 0 && value <= 1,
-        'INVALID_ARGUMENT',
-        `KalmanNorm2d: ${name} must be between 0 and 1, got ${value}`,
-      );
-    }
-    check(gate > 0, 'INVALID_ARGUMENT', `KalmanNorm2d: gate must be a positive number, got ${gate}`);
-    checkTransitionGradient('KalmanNorm2d', transitionGradient);
-    this.options = { gain, correction, adaptation, gate, observationGradient, transitionGradient };
+    this.options = filterOptionsOf('KalmanNorm2d', options);
     this.filterState = this.buffer(() => device.zeros([filterRows.length, channels]));
   }
 

@@ -68,7 +68,7 @@ export class VarianceSlope extends Module {
     return add(known, step);
   }
 
-  /** Takes a step's samples, some of them, into the averages: `y`, without bias, is the convolution of `x`. */
+  /** Takes a step's samples, some of them, into the averages: `y` is the convolution of `x`, with its bias. */
   observe(x: Tensor, y: Tensor, filter: Tensor, options: Conv2dOptions): void {
     noGrad(() =>
       scope(() => {

@@ -1,4 +1,4 @@
-import type { ConvShape } from '../addon/contract.js';
+import type { ConvShape, Handle } from '../addon/contract.js';
 import { native } from '../addon/load.js';
 import { checkObjects, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
@@ -7,7 +7,8 @@ import { differentiable } from './differentiable.js';
 
 declare module '../addon/contract.js' {
   interface Operations {
-    conv2d(args: { x: Handle; w: Handle; shape: ConvShape }): Handle;
+    conv2d(args: { x: Handle; w: Handle; bias?: Maybe; shape: ConvShape; relu: boolean }): Handle;
+    conv2dEpilogueBackward(args: { y: Handle; dy: Handle }): { dz: Handle; dbias: Handle };
     conv2dBackwardData(args: { dy: Handle; w: Handle; x: Handle; shape: ConvShape }): Handle;
     conv2dBackwardWeights(args: { x: Handle; dy: Handle; w: Handle; shape: ConvShape }): Handle;
   }
@@ -33,6 +34,14 @@ export interface Conv2dOptions {
    * are channels is called a depthwise convolution. Default 1.
    */
   groups?: number;
+}
+
+/** What {@link conv2d} does to its results in the same pass. */
+export interface Conv2dEpilogue {
+  /** [out], is added; default null. */
+  bias?: Tensor | null;
+  /** ReLU of the sum; default false. */
+  relu?: boolean;
 }
 
 /** Before and after along one axis, by TensorFlow's SAME rule. */
@@ -87,28 +96,47 @@ function windowShape(x: readonly number[], height: number, width: number, option
   return [strideH, strideW, top as number, left as number, bottom as number, right as number];
 }
 
+/** Sums over samples and pixels, [C]. */
+function channelSums(x: Handle): Handle {
+  const [, channels = 0] = x.shape;
+  const column = native.reduce({ x, shape: [channels, 1, 1], format: 'plain', kind: 'sum' });
+  const sums = native.reshape({ tensor: column, shape: [channels], format: 'plain' });
+  column.dispose();
+  return sums;
+}
+
 /**
  * Cross-correlation, as deep learning calls convolution.
  *
  * @param x [N, in, H, W]; images may be row-major
  * @param weight filter [out, in / groups, height, width]
+ * @param epilogue bias and ReLU, which cost no pass of their own where the device's kernels can do without
  * @returns [N, out, H', W'] with H' = floor((H + top + bottom - ((height - 1)·dilation + 1)) / stride) + 1
  * @throws KalmanNormError `INVALID_ARGUMENT` for options that aren't whole numbers, or groups that don't divide the
  *   outputs; `SHAPE_MISMATCH` for other channels than the filter's, and a filter larger than the padded image
  */
-export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): Tensor {
+export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}, epilogue: Conv2dEpilogue = {}): Tensor {
   checkTensors('conv2d', { x, weight });
-  checkObjects('conv2d', { options });
+  checkObjects('conv2d', { options, epilogue });
+  const { bias = null, relu = false } = epilogue;
   const shape = convShape(x.shape, weight.shape, options);
   return differentiable({
     name: 'conv2d',
-    inputs: { x, w: weight },
-    forward: (inputs) => ({ y: native.conv2d({ ...inputs, shape }) }),
+    inputs: { x, w: weight, bias },
+    forward: (inputs) => ({ y: native.conv2d({ ...inputs, shape, relu }) }),
     outputs: ['y'],
-    save: (inputs) => inputs,
-    backward: ({ saved, grads, wanted }) => ({
-      x: wanted('x') ? native.conv2dBackwardData({ ...saved, dy: grads.y, shape }) : null,
-      w: wanted('w') ? native.conv2dBackwardWeights({ ...saved, dy: grads.y, shape }) : null,
-    }),
+    save: ({ x, w }, { y }) => ({ x, w, y: relu ? y : null }),
+    backward({ saved: { x, w, y }, grads, wanted }) {
+      const behind = y ? native.conv2dEpilogueBackward({ y, dy: grads.y }) : null;
+      const dy = behind?.dz ?? grads.y;
+      const gradients = {
+        x: wanted('x') ? native.conv2dBackwardData({ dy, w, x, shape }) : null,
+        w: wanted('w') ? native.conv2dBackwardWeights({ x, dy, w, shape }) : null,
+        bias: wanted('bias') ? (behind?.dbias.share() ?? channelSums(dy)) : null,
+      };
+      behind?.dz.dispose();
+      behind?.dbias.dispose();
+      return gradients;
+    },
   }).y;
 }

@@ -1,7 +1,8 @@
 import { native } from '../addon/load.js';
 import type { Tensor } from '../tensor.js';
-import type { Affine, NormOptions } from './batch-norm.js';
+import { type Affine, type NormOptions, normalize } from './batch-norm.js';
 import { differentiable } from './differentiable.js';
+import { scale } from './elementwise.js';
 import type { Moments } from './moments.js';
 
 /**
@@ -76,4 +77,26 @@ export function normalizeBy(
       return { x: dx, gamma: dgamma, beta: dbeta, priorMean: dpriorMean, priorVar: dpriorVar };
     },
   }).y;
+}
+
+/** So small that nothing is added to a variance. */
+const NOTHING = 1e-30;
+
+/**
+ * factor·(gamma·x + beta) per channel, with ReLU where asked for, in one pass: a normalization by constants.
+ *
+ * @param x [N, C, H, W]
+ * @internal
+ */
+export function scaleAndShift(
+  x: Tensor,
+  { gamma, beta: shift }: Affine,
+  { factor = 1, relu = false }: { factor?: number; relu?: boolean },
+): Tensor {
+  const channels = x.shape[1] as number;
+  const constants = { mean: x.device.zeros([channels]), variance: x.device.full([channels], factor ** -2) };
+  const beta = shift && scale(shift, factor);
+  const y = normalize(x, constants, { gamma, beta }, { epsilon: NOTHING, relu });
+  for (const used of [constants.mean, constants.variance, beta]) used?.dispose();
+  return y;
 }

@@ -14,14 +14,16 @@ declare module '../addon/contract.js' {
   }
 }
 
+/** sqrt(2 / (1 - 1/π)), the inverse of the deviation of ReLU(N(0, 1)): the gain of filters behind a ReLU. */
+export const reluGain = Math.sqrt(2 / (1 - 1 / Math.PI));
+
 /** Options of {@link weightStandardize}. */
 export interface WeightStandardizeOptions {
   /** Added to the variance; default 1e-5. */
   epsilon?: number;
   /**
    * Norm of each output's weights: they have the variance gain² / I, where I = in·height·width (scaled weight
-   * standardization, Brock et al. 2021, who take sqrt(2 / (1 - 1/π)) in front of ReLU; with 1 the samples keep their
-   * variance). Default sqrt(I): variance 1, as in Qiao et al. 2019.
+   * standardization, Brock et al. 2021, who take {@link reluGain} behind ReLU; with 1 the samples keep their variance). Default sqrt(I): variance 1, as in Qiao et al. 2019.
    */
   gain?: number;
 }

@@ -3,7 +3,6 @@ import { Temporaries } from '../nn/temporaries.js';
 import { add } from '../ops/broadcast.js';
 import { type Conv2dOptions, conv2d } from '../ops/conv2d.js';
 import { relu } from '../ops/elementwise.js';
-import { reshape } from '../ops/memory.js';
 import { addWithMoments } from '../ops/moments.js';
 import { padChannels } from '../ops/pad.js';
 import type { Device, Tensor } from '../tensor.js';
@@ -34,14 +33,7 @@ export class FoldedConv2d extends Layer {
   }
 
   override forward(x: Tensor): Tensor {
-    const temporaries = new Temporaries();
-    try {
-      let y = conv2d(x, this.weight, this.options);
-      if (this.bias) y = add(temporaries.use(y), temporaries.use(reshape(this.bias, [this.bias.size, 1, 1])));
-      return this.relu ? relu(temporaries.use(y)) : y;
-    } finally {
-      temporaries.dispose();
-    }
+    return conv2d(x, this.weight, this.options, { bias: this.bias, relu: this.relu });
   }
 }
 

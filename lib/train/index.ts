@@ -5,4 +5,4 @@
  */
 export { CheckpointFolder, type LoadedCheckpoint, type Stateful } from '../io/checkpoint.js';
 export * from './trainer.js';
-export type { Classifier, TrainerOptions } from './trainer-options.js';
+export type { AdaptiveClip, Classifier, TrainerOptions } from './trainer-options.js';

@@ -5,6 +5,7 @@ import { check } from '../errors.js';
 import { Module } from '../nn/module.js';
 import type { Augmentation } from '../ops/gather.js';
 import { Optimizer } from '../optim/optimizer.js';
+import type { ParameterList } from '../optim/parameter-list.js';
 import type { Schedule } from '../optim/schedule.js';
 import { WeightAverage } from '../optim/weight-average.js';
 import type { Device, Tensor } from '../tensor.js';
@@ -16,6 +17,14 @@ export interface Classifier extends Module {
    * @param noise what random layers draw from; null in inference
    */
   forward(images: Tensor, noise: DeviceRandom | null): Tensor;
+}
+
+/** How {@link Trainer} clips gradients adaptively. */
+export interface AdaptiveClip {
+  /** Largest ratio of norms, positive; default 0.01. */
+  clipping?: number;
+  /** Whose gradients; default: all that the optimizer trains. The paper leaves the last layer's out. */
+  parameters?: ParameterList;
 }
 
 /** Options of {@link Trainer}. */
@@ -30,6 +39,8 @@ export interface TrainerOptions {
   schedule?: Schedule;
   /** Clips gradients to this global norm; see {@link clipGradNorm}. Default: not at all. */
   clipNorm?: number;
+  /** Clips gradients to their weights; see {@link clipGradAdaptive}. Default: not at all. */
+  adaptiveClip?: AdaptiveClip;
   /** Is updated after each step, and evaluated with; not the trainer's own. */
   average?: WeightAverage;
   /** Training and test images, in memory or behind {@link BatchSource}s. */
@@ -70,7 +81,7 @@ export interface TrainerOptions {
  */
 export function checkTrainerOptions(options: TrainerOptions): SplitSource {
   const { model, optimizer, batchSize = 128, accumulate = 1, scale = 1 / 128, imageMemory = 2 ** 31 } = options;
-  const { mean = 'image', schedule = null, clipNorm = 1, average = null, augment = true } = options;
+  const { mean = 'image', schedule = null, clipNorm = 1, adaptiveClip = {}, average = null, augment = true } = options;
   check(model instanceof Module, 'INVALID_ARGUMENT', () => `Trainer: model must be a module, got ${String(model)}`);
   check(
     optimizer instanceof Optimizer,
@@ -124,6 +135,12 @@ export function checkTrainerOptions(options: TrainerOptions): SplitSource {
     Number.isFinite(clipNorm) && clipNorm > 0,
     'INVALID_ARGUMENT',
     `Trainer: clipNorm must be a positive number, got ${clipNorm}`,
+  );
+  const { clipping = 0.01 } = adaptiveClip;
+  check(
+    Number.isFinite(clipping) && clipping > 0,
+    'INVALID_ARGUMENT',
+    `Trainer: adaptiveClip.clipping must be a positive number, got ${clipping}`,
   );
   check(
     average === null || average instanceof WeightAverage,

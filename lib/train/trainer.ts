@@ -8,7 +8,7 @@ import { advance, append } from '../ops/counter.js';
 import { addInto, scale } from '../ops/elementwise.js';
 import { crossEntropy, type Loss } from '../ops/loss.js';
 import { samples } from '../ops/memory.js';
-import { clipGradNorm } from '../optim/clip.js';
+import { clipGradAdaptive, clipGradNorm } from '../optim/clip.js';
 import { LossScaler } from '../optim/loss-scaler.js';
 import type { Program } from '../program.js';
 import { HostRandom } from '../random.js';
@@ -311,7 +311,7 @@ export class Trainer {
   }
 
   private step(): void {
-    const { model, optimizer, average, clipNorm, augment = true } = this.options;
+    const { model, optimizer, average, clipNorm, adaptiveClip, augment = true } = this.options;
     scope(() => {
       const changes = augment === false ? null : { ...(augment === true ? {} : augment), random: this.random };
       const { images, labels } = this.train.batch(this.batchSize, this.history.cursor, changes);
@@ -322,6 +322,10 @@ export class Trainer {
         this.note(result);
       } else {
         this.note(this.inParts(images, labels));
+      }
+      if (adaptiveClip) {
+        const { clipping, parameters = optimizer.parameters() } = adaptiveClip;
+        clipGradAdaptive(parameters, clipping, this.scaler);
       }
       if (clipNorm !== undefined) clipGradNorm(optimizer.parameters(), clipNorm, this.scaler);
       optimizer.step(this.scaler);

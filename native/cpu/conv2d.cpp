@@ -66,8 +66,10 @@ Compiled compile(const ConvProblem& p, const dnnl::engine& engine, Tag sourceTag
   const dnnl::memory::dims dilations{p.shape.dilationH - 1, p.shape.dilationW - 1};
   const dnnl::memory::dims before{p.shape.top, p.shape.left}, after{p.shape.bottom, p.shape.right};
 
+  const Desc bias = p.biased ? describeMemory({p.out}, Tag::x) : Desc();
   const dnnl::convolution_forward::primitive_desc forward(
-      {dnnl::prop_kind::forward_training, algorithm, source, weights, destination, strides, dilations, before, after},
+      {dnnl::prop_kind::forward_training, algorithm, source, weights, bias, destination, strides, dilations, before,
+       after},
       engine);
   switch (p.kind) {
     case Kind::Forward:
@@ -163,6 +165,9 @@ struct ConvCache::Plan {
       operands[i].offset = scratchBytes;
       scratchBytes += alignedSize(operands[i].used.get_desc());
     }
+    if (p.biased) {
+      arguments.emplace(DNNL_ARG_BIAS, dnnl::memory(describeMemory({p.out}, Tag::x), engine, nullptr));
+    }
   }
 
   Compiled compiled;
@@ -177,7 +182,7 @@ ConvCache::ConvCache() : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_), 
 ConvCache::~ConvCache() = default;
 
 size_t ConvCache::Hash::operator()(const ConvProblem& p) const {
-  size_t hash = static_cast<size_t>(p.kind) * 2 + (p.source == Format::Plain);
+  size_t hash = (static_cast<size_t>(p.kind) * 2 + (p.source == Format::Plain)) * 2 + p.biased;
   for (int64_t value :
        {p.n, p.c, p.h, p.w, p.out, p.outH, p.outW, p.kernelH, p.kernelW, p.shape.strideH, p.shape.strideW, p.shape.top,
         p.shape.left, p.shape.dilationH, p.shape.dilationW, p.shape.groups}) {
@@ -201,7 +206,8 @@ ConvCache::Plan& ConvCache::plan(const ConvProblem& problem) {
   return *plans_.front().second;
 }
 
-void ConvCache::run(const ConvProblem& problem, const float* source, const float* weights, const float* destination) {
+void ConvCache::run(const ConvProblem& problem, const float* source, const float* weights, const float* destination,
+                    const float* bias) {
   try {
     Plan& plan = this->plan(problem);
     if (plan.scratchBytes > scratchBytes_) {
@@ -221,6 +227,7 @@ void ConvCache::run(const ConvProblem& problem, const float* source, const float
       operand.used.set_data_handle(scratch_.get() + operand.offset);
       if (i != plan.written) operand.reorder.execute(stream_, operand.stored, operand.used);
     }
+    if (problem.biased) plan.arguments.at(DNNL_ARG_BIAS).set_data_handle(const_cast<float*>(bias));
     plan.compiled.primitive.execute(stream_, plan.arguments);
     Operand& result = plan.operands[plan.written];
     if (result.reordered()) result.reorder.execute(stream_, result.used, result.stored);
@@ -258,7 +265,14 @@ void run(const op::Conv2d& o, Context& context) {
   if (winogradFits(o.x, o.w, o.shape) && winogradPays(o.w)) return winogradForward(o);
   FilterValues filter(o.w, o.shape);
   filter.read(context);
-  context.convolutions.run(problemOf(Kind::Forward, o.x, o.w, o.y, o.shape), o.x.values(), filter.data(), o.y.values());
+  ConvProblem problem = problemOf(Kind::Forward, o.x, o.w, o.y, o.shape);
+  problem.biased = o.bias != nullptr;
+  context.convolutions.run(problem, o.x.values(), filter.data(), o.y.values(), o.bias);
+  // Not by oneDNN: its ReLU makes 0 of NaN.
+  if (o.relu) {
+    const op::Values values{o.y.data, o.y.count()};
+    run(op::Relu{values, values}, context);
+  }
 }
 
 void run(const op::Conv2dBackwardData& o, Context& context) {

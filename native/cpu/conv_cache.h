@@ -21,6 +21,7 @@ struct ConvProblem {
   int64_t out, outH, outW;
   int64_t kernelH, kernelW;
   op::ConvShape shape;
+  bool biased = false;  ///< forward: whether a bias is added
 
   bool operator==(const ConvProblem&) const = default;
 };
@@ -36,7 +37,8 @@ class ConvCache {
   ConvCache(const ConvCache&) = delete;
 
   /// The operands lie in the device's layouts (layout.h). The problem's kind says which one is written: const or not.
-  void run(const ConvProblem& problem, const float* source, const float* weights, const float* destination);
+  void run(const ConvProblem& problem, const float* source, const float* weights, const float* destination,
+           const float* bias = nullptr);
   size_t size() const { return plans_.size(); }
 
  private:

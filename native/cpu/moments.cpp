@@ -7,7 +7,7 @@ namespace kn::cpu {
 
 std::vector<float> reciprocalStd(const float* var, int64_t count, float epsilon) {
   std::vector<float> rstd(count);
-  for (int64_t i = 0; i < count; ++i) rstd[i] = 1 / std::sqrt(var[i] + epsilon);
+  for (int64_t i = 0; i < count; ++i) rstd[i] = 1 / std::sqrt((var ? var[i] : 0) + epsilon);
   return rstd;
 }
 

@@ -94,8 +94,16 @@ void gatherInput(const op::Act& x, const Tiles& tiles, int64_t first, int64_t la
   }
 }
 
-/// Writes Aᵀ·m·A of the products m[point][tile - first][channel] into y.
-void scatterOutput(const float* m, const Tiles& tiles, int64_t first, int64_t last, int64_t length, const op::Act& y) {
+/// What is done to results before they are written: bias [out], or null, and ReLU.
+struct Epilogue {
+  const float* bias;
+  bool relu;
+};
+
+/// Writes Aᵀ·m·A of the products m[point][tile - first][channel] into y, behind the epilogue.
+template <bool Relu>
+void scatterOutput(const float* m, const Tiles& tiles, int64_t first, int64_t last, int64_t length, const float* bias,
+                   const op::Act& y) {
   const int64_t step = pointStep(length, y.c);
   Tiles::Place at = tiles.place(first);
   for (int64_t t = first; t < last; ++t, tiles.advance(at)) {
@@ -109,11 +117,13 @@ void scatterOutput(const float* m, const Tiles& tiles, int64_t first, int64_t la
         half[0][j] = a + b + c;
         half[1][j] = b - c - d;
       }
+      const Float8 shift = bias ? loadFull(bias + group * kLanes) : Float8{};
+      const auto write = [&](float* to, Float8 value) { storeFull(to, Relu ? relu(value + shift) : value + shift); };
       float* image = y.values() + (at.sample * (y.c / kLanes) + group) * y.pixels() * kLanes;
       for (int64_t i = 0; i < 2 && y0 + i < y.h; ++i) {
         float* row = image + ((y0 + i) * y.w + x0) * kLanes;
-        storeFull(row, half[i][0] + half[i][1] + half[i][2]);
-        if (x0 + 1 < y.w) storeFull(row + kLanes, half[i][1] - half[i][2] - half[i][3]);
+        write(row, half[i][0] + half[i][1] + half[i][2]);
+        if (x0 + 1 < y.w) write(row + kLanes, half[i][1] - half[i][2] - half[i][3]);
       }
     }
   }
@@ -226,8 +236,9 @@ inline void multiplyBlock(const float* v, const float* u, int64_t in, float* m, 
   }
 }
 
-/// y = the convolution of x with packed filters.
-void convolve(const op::Act& x, const std::vector<float>& u, const op::Act& y, int64_t top, int64_t left) {
+/// y = the convolution of x with packed filters, behind the epilogue.
+void convolve(const op::Act& x, const std::vector<float>& u, const op::Act& y, int64_t top, int64_t left,
+              const Epilogue& epilogue) {
   const Tiles tiles(y.n, y.h, y.w, top, left);
   const Packed packed{x.c, y.c / kLanes};
   const int64_t length = chunkLength(x.c, y.c);
@@ -249,7 +260,8 @@ void convolve(const op::Act& x, const std::vector<float>& u, const op::Act& y, i
         }
       }
     }
-    scatterOutput(m, tiles, first, last, length, y);
+    epilogue.relu ? scatterOutput<true>(m, tiles, first, last, length, epilogue.bias, y)
+                  : scatterOutput<false>(m, tiles, first, last, length, epilogue.bias, y);
   });
 }
 
@@ -281,10 +293,12 @@ bool winogradFits(const op::Act& x, const op::Filter& w, const op::ConvShape& sh
          shape.plain() && shape.top <= 2 && shape.left <= 2 && w.in % kLanes == 0 && w.out % kLanes == 0;
 }
 
-void winogradForward(const op::Conv2d& o) { convolve(o.x, packFilters(o.w, false), o.y, o.shape.top, o.shape.left); }
+void winogradForward(const op::Conv2d& o) {
+  convolve(o.x, packFilters(o.w, false), o.y, o.shape.top, o.shape.left, {o.bias, o.relu});
+}
 
 void winogradBackwardData(const op::Conv2dBackwardData& o) {
-  convolve(o.dy, packFilters(o.w, true), o.dx, 2 - o.shape.top, 2 - o.shape.left);
+  convolve(o.dy, packFilters(o.w, true), o.dx, 2 - o.shape.top, 2 - o.shape.left, {nullptr, false});
 }
 
 void winogradBackwardWeights(const op::Conv2dBackwardWeights& o) {

@@ -274,6 +274,7 @@ test('the command line of bench:serve: defaults, flags, help, refusals', (t) => 
     seconds: 5,
     rounds: 9,
     minutes: 0,
+    library: false,
     n: 3,
     threads: 0,
     connections: 64,

@@ -11,6 +11,8 @@ import { experiment as knMicro } from '../../experiments/cifar-kn-microbatch.js'
 import { normNames } from '../../experiments/norms.js';
 import { type Experiment, parseOptions, usage } from '../../experiments/options.js';
 import { run } from '../../experiments/runner.js';
+import { type NormSpec, reluGain } from '../../lib/index.js';
+import { defaultStandardization } from '../../lib/models/norm-spec.js';
 
 const refusal = (experiment: Experiment, ...args: string[]) => {
   try {
@@ -55,6 +57,12 @@ test('--norm: labels and folders tell runs apart', (t) => {
   const mabn = ['--norm', 'mabn', '--splits', '64'];
   t.is(labelled(...mabn), 'MABN, micro-batch 2 in train_log/cifar-mabn');
   t.like(parseOptions(cifar, [...mabn, '--window', '8']), { norm: { type: 'mabn', splits: 64, window: 8 } });
+  t.is(labelled('--norm', 'normalizer-free'), 'NF in train_log/cifar-normalizer-free');
+  t.like(parseOptions(cifar, ['--norm', 'normalizer-free', '--alpha', '0.5', '--agc', '0.1']), {
+    norm: { type: 'normalizer-free', alpha: 0.5 },
+    agc: 0.1,
+  });
+  t.is(labelled('--norm', 'group-kalman', '--groups', '8', '--gain', '0.2'), 'GKN in train_log/cifar-group-kalman');
   t.is(parseOptions(cifar, [...mabn, '--weight-standardization'])?.label, 'WS + MABN, micro-batch 2');
 });
 
@@ -62,6 +70,7 @@ test('--weight-standardization: as in the paper, or with a gain', (t) => {
   const standardization = (...args: string[]) => parseOptions(cifar, args)?.weightStandardization;
   t.is(standardization(), false);
   t.is(standardization('--norm', 'mabn'), 'centered');
+  t.is(standardization('--norm', 'normalizer-free'), reluGain);
   t.is(standardization('--norm', 'mabn', '--weight-standardization'), true);
   t.is(standardization('--weight-standardization'), true);
   t.is(standardization('--weight-standardization', '--filter-gain', '1.5'), 1.5);
@@ -86,6 +95,8 @@ test('what doesn’t fit a normalization is refused, with the nearest name there
   );
   t.regex(refusal(cifar, '--norm', 'batch-renorm', '--r-max', '0.5') ?? '', /--r-max: expected a number of at least 1/);
   t.regex(refusal(cifar, '--norm', 'batch-renorm', '--d-max=-1') ?? '', /--d-max: expected a number of at least 0/);
+  t.regex(refusal(cifar, '--norm', 'normalizer-free', '--alpha', '0') ?? '', /--alpha: expected a positive number/);
+  t.regex(refusal(cifar, '--agc=-1') ?? '', /--agc: expected a positive number, got "-1"/);
   t.regex(refusal(cifar, '--norm', 'mabn', '--window', '1') ?? '', /--window: expected a whole number of at least 2/);
   t.regex(refusal(cifar, '--norm', 'batch-channel', '--groups', '3') ?? '', /--groups: expected a divisor of 16/);
   t.regex(refusal(gn, '--filter-gain', '1') ?? '', /no meaning without --weight-standardization/);
@@ -109,6 +120,9 @@ test('--accumulate: averages move as far by the parts as by the batch', (t) => {
     const own = (kalman as unknown as Record<string, number>)[name]!;
     t.true(Math.abs(left(own) - (1 - rate)) < 1e-12, `${name} ${own}`);
   }
+  const { momentum: _, ...filtered } = kalman as unknown as Record<string, number>;
+  const grouped = parts('--norm', 'group-kalman', '--correction', '0.3').norm;
+  t.like(grouped, { correction: filtered.correction, adaptation: filtered.adaptation });
   const { momentum } = kalman as { momentum: number };
   for (const name of ['batch', 'batch-renorm', 'batch-channel', 'reference-kalman']) {
     t.like(parts('--norm', name), { accumulate: 4, norm: { type: name, momentum } });
@@ -130,6 +144,16 @@ test.serial('--accumulate trains', async (t) => {
   }
 });
 
+test.serial('--agc trains', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'kalman-norm-norms-'));
+  try {
+    const flags = ['--norm', 'normalizer-free', '--agc', '0.01', '--epochs', '1', '--log_dir', folder];
+    t.is(await run(parseOptions(cifar, [...small, ...flags])!), 0);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
 const small = ['--dataset', 'synthetic', '-n', '1', '--limit-train', '32', '--limit-test', '16', '--batch-size', '16'];
 
 for (const name of normNames) {
@@ -140,7 +164,8 @@ for (const name of normNames) {
         const flags = [...(standardized ? ['--weight-standardization'] : []), '--epochs', '1', '--log_dir', folder];
         t.is(await run(parseOptions(cifar, [...small, '--norm', name, ...flags])!), 0);
         const lines = (await readFile(join(folder, 'log.jsonl'), 'utf8')).trim().split('\n');
-        const filters = standardized || (name === 'mabn' && 'centered');
+        const own = defaultStandardization({ type: name } as NormSpec);
+        const filters = (standardized && typeof own !== 'number') || own;
         t.like(JSON.parse(lines[0]!), { norm: { type: name }, weightStandardization: filters });
         t.true(Number.isFinite(JSON.parse(lines[1]!).validationLoss));
       } finally {

@@ -21,6 +21,7 @@ import {
   Flatten,
   GELU,
   GlobalAvgPool2d,
+  GroupKalmanNorm2d,
   GroupNorm,
   Identity,
   InstanceNorm2d,
@@ -39,6 +40,7 @@ import {
   ReLU,
   Residual,
   ResNet,
+  ScaledAffine2d,
   Sequential,
   Sigmoid,
   SiLU,
@@ -109,6 +111,8 @@ const layers: Record<string, (device: Device) => [Layer, readonly number[]]> = {
   'BatchNorm2d without affine, ReLU': (d) => [new BatchNorm2d(d, 8, { affine: false, relu: true }), images],
   BatchNorm1d: (d) => [new BatchNorm1d(d, 7, { relu: true }), [7]],
   MovingAverageBatchNorm2d: (d) => [new MovingAverageBatchNorm2d(d, 8, { relu: true }), images],
+  ScaledAffine2d: (d) => [new ScaledAffine2d(d, 8, { factor: 0.4, relu: true }), images],
+  GroupKalmanNorm2d: (d) => [new GroupKalmanNorm2d(d, 8, { groups: 2, relu: true }), images],
   BatchRenorm2d: (d) => [new BatchRenorm2d(d, 8, { relu: true }), images],
   BatchChannelNorm2d: (d) => [new BatchChannelNorm2d(d, 8, { groups: 4, relu: true }), images],
   KalmanNorm2d: (d) => [new KalmanNorm2d(d, 8, { relu: true }), images],
@@ -160,7 +164,7 @@ for (const [title, make] of Object.entries(layers)) {
   });
 }
 
-for (const norm of [...normSpecs, { type: 'reference-kalman', gain: 0.1 }] as const) {
+for (const norm of [...normSpecs, { type: 'reference-kalman', gain: 0.1 }, { type: 'normalizer-free' }] as const) {
   eachDevice(test, `ONNX: CifarResNet with ${norm.type}`, async (t, device, random) => {
     for (const weightStandardization of [false, true]) {
       const net = new CifarResNet(device, { n: 1, norm, weightStandardization, classes: 7, seed: random.below(1000) });

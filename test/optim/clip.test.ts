@@ -1,9 +1,18 @@
 import test from 'ava';
-import { clipGradNorm, clipGradValue, LossScaler, openDevice, Sgd, type Tensor } from '../../lib/index.js';
+import {
+  clipGradAdaptive,
+  clipGradNorm,
+  clipGradValue,
+  LossScaler,
+  openDevice,
+  Sgd,
+  type Tensor,
+} from '../../lib/index.js';
 import { dot } from '../support/array.js';
 import { bits, closeTo, tolerance } from '../support/compare.js';
 import { eachDevice } from '../support/devices.js';
 import { copySlots, copyValues, drawGradients, drawSlots, parametersOf, setGradients } from '../support/optimizer.js';
+import { clipAdaptively } from '../support/reference-rivals.js';
 
 const SCALE = 1024;
 
@@ -38,6 +47,67 @@ eachDevice(test, 'clipping under a loss scale means gradients without it', async
     closeTo(t, await tensor.grad!.data(), expected, 2 * tolerance.exact, name);
   }
   scaler.dispose();
+});
+
+for (const scaled of [false, true]) {
+  eachDevice(
+    test,
+    `clipGradAdaptive: output by output${scaled ? ', under a loss scale' : ''}`,
+    async (t, device, random) => {
+      const factor = scaled ? SCALE : 1;
+      const scaler = scaled ? new LossScaler(device, { initial: SCALE }) : null;
+      const made = [
+        { shape: [5, 3, 2, 2], format: 'filter' as const, unit: (i: number) => Math.floor(i / 12) },
+        { shape: [6, 4], unit: (i: number) => i % 4 },
+        { shape: [7], unit: () => 0 },
+        // Weights that are smaller than what counts.
+        { shape: [3], unit: () => 0, size: 1e-4, steep: 1e-2 },
+      ].map(({ shape, format, unit, size = 1, steep = 0.1 }) => {
+        const [weight, gradient] = [random.normals(shape, 0, size), random.normals(shape, 0, steep)];
+        const options = format ? { format } : {};
+        const tensor = device.tensor(Float32Array.from(weight.data), shape, { ...options, requiresGrad: true });
+        const values = gradient.data.map((g) => g * factor);
+        tensor.grad = device.tensor(Float32Array.from(values), shape, options).keep();
+        return { weight, gradient, unit, tensor };
+      });
+      clipGradAdaptive(
+        made.map(({ tensor }) => tensor),
+        0.1,
+        scaler,
+      );
+      for (const [i, { weight, gradient, unit, tensor }] of made.entries()) {
+        const expected = [...gradient.data];
+        for (const own of new Set(expected.map((_, j) => unit(j)))) {
+          const at = expected.map((_, j) => j).filter((j) => unit(j) === own);
+          const clipped = clipAdaptively(
+            at.map((j) => weight.data[j]!),
+            at.map((j) => gradient.data[j]!),
+            0.1,
+          );
+          at.forEach((j, k) => {
+            expected[j] = factor * clipped[k]!;
+          });
+        }
+        closeTo(t, await tensor.grad!.data(), expected, tolerance.normalization, `gradient ${i}`);
+      }
+      scaler?.dispose();
+    },
+  );
+}
+
+eachDevice(test, 'clipGradAdaptive: small gradients stay, bit by bit; what it refuses', async (t, device, random) => {
+  const slots = drawSlots(device, random);
+  drawGradients(slots, random);
+  setGradients(slots);
+  const before = await Promise.all(slots.map(async ({ tensor }) => bits(await tensor.grad!.data())));
+  clipGradAdaptive(parametersOf(slots), 1e9);
+  const after = await Promise.all(slots.map(async ({ tensor }) => bits(await tensor.grad!.data())));
+  t.deepEqual(after, before);
+  t.throws(() => clipGradAdaptive(parametersOf(slots), 0), { code: 'INVALID_ARGUMENT', message: /clipping/ });
+  t.throws(() => clipGradAdaptive([device.ones([2])]), {
+    code: 'INVALID_STATE',
+    message: /^clipGradAdaptive: no param/,
+  });
 });
 
 eachDevice(test, 'clipping leaves what is not finite', async (t, device) => {

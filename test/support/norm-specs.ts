@@ -12,4 +12,5 @@ export const normSpecs: readonly NormSpec[] = [
   { type: 'batch-channel' },
   { type: 'mabn' },
   { type: 'kalman', splits: 2 },
+  { type: 'group-kalman' },
 ];

@@ -1,4 +1,4 @@
-import { map, type NdArray, ndarray } from './array.js';
+import { map, type NdArray, ndarray, sizes, vector } from './array.js';
 import type { Scaling, Statistics } from './reference.js';
 import * as plain from './reference.js';
 import type { Hold } from './reference-kalman.js';
@@ -130,4 +130,58 @@ export function adaptiveKalmanNorm(x: NdArray, c: AdaptiveCase, hold: Hold): Ada
     set(9, toward(row(9), mean(ofVar) + bias - (Math.log(pooledVar) - logVar), adapt));
   }
   return { output: plain.normalize(x, posterior, c), belief, state, running };
+}
+
+/**
+ * Group Kalman normalization: the adaptive filter with groups of channels in the place of channels, single samples in that
+ * of splits, as docs/filter.md has it. `believed`: of the output, before a ReLU; `input`: the prior, corrected.
+ */
+export function groupKalmanNorm(
+  x: NdArray,
+  c: Omit<AdaptiveCase, 'splits'> & { groups: number; gamma: NdArray; beta: NdArray },
+  hold: Hold,
+): Omit<AdaptiveReference, 'belief'> & { believed: Statistics | null; input: Statistics } {
+  const { groups, prior, gamma, beta, relu = false } = c;
+  const [samples, channels, height, width] = sizes(x);
+  const size = channels / groups;
+  const groupOf = (channel: number) => Math.floor(channel / size);
+  const over = (of: NdArray) =>
+    Array.from({ length: groups }, (_, g) => [...of.data].filter((_, channel) => groupOf(channel) === g));
+  const means = prior && over(prior.mean);
+  const group = prior &&
+    means && {
+      mean: vector(means.map(mean)),
+      variance: vector(over(prior.variance).map((own, g) => mean(own) + variance(means[g]!))),
+    };
+  const { output, belief, state, running } = adaptiveKalmanNorm(
+    { shape: [samples, groups, size * height, width], data: x.data },
+    { ...c, splits: samples, prior: group, gamma: null, beta: null, relu: false },
+    hold,
+  );
+  const scaled = map({ shape: x.shape, data: output.data }, (value, i) => {
+    const channel = Math.floor(i / (height * width)) % channels;
+    return value * gamma.data[channel]! + beta.data[channel]!;
+  });
+  const perChannel = (of: (channel: number) => number) => vector(Array.from({ length: channels }, (_, i) => of(i)));
+  const at = (of: Statistics, channel: number) => {
+    const g = of.mean.data.length === groups ? groupOf(channel) : channel;
+    return { mean: of.mean.data[g]!, power: of.variance.data[g]! + EPSILON };
+  };
+  // A channel in deviations of its group's prior, and its share of the variance.
+  const distance = (channel: number) =>
+    prior && group ? (prior.mean.data[channel]! - at(group, channel).mean) / Math.sqrt(at(group, channel).power) : 0;
+  const share = (channel: number) => (prior && group ? prior.variance.data[channel]! / at(group, channel).power : 1);
+  return {
+    output: relu ? plain.relu(scaled) : scaled,
+    state,
+    running,
+    believed: prior && {
+      mean: perChannel((i) => gamma.data[i]! * distance(i) + beta.data[i]!),
+      variance: perChannel((i) => gamma.data[i]! ** 2 * share(i)),
+    },
+    input: {
+      mean: perChannel((i) => at(belief, i).mean + distance(i) * Math.sqrt(at(belief, i).power)),
+      variance: perChannel((i) => (prior ? share(i) * at(belief, i).power : at(belief, i).power - EPSILON)),
+    },
+  };
 }

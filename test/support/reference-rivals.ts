@@ -207,3 +207,25 @@ export function weightCenter(w: NdArray): NdArray {
     return value - sum(w.data.subarray(from, from + size)) / size;
   });
 }
+
+/** Brock et al. 2021 (normalizer-free ResNets), eq. 1 and 4: what stands where others normalize. */
+export function scaledAffine(
+  x: NdArray,
+  options: { gamma?: NdArray; beta?: NdArray; factor: number; relu?: boolean },
+): NdArray {
+  const { gamma, beta, factor, relu: rectified = false } = options;
+  const [, channels, height, width] = sizes(x);
+  const y = map(x, (value, i) => {
+    const c = Math.floor(i / (height * width)) % channels;
+    return factor * ((gamma?.data[c] ?? 1) * value + (beta?.data[c] ?? 0));
+  });
+  return rectified ? relu(y) : y;
+}
+
+/** Brock et al. 2021 (high-performance networks), eq. 3: gradients of one output's weights. */
+export function clipAdaptively(weights: readonly number[], gradients: readonly number[], clipping: number): number[] {
+  const norm = (values: readonly number[]) => Math.sqrt(sum(values.map((value) => value ** 2)));
+  const limit = clipping * Math.max(norm(weights), 1e-3);
+  const own = norm(gradients);
+  return gradients.map((g) => (own > limit ? (g * limit) / own : g));
+}

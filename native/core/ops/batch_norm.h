@@ -4,7 +4,8 @@
 
 namespace kn::op {
 
-/// y = (x - mean)·gamma·rsqrt(var + epsilon) + beta, then ReLU where asked, with statistics that are given (inference).
+/// y = (x - mean)·gamma·rsqrt(var + epsilon) + beta, then ReLU where asked, with statistics that are given (inference);
+/// where they are null they are 0.
 struct Normalize {
   Act x, y;
   const float *mean, *var, *gamma, *beta;

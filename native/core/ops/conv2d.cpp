@@ -1,5 +1,6 @@
 #include "conv2d.h"
 
+#include "batch_norm.h"
 #include "checks.h"
 
 namespace kn {
@@ -43,15 +44,29 @@ Shape outputShape(const Shape& x, const Shape& w, const op::ConvShape& conv) {
 
 }  // namespace
 
-Tensor conv2d(const Tensor& x, const Tensor& w, const op::ConvShape& shape) {
+Tensor conv2d(const Tensor& x, const Tensor& w, const op::ConvShape& shape, const Tensor& bias, bool relu) {
   checkFloat(x, {"conv2d", "x"});
   Device& device = x.device();
   const op::Act input = image(device, x, {"conv2d", "x"});
   const op::Filter weights = filter(device, w, {"conv2d", "weight"});
   const Shape out = outputShape(x.shape, w.shape, shape);
+  const float* shift = optionalVector(device, bias, weights.out, {"conv2d", "bias"});
   Tensor y = device.empty(out, DType::F32, Format::Activation);
-  device.launch(op::Conv2d{input, weights, activation(device, y, {"conv2d", "y"}), shape});
+  device.launch(op::Conv2d{input, weights, activation(device, y, {"conv2d", "y"}), shape, shift, relu});
   return y;
+}
+
+EpilogueGradients conv2dEpilogueBackward(const Tensor& y, const Tensor& dy) {
+  checkFloat(y, {"conv2dEpilogueBackward", "y"});
+  Device& device = y.device();
+  const op::Act output = activation(device, y, {"conv2dEpilogueBackward", "y"});
+  const op::Act gradient = activationLike(device, dy, y, {"conv2dEpilogueBackward", "dy"});
+  EpilogueGradients out{emptyLike(device, y), emptyVector(device, output.c)};
+  // Rectified again a result stays as it is: a normalization that neither shifts nor scales has the same gradients.
+  constexpr float unscaled = 1;
+  device.launch(op::NormalizeBackward{output, gradient, activation(device, out.dz, {"conv2dEpilogueBackward", "dz"}),
+                                      nullptr, nullptr, nullptr, nullptr, nullptr, out.dbias.data(), unscaled, true});
+  return out;
 }
 
 Tensor conv2dBackwardData(const Tensor& dy, const Tensor& w, const Tensor& x, const op::ConvShape& shape) {

@@ -15,11 +15,14 @@ struct ConvShape {
   int64_t spanW(int64_t width) const { return (width - 1) * dilationW + 1; }
   bool operator==(const ConvShape&) const = default;
 };
+/// y = x * w + bias, then ReLU where asked. `bias` [out] may be null.
 struct Conv2d {
   Act x;
   Filter w;
   Act y;
   ConvShape shape;
+  const float* bias = nullptr;
+  bool relu = false;
 };
 struct Conv2dBackwardData {
   Act dy;
@@ -37,7 +40,13 @@ struct Conv2dBackwardWeights {
 
 namespace kn {
 
-Tensor conv2d(const Tensor& x, const Tensor& w, const op::ConvShape& shape);
+/// `bias` may be empty.
+Tensor conv2d(const Tensor& x, const Tensor& w, const op::ConvShape& shape, const Tensor& bias = {}, bool relu = false);
+struct EpilogueGradients {
+  Tensor dz, dbias;
+};
+/// Gradients of a convolution's result before bias and ReLU, and of the bias, from its output.
+EpilogueGradients conv2dEpilogueBackward(const Tensor& y, const Tensor& dy);
 Tensor conv2dBackwardData(const Tensor& dy, const Tensor& w, const Tensor& x, const op::ConvShape& shape);
 Tensor conv2dBackwardWeights(const Tensor& x, const Tensor& dy, const Tensor& w, const op::ConvShape& shape);
 

@@ -48,7 +48,7 @@ __global__ void mergeGradientSums(Planes p, GradientParts parts, Team team, Norm
   double totals[2];
   overSplits(parts, p, team, channel, totals, [&](int64_t split, double g, double gx, double(&sum)[2]) {
     const int64_t at = norm.index(p, split, channel);
-    const double r = reciprocalStd(norm.var[at], norm.epsilon);
+    const double r = reciprocalStd(norm.var ? norm.var[at] : 0, norm.epsilon);
     sum[0] += gx * r;
     sum[1] += g;
     if (vectors.shift) {

@@ -1,3 +1,4 @@
+#include "affine.cuh"
 #include "grid.cuh"
 #include "kernels.h"
 #include "../nvidia/libraries.h"
@@ -80,6 +81,8 @@ void run(const op::Conv2d& o, Context& context) {
   const Weights w = weightsAs(type, o.w, context);
   context.libraries->convolve(context, problemOf(Direction::Forward, o.x, o.w, o.y, o.shape, context), x.act.data,
                               w.data, o.y.data);
+  // In place, as a normalization that doesn't scale: without statistics, which are 0 then, and an epsilon of 1.
+  if (o.bias || o.relu) applyNorm(o.y, o.y, 1, {nullptr, nullptr, nullptr, o.bias, 1, 1, o.relu}, context);
 }
 
 void run(const op::Conv2dBackwardData& o, Context& context) {
