@@ -71,9 +71,13 @@ export async function cmakeBuild(source, build, definitions = {}, { target } = {
   await runStep(['cmake', '--build', build, '--parallel', jobs, ...(target ? ['--target', target] : [])]);
 }
 
-/** Builds the native addon, or what of it has changed. */
-export function buildAddon() {
-  return cmakeBuild('.', 'build');
+/**
+ * Builds the native addon, or what of it has changed.
+ *
+ * @param options.everyProcessor also the one for processors without AVX2
+ */
+export function buildAddon({ everyProcessor = false } = {}) {
+  return cmakeBuild('.', 'build', { KN_EVERY_PROCESSOR: everyProcessor ? 'ON' : 'OFF' });
 }
 
 /** Builds the native addon unless it is newer than its sources. */
@@ -88,4 +92,4 @@ export async function ensureBuild() {
   writeFileSync(join(ROOT, BUILD_STAMP), JSON.stringify({ addon, began }));
 }
 
-if (isMain(import.meta.url)) await runScript(buildAddon);
+if (isMain(import.meta.url)) await runScript(() => buildAddon());

@@ -18,8 +18,7 @@ type Arguments = Readonly<Record<string, unknown>>;
 type Calls = Record<string, (args: Arguments) => unknown>;
 
 /** Functions that launch nothing, or belong to the set-up. */
-const ignored =
-  /^(setErrorClass|cpuUnsupported|signatures|create.*|cudaDevices|upload|write|download|full|empty|grow|fill)$/;
+const ignored = /^(setErrorClass|signatures|create.*|cudaDevices|upload|write|download|full|empty|grow|fill)$/;
 
 /** What kernels read again, beside every input once. The comments above `run` in native/cuda say the same. */
 const readAgain: Readonly<Record<string, (args: Arguments) => unknown[]>> = {

@@ -175,8 +175,6 @@ export interface Operations {
 export interface Addon extends Operations {
   /** Makes the addon throw this class; called once after loading. */
   setErrorClass(errorClass: new (code: never, message: string) => Error): void;
-  /** Empty where this machine can run the addon's CPU kernels, else the reason. */
-  cpuUnsupported(): string;
   /** The names of each operation's parameters, "name?" for those that may be left out. */
   signatures(): Record<keyof Operations, readonly string[]>;
 }

@@ -65,7 +65,7 @@ function builtAddon(root: string, manifest: Manifest): { addon: Addon } | Failur
   const place = join(root, 'build', 'Release', 'kalman_norm.node');
   const remedies = [buildRemedy(manifest)];
   if (!existsSync(place)) return { place, cause: 'nothing was built here', remedies };
-  return load(place, place, remedies);
+  return load(dirname(place), place, remedies);
 }
 
 /** Addon or failure of the package that has the prebuilt addon for this platform. */
@@ -92,17 +92,18 @@ function prebuiltAddon(root: string, manifest: Manifest, platform: Platform): { 
     const cause = `version ${version}, but ${manifest.name} ${manifest.version} needs ${wanted}`;
     return { place: folder, cause, remedies: [`npm install ${manifest.name}@${manifest.version}`] };
   }
-  return load(folder, join(folder, 'kalman_norm.node'), [build]);
+  return load(folder, folder, [build]);
 }
 
-function load(place: string, file: string, remedies: string[]): { addon: Addon } | Failure {
-  const require = createRequire(file);
+/** Loads the best addon in a folder that this processor can run. */
+function load(folder: string, place: string, remedies: string[]): { addon: Addon } | Failure {
+  const require = createRequire(join(folder, 'package.json'));
   try {
-    require(file.replace(/\.node$/, '_preload.node'));
-    const addon = require(file) as Addon;
-    const unsupported = addon.cpuUnsupported();
-    // A build would have the same kernels.
-    if (unsupported) return { place, cause: unsupported, remedies: [] };
+    const { builds } = require('./kalman_norm_preload.node') as { builds: readonly string[] };
+    const build = builds.find((name) => existsSync(join(folder, name)));
+    // Building it again here would make the same.
+    if (!build) return { place, cause: "it needs a processor with AVX2 and FMA, which this isn't", remedies: [] };
+    const addon = require(`./${build}`) as Addon;
     addon.setErrorClass(KalmanNormError);
     return { addon };
   } catch (error) {

@@ -57,20 +57,7 @@ void setErrorClass(Environment& environment, const Napi::Function& errorClass) {
   environment.setErrorClass(errorClass);
 }
 
-/// This file is compiled for any CPU, unlike the kernels, so it can say what is missing.
-std::string cpuUnsupported() {
-#if defined(__x86_64__)
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
-    return "the CPU kernels need a processor with AVX2 and FMA (Intel since 2013, AMD since 2015), "
-           "which this one doesn't have";
-  }
-#endif
-  return "";
-}
-
 Napi::Value openCpuDevice(Environment& environment, const CpuOptions& options) {
-  const std::string reason = cpuUnsupported();
-  require(reason.empty(), ErrorCode::DeviceUnavailable, "createCpuDevice: ", reason);
   return DeviceWrap::make(environment, createCpuDevice(options));
 }
 
@@ -109,7 +96,6 @@ Napi::Value signatures(Environment& environment) {
 
 const Functions functions{
     positional<&setErrorClass>("setErrorClass", "errorClass"),
-    positional<&cpuUnsupported>("cpuUnsupported"),
     positional<&signatures>("signatures"),
     bind<&openCpuDevice>("createCpuDevice", "threads", "memoryLimit"),
     bind<&openCudaDevice>("createCudaDevice", "library", "index", "memoryLimit", "precision", "deterministic",

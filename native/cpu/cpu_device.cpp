@@ -13,6 +13,7 @@
 #include "conv_cache.h"
 #include "kernels.h"
 #include "layout.h"
+#include "team.h"
 
 namespace kn {
 namespace {
@@ -63,7 +64,18 @@ int availableCores() {
   return omp_get_num_procs();
 }
 
-const char* instructionSet() {
+/// What this file and the kernels are compiled for; the loader has seen to it that the processor has it.
+constexpr const char* kKernels =
+#if defined(__AVX2__)
+    "AVX2";
+#elif defined(__SSE4_1__)
+    "SSE4.1";
+#else
+    "generic instructions";
+#endif
+
+/// What oneDNN makes its code of, when it is asked for a primitive.
+const char* convolutions() {
   switch (dnnl::get_effective_cpu_isa()) {
     case dnnl::cpu_isa::sse41: return "SSE4.1";
     case dnnl::cpu_isa::avx: return "AVX";
@@ -126,8 +138,8 @@ class CpuDevice : public Device {
     const dnnl_version_t* version = dnnl_version();
     std::ostringstream text;
     text << "CPU: " << threads_ << (threads_ == 1 ? " thread on " : " threads on ") << availableCores()
-         << " cores, oneDNN " << version->major << '.' << version->minor << '.' << version->patch << ", "
-         << instructionSet();
+         << " cores, " << kKernels << ", convolutions " << convolutions() << " (oneDNN " << version->major << '.'
+         << version->minor << '.' << version->patch << ')';
     return text.str();
   }
 
@@ -192,7 +204,10 @@ class CpuDevice : public Device {
     if constexpr (requires { Op::cudaOnly; }) {
       require(false, ErrorCode::InvalidArgument, Op::cudaOnly, " needs a CUDA device, got ", this->name());
     } else {
-      add({name, [this, o] { cpu::run(o, context_); }});
+      add({name, [this, o] {
+             const cpu::Team team(threads_, cpu::aloneFor(o));
+             cpu::run(o, context_);
+           }});
     }
   }
 
@@ -208,10 +223,6 @@ class CpuDevice : public Device {
 std::unique_ptr<Device> createCpuDevice(const CpuOptions& options) {
   require(options.threads >= 0 && options.threads <= kMaxThreads, ErrorCode::InvalidArgument,
           "cpu: threads must be between 0 and ", kMaxThreads, ", got ", options.threads);
-#ifdef __x86_64__
-  require(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), ErrorCode::DeviceUnavailable,
-          "cpu: this processor has no AVX2 and FMA instructions, which the kernels are compiled for");
-#endif
   return std::make_unique<CpuDevice>(options.threads ? options.threads : availableCores(), options.memoryLimit);
 }
 

@@ -31,7 +31,14 @@ const UNWANTED = [
   /^native\/cuda\/testing\//,
   /\.(bin|u8|gz|png|safetensors|jsonl|node|map|test\.\w+)$/,
 ];
-const PREBUILT = ['package.json', 'README.md', 'LICENSE', 'kalman_norm.node', 'kalman_norm_preload.node'];
+const PREBUILT = [
+  'package.json',
+  'README.md',
+  'LICENSE',
+  'kalman_norm.node',
+  'kalman_norm_preload.node',
+  'kalman_norm_sse41.node',
+];
 const ONLY_IN_PREBUILT = /^(package\.json|README\.md|LICENSE|[\w.]+\.(node|so[.\d]*)|licenses\/[\w.]+\.txt)$/;
 
 /** What is wrong with the contents of the two tarballs; empty where nothing is. */

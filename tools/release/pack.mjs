@@ -17,7 +17,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { ensureBuild } from '../native-build.mjs';
+import { buildAddon } from '../native-build.mjs';
 import { isMain, ROOT, runScript, runStep, SetupError, say } from '../process.mjs';
 
 const OUT = join(ROOT, 'build', 'release');
@@ -46,7 +46,7 @@ export const OF_THE_SYSTEM = /^(linux-vdso|ld-linux|ld-[\d.]+\.so|lib(c|m|dl|rt|
  */
 export async function pack() {
   if (process.platform !== 'linux') throw new SetupError('Prebuilt addons are packed on Linux.');
-  await ensureBuild();
+  await buildAddon({ everyProcessor: true });
   // Nothing of an older build may slip in.
   rmSync(join(ROOT, 'dist'), { recursive: true, force: true });
   await runStep(['npm', 'run', '--silent', 'build:types']);
