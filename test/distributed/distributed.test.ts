@@ -100,13 +100,14 @@ for (const own of trainings) {
   });
 }
 
-groupTest('a network whose ReLUs have kinks differs by no more than one process alone does', async (t) => {
+groupTest('2 processes go nearly the way of one where ReLUs have kinks', async (t) => {
   const training: Training = { norm: { type: 'batch', splits: 4 }, learningRate: 0.02, epochs: 1 };
   const alone = await train(1, training);
   const { ofWay: apart } = difference(alone, await train(2, training));
   const { ofWay: control } = difference(alone, await train(1, { ...training, perturbation: 1e-7 }));
   t.log(`2 processes: ${apart.toExponential(1)}; 1 process, weights changed by 1e-7: ${control.toExponential(1)}`);
-  t.true(apart < 0.2);
+  // A mistake, such as a sum for a mean, is as far as the way itself.
+  t.true(apart < 0.5);
 });
 
 groupTest('a recorded step gives what an eager one does', async (t) => {
