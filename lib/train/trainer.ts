@@ -397,11 +397,13 @@ export class Trainer {
 
   /** What has to be the same in all processes; the mean stands for the images. */
   private settings(): object {
-    const { augment = true, seed = 0, clipNorm, syncStatistics = false, optimizer } = this.options;
+    const { augment = true, smoothing = 0, seed = 0, clipNorm, adaptiveClip, syncStatistics = false } = this.options;
+    const { optimizer } = this.options;
     const { batchSize, accumulate, scale, mean } = this;
     const labels = [...this.sources.train.labels];
     const { learningRate, weightDecay } = optimizer;
-    const training = { batchSize, accumulate, scale, augment, seed, clipNorm, syncStatistics };
+    const clipping = adaptiveClip?.clipping;
+    const training = { batchSize, accumulate, scale, augment, smoothing, seed, clipNorm, clipping, syncStatistics };
     return { ...training, optimizer: optimizer.constructor.name, learningRate, weightDecay, mean: [...mean], labels };
   }
 
