@@ -115,6 +115,19 @@ groupTest('a recorded step gives what an eager one does', async (t) => {
   t.is(difference(await train(2, training), await train(2, { ...training, eager: true })).ofValue, 0);
 });
 
+for (const other of ['settings', 'weights'] as const) {
+  groupTest(`a process of other ${other} is refused on every rank`, async (t) => {
+    const training: Training = { norm: { type: 'group' }, learningRate: 0.02, epochs: 1, other };
+    const error = await t.throwsAsync(train(2, training));
+    for (const rank of [0, 1]) {
+      t.regex(
+        error?.message ?? '',
+        new RegExp(`\\[${rank}\\] .*rank ${rank} has other ${other} than rank ${1 - rank}`),
+      );
+    }
+  });
+}
+
 const MEMBER = 'test/distributed/member.ts';
 
 groupTest('collectives', async (t) => {
