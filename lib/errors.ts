@@ -15,6 +15,7 @@
  * - `DIVERGED`: the loss became NaN or infinite
  * - `OVERLOADED`: more was asked of a model than it may keep waiting; ask again later
  * - `CANCELLED`: dropped by `Device.cancel` before it had run
+ * - `GROUP_FAILED`: a process of a group ended, hung, or doesn't fit the others
  * - `DOWNLOAD_FAILED`: a data set couldn't be fetched
  */
 export type ErrorCode =
@@ -35,6 +36,7 @@ export type ErrorCode =
   | 'DIVERGED'
   | 'OVERLOADED'
   | 'CANCELLED'
+  | 'GROUP_FAILED'
   | 'DOWNLOAD_FAILED';
 
 /** The one error type of the library: every message names the argument, what was expected and what came. */

@@ -8,6 +8,7 @@
  * @document ../docs/filter.md
  * @document ../docs/cuda.md
  * @document ../docs/long-runs.md
+ * @document ../docs/distributed.md
  * @document ../docs/imagenet.md
  */
 export type { DType, Format, MemoryStats, Precision, TensorData } from './addon/contract.js';
@@ -16,6 +17,7 @@ export * from './data/index.js';
 export * as data from './data/index.js';
 export { cudaProblem, type DeviceInfo, type DeviceOptions, devices, openDevice } from './device.js';
 export { DeviceRandom } from './device-random.js';
+export * from './distributed/index.js';
 export { type ErrorCode, KalmanNormError } from './errors.js';
 export * from './export/index.js';
 export { CheckpointFolder, type LoadedCheckpoint, type Stateful } from './io/checkpoint.js';

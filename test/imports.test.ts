@@ -71,6 +71,7 @@ const floors = [
   'optim',
   'models',
   'kalman',
+  'distributed',
   'train',
   'serve',
   'index',

@@ -58,7 +58,8 @@ test('system packages: another user on Debian gets one command', (t) => {
   const plan = planSystemPackages(probes, everything);
   t.is(plan.action, 'tell');
   t.deepEqual(plan.commands, []);
-  const names = 'g++ make cmake libdnnl-dev dataset-fashion-mnist fonts-dejavu-core clang-format clang-tidy chromium';
+  const names =
+    'g++ make cmake libdnnl-dev dataset-fashion-mnist fonts-dejavu-core clang-format clang-tidy chromium libgloo-dev';
   t.true(plan.message.includes(`\n  sudo apt-get install -y ${names}\n`), plan.message);
 });
 

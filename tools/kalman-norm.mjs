@@ -10,7 +10,8 @@ import { ensureSystemPackages } from './system-packages.mjs';
 
 const USAGE = `Usage: npx kalman-norm build            the native addon, where no prebuilt one fits
        npx kalman-norm cuda:libraries   cuDNN and cuBLAS, where the system has none (about 1 GB)
-       npx kalman-norm cuda:build       the CUDA device`;
+       npx kalman-norm cuda:build       the CUDA device
+       npx kalman-norm launch           a program in several processes that train together`;
 
 const commands = {
   build: () =>
@@ -22,6 +23,7 @@ const commands = {
   // Programs of their own, which read their flags themselves.
   'cuda:libraries': () => import('./cuda-libraries.mjs'),
   'cuda:build': () => import('./cuda-build.mjs'),
+  launch: async () => (await import('./launch.mjs')).main(flags),
 };
 
 const [command = '', ...flags] = process.argv.slice(2);

@@ -58,6 +58,12 @@ const SYSTEM_PACKAGES = [
     neededFor: 'checks',
     present: (probes) => probes.hasCommand('chromium'),
   },
+  {
+    debian: 'libgloo-dev',
+    elsewhere: 'Gloo with its headers, for training in several processes',
+    neededFor: 'checks',
+    present: (probes) => probes.exists('/usr/include/gloo/allreduce.h') || probes.canInclude('gloo/allreduce.h'),
+  },
 ];
 
 /**

@@ -19,7 +19,7 @@ const rules = [
   ['Networks', /^models\//],
   ['Optimizers', /^optim\//],
   ['Data', /^data\//],
-  ['Training', /^train\/|^io\/checkpoint\.ts#/],
+  ['Training', /^(train|distributed)\/|^io\/checkpoint\.ts#/],
   ['Serving', /^serve\//],
 ];
 

@@ -1,6 +1,7 @@
 import type { Dataset } from '../data/dataset.js';
 import { type SplitSource, sourcesOf } from '../data/source.js';
 import type { DeviceRandom } from '../device-random.js';
+import type { ProcessGroup } from '../distributed/process-group.js';
 import { check } from '../errors.js';
 import { Module } from '../nn/module.js';
 import type { Augmentation } from '../ops/gather.js';
@@ -55,6 +56,18 @@ export interface TrainerOptions {
    * moves between steps, such as running averages, moves with every part. Default 1.
    */
   accumulate?: number;
+  /**
+   * Processes that train together, each with its part of every batch: `batchSize` is that of all of them, and normalizations
+   * see the part. Gradients are averaged before they are clipped; figures of training are those of the whole batch. All
+   * processes must have the same options and weights, which each epoch checks; order, crops and flips are then those of one
+   * process alone, while random layers draw the same in each. Not the trainer's own; default: none.
+   */
+  group?: ProcessGroup;
+  /**
+   * With a group: running averages and the filter's state become their means over the processes at the end of each epoch;
+   * default false: they stay each process's own.
+   */
+  syncStatistics?: boolean;
   /** Of the order of samples, crops, flips and noise; default 0. */
   seed?: number;
   /**
@@ -91,6 +104,12 @@ export function checkTrainerOptions(options: TrainerOptions): SplitSource {
     'INVALID_ARGUMENT',
     () => `Trainer: optimizer must be an optimizer such as Sgd, got ${String(optimizer)}`,
   );
+  const { group: { rank = 0, size = 1 } = {} } = options;
+  check(
+    Number.isInteger(size) && Number.isInteger(rank) && rank >= 0 && rank < size,
+    'INVALID_ARGUMENT',
+    `Trainer: group must have a rank below its size, got ${rank} of ${size}`,
+  );
   const sources = sourcesOf(options.dataset);
   const trainCount = sources.train.labels.length;
   check(
@@ -99,9 +118,15 @@ export function checkTrainerOptions(options: TrainerOptions): SplitSource {
     `Trainer: batchSize must be between 1 and the ${trainCount} training images, got ${batchSize}`,
   );
   check(
-    Number.isInteger(accumulate) && accumulate >= 1 && batchSize % accumulate === 0,
+    batchSize % size === 0,
     'INVALID_ARGUMENT',
-    `Trainer: accumulate must be a divisor of the batch size ${batchSize}, got ${accumulate}`,
+    `Trainer: batchSize must be a multiple of the ${size} processes, got ${batchSize}`,
+  );
+  check(
+    Number.isInteger(accumulate) && accumulate >= 1 && (batchSize / size) % accumulate === 0,
+    'INVALID_ARGUMENT',
+    `Trainer: accumulate must be a divisor of the batch size ${batchSize}` +
+      `${size > 1 ? ` over ${size} processes` : ''}, got ${accumulate}`,
   );
   check(
     typeof augment === 'boolean' || (typeof augment === 'object' && augment !== null),

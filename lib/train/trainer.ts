@@ -15,6 +15,7 @@ import { HostRandom } from '../random.js';
 import { noScope, scope } from '../scope.js';
 import { readState, type StateValues, writeState } from '../state.js';
 import type { Tensor } from '../tensor.js';
+import { DataParallel } from './data-parallel.js';
 import { DeviceImages } from './device-images.js';
 import { firstNotFinite } from './divergence.js';
 import { checkTrainerOptions, type TrainerOptions } from './trainer-options.js';
@@ -68,7 +69,9 @@ export class Trainer {
   /** Gradients of float16 activations would underflow. */
   private readonly scaler: LossScaler | null;
   /** The recorded step, and the modes of the modules that it was recorded with. */
-  private recorded: { program: Program; modes: string } | null = null;
+  private recorded: { programs: Program[]; modes: string } | null = null;
+  /** Where processes train together. */
+  private readonly parallel: DataParallel | null;
   private prepared: Promise<void> | null = null;
   private mean: Float32Array | readonly number[] = [];
   private pass: string | null = null;
@@ -80,6 +83,7 @@ export class Trainer {
   constructor(private readonly options: TrainerOptions) {
     checkObjects('Trainer', { options });
     const { device, batchSize = 128, accumulate = 1, seed = 0, scale = 1 / 128, imageMemory = 2 ** 31 } = options;
+    const { group, model, optimizer } = options;
     this.sources = checkTrainerOptions(options);
     const [trainCount, testCount] = [this.sources.train.labels.length, this.sources.test.labels.length];
     this.batchSize = batchSize;
@@ -87,6 +91,7 @@ export class Trainer {
     this.scale = scale;
     this.stepsPerEpoch = Math.floor(trainCount / batchSize);
     this.random = new DeviceRandom(device, seed);
+    this.parallel = group ? new DataParallel(group, device, model, optimizer) : null;
     this.scaler = device.precision === 'fp16' ? new LossScaler(device) : null;
     const images = { batchSize, scale, memory: imageMemory };
     this.train = new DeviceImages(device, this.sources.train, images);
@@ -124,7 +129,7 @@ export class Trainer {
    * @param epoch counted from 1
    * @throws KalmanNormError `DIVERGED` when a loss is NaN or infinite, naming epoch, step and the
    *   Kalman normalization where it began; `INVALID_STATE` where
-   *   another pass of this trainer isn't done
+   *   another pass of this trainer isn't done; `GROUP_FAILED` where processes don't fit each other, or one ended or hung
    */
   trainEpoch(epoch: number, options: PassOptions = {}): Promise<Figures> {
     check(
@@ -141,14 +146,20 @@ export class Trainer {
     this.train.setOrder(new HostRandom(seed, epoch).permutation(this.sources.train.labels.length), epoch);
     this.history.cursor.fill(0);
     if (!model.training) model.train();
+    await this.parallel?.agree({ ...this.settings(), epoch });
     const begin = performance.now();
     let figures: Figures = { steps: 0, loss: Number.NaN, error: Number.NaN, seconds: 0, imagesPerSecond: 0 };
     let chunk = 1;
-    while (figures.steps < this.stepsPerEpoch && !signal?.aborted) {
+    let stop = false;
+    // Processes that train together stop together.
+    while (figures.steps < this.stepsPerEpoch && !(this.parallel ? stop : signal?.aborted)) {
       const present = await this.train.provide(figures.steps);
       const count = Math.min(chunk, present, this.stepsPerEpoch - figures.steps);
-      this.enqueue(count, (epoch - 1) * this.stepsPerEpoch + figures.steps);
-      const steps = figures.steps + count;
+      const before = (epoch - 1) * this.stepsPerEpoch + figures.steps;
+      let made = count;
+      if (this.parallel) ({ made, stop } = await this.stepTogether(this.parallel, count, before, signal));
+      else this.enqueue(count, before);
+      const steps = figures.steps + made;
       const batches = await this.look(steps);
       const bad = batches.findIndex(({ loss }) => !Number.isFinite(loss));
       if (bad >= 0) {
@@ -163,6 +174,7 @@ export class Trainer {
       onProgress?.(figures, this.stepsPerEpoch);
       chunk = Math.max(1, Math.round((LOOK_INTERVAL * steps) / figures.seconds));
     }
+    if (this.options.syncStatistics) await this.parallel?.averageStatistics();
     return figures;
   }
 
@@ -229,7 +241,8 @@ export class Trainer {
 
   /** Frees what the trainer holds on the device; model and optimiser are not its own. */
   dispose(): void {
-    this.recorded?.program.dispose();
+    for (const program of this.recorded?.programs ?? []) program.dispose();
+    this.parallel?.dispose();
     this.random.dispose();
     this.scaler?.dispose();
     this.train.dispose();
@@ -289,55 +302,113 @@ export class Trainer {
   }
 
   private repeat(count: number): void {
-    if (this.options.eager) {
-      for (let i = 0; i < count; i++) this.step();
-      return;
+    const { eager } = this.options;
+    const direct = eager ? count : this.programs() ? 0 : 1;
+    for (let i = 0; i < direct; i++) this.step();
+    if (!eager && direct > 0) this.record([() => this.step()]);
+    if (count > direct) this.programs()?.[0]?.run(count - direct);
+  }
+
+  /**
+   * Steps of all processes. Between its two halves a step waits for the others.
+   *
+   * @returns how many were made, fewer where a process wants to end or the loss isn't finite: the same in all
+   */
+  private async stepTogether(
+    parallel: DataParallel,
+    count: number,
+    before: number,
+    signal: AbortSignal | undefined,
+  ): Promise<{ made: number; stop: boolean }> {
+    const { schedule, optimizer, eager } = this.options;
+    const halves = [
+      () => {
+        scope(() => parallel.note(this.gradients()));
+        this.random.advance();
+      },
+      () => scope(() => this.update(parallel.figures)),
+    ] as const;
+    for (let made = 1; ; made++) {
+      if (schedule) optimizer.learningRate = schedule(before + made);
+      const programs = eager ? null : this.programs();
+      if (programs) programs[0]?.run();
+      else halves[0]();
+      const { loss, stop } = await parallel.exchange(signal?.aborted ?? false);
+      if (programs) programs[1]?.run();
+      else halves[1]();
+      if (!eager && !programs) this.record(halves);
+      if (made === count || stop || !Number.isFinite(loss)) return { made, stop };
     }
-    const modes = this.options.model
-      .modules()
-      .map(({ training }) => (training ? 't' : 'e'))
-      .join('');
-    let left = count;
-    if (this.recorded?.modes !== modes) {
-      this.recorded?.program.dispose();
-      this.recorded = null;
-      // What a GPU does at an operation's first use, such as timing a convolution's algorithms, it may not do while it
-      // records: so the first step goes by itself.
-      this.step();
-      left--;
-      this.recorded = { program: this.options.device.record(() => this.step()).program, modes };
-    }
-    if (left > 0) this.recorded.program.run(left);
+  }
+
+  /** The recorded step, or its halves; null where there is none for the modes that the modules are in. */
+  private programs(): Program[] | null {
+    return this.recorded?.modes === this.modes() ? this.recorded.programs : null;
+  }
+
+  /**
+   * Records a step, which has been made before: what a GPU does at an operation's first use, such as timing a convolution's
+   * algorithms, it may not do while it records.
+   */
+  private record(parts: readonly (() => void)[]): void {
+    for (const program of this.recorded?.programs ?? []) program.dispose();
+    this.recorded = null;
+    const programs = parts.map((part) => this.options.device.record(part).program);
+    this.recorded = { programs, modes: this.modes() };
+  }
+
+  private modes(): string {
+    const modules = this.options.model.modules();
+    return modules.map(({ training }) => (training ? 't' : 'e')).join('');
   }
 
   private step(): void {
-    const { model, optimizer, average, clipNorm, adaptiveClip, augment = true, smoothing = 0 } = this.options;
-    scope(() => {
-      const changes = augment === false ? null : { ...(augment === true ? {} : augment), random: this.random };
-      const { images, labels } = this.train.batch(this.batchSize, this.history.cursor, changes);
-      model.zeroGrad();
-      if (this.accumulate === 1) {
-        const result = crossEntropy(model.forward(images, this.random), labels, { smoothing });
-        backward(result.loss, this.scaler?.factor);
-        this.note(result);
-      } else {
-        this.note(this.inParts(images, labels));
-      }
-      if (adaptiveClip) {
-        const { clipping, parameters = optimizer.parameters() } = adaptiveClip;
-        clipGradAdaptive(parameters, clipping, this.scaler);
-      }
-      if (clipNorm !== undefined) clipGradNorm(optimizer.parameters(), clipNorm, this.scaler);
-      optimizer.step(this.scaler);
-      average?.update();
-    });
+    scope(() => this.update(this.gradients()));
     this.random.advance();
+  }
+
+  /** Gradients of this process's part of the next batch, and its figures. */
+  private gradients(): Loss {
+    const { model, group: { rank, size } = { rank: 0, size: 1 }, augment = true, smoothing = 0 } = this.options;
+    const changes = augment === false ? null : { ...(augment === true ? {} : augment), random: this.random };
+    const whole = this.train.batch(this.batchSize, this.history.cursor, changes);
+    const part = this.batchSize / size;
+    const own = (all: Tensor) => (size === 1 ? all : samples(all, rank * part, part));
+    const [images, labels] = [own(whole.images), own(whole.labels)];
+    model.zeroGrad();
+    if (this.accumulate > 1) return this.inParts(images, labels);
+    const result = crossEntropy(model.forward(images, this.random), labels, { smoothing });
+    backward(result.loss, this.scaler?.factor);
+    return result;
+  }
+
+  /** Moves the weights by the gradients, and notes the batch's figures. */
+  private update(figures: Loss): void {
+    const { optimizer, average, clipNorm, adaptiveClip } = this.options;
+    this.note(figures);
+    if (adaptiveClip) {
+      const { clipping, parameters = optimizer.parameters() } = adaptiveClip;
+      clipGradAdaptive(parameters, clipping, this.scaler);
+    }
+    if (clipNorm !== undefined) clipGradNorm(optimizer.parameters(), clipNorm, this.scaler);
+    optimizer.step(this.scaler);
+    average?.update();
+  }
+
+  /** What has to be the same in all processes; the mean stands for the images. */
+  private settings(): object {
+    const { augment = true, seed = 0, clipNorm, syncStatistics = false, optimizer } = this.options;
+    const { batchSize, accumulate, scale, mean } = this;
+    const labels = [...this.sources.train.labels];
+    const { learningRate, weightDecay } = optimizer;
+    const training = { batchSize, accumulate, scale, augment, seed, clipNorm, syncStatistics };
+    return { ...training, optimizer: optimizer.constructor.name, learningRate, weightDecay, mean: [...mean], labels };
   }
 
   /** Forward and backward, part by part; the mean of the losses, and all errors. */
   private inParts(images: Tensor, labels: Tensor): Loss {
     const { model, device, smoothing = 0 } = this.options;
-    const size = this.batchSize / this.accumulate;
+    const size = labels.size / this.accumulate;
     const share = 1 / this.accumulate;
     const seed = this.scaler ? scale(this.scaler.factor, share) : device.full([1], share);
     const total: Loss = { loss: device.zeros([1]), errors: device.zeros([1]) };

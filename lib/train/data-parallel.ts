@@ -1,0 +1,131 @@
+import { createHash } from 'node:crypto';
+import type { ProcessGroup } from '../distributed/process-group.js';
+import { check } from '../errors.js';
+import type { Module } from '../nn/module.js';
+import type { Loss } from '../ops/loss.js';
+import type { Optimizer } from '../optim/optimizer.js';
+import { noScope } from '../scope.js';
+import type { Device, Tensor } from '../tensor.js';
+
+/** Values that are reduced in one call: 25 MiB, as in PyTorch's DistributedDataParallel. */
+const BUCKET = (25 * 2 ** 20) / 4;
+
+/**
+ * What the processes of a group tell each other while they train: means of gradients, loss and errors of each batch, and
+ * whether all of them stand where they should.
+ *
+ * @internal
+ */
+export class DataParallel {
+  /** Of the whole batch, from one exchange to the next. */
+  readonly figures: Loss;
+
+  constructor(
+    private readonly group: ProcessGroup,
+    device: Device,
+    private readonly model: Module,
+    private readonly optimizer: Optimizer,
+  ) {
+    this.figures = noScope(() => ({ loss: device.zeros([1]), errors: device.zeros([1]) }));
+  }
+
+  /** Keeps the figures of this process's part of a batch, for the exchange. */
+  note({ loss, errors }: Loss): void {
+    this.figures.loss.copyFrom(loss);
+    this.figures.errors.copyFrom(errors);
+  }
+
+  /**
+   * Overwrites all gradients with their means over the processes, and the figures with those of the whole batch. The
+   * gradients of the last layers, which are there first, go first; while a bucket is on its way, the next is read.
+   *
+   * @param stop whether this process wants to end
+   * @returns the batch's loss, and whether any process wants to end: the same in all
+   */
+  async exchange(stop: boolean): Promise<{ loss: number; stop: boolean }> {
+    const { loss, errors } = this.figures;
+    const gradients = this.optimizer.parameters().map(({ grad }) => grad as Tensor);
+    const sums = Promise.all([loss.data(), errors.data()]).then(async ([losses, counts]) => {
+      const values = Float32Array.of(losses[0] as number, counts[0] as number, stop ? 1 : 0);
+      await this.group.allReduce(values);
+      return values;
+    });
+    const buckets = bucketsOf(gradients.reverse()).map((members) => this.reduce(members, sums));
+    const [[lossSum = 0, errorSum = 0, stops = 0]] = await Promise.all([sums, ...buckets]);
+    const mean = Math.fround(lossSum / this.group.size);
+    loss.write(Float32Array.of(mean));
+    errors.write(Float32Array.of(errorSum));
+    return { loss: mean, stop: stops > 0 };
+  }
+
+  /** Running averages and the filter's state become their means over the processes. */
+  async averageStatistics(): Promise<void> {
+    const buffers = [...this.model.namedBuffers().values()].filter(({ dtype }) => dtype === 'float32');
+    if (buffers.length > 0) await this.reduce(buffers, Promise.resolve());
+  }
+
+  /**
+   * Refuses processes that would train something else, or from other weights.
+   *
+   * @param settings of the training; the names and values of all parameters are compared, too
+   * @throws KalmanNormError `GROUP_FAILED` naming the ranks, on every rank
+   */
+  async agree(settings: object): Promise<void> {
+    const state = await this.model.stateValues();
+    const weights = createHash('sha256');
+    const names = this.model.namedParameters();
+    for (const name of names.keys()) {
+      const { shape, data } = state.get(name) as { shape: readonly number[]; data: Float32Array };
+      weights.update(`${name} ${shape} `).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    }
+    const own = { settings: createHash('sha256').update(JSON.stringify(settings)).digest(), weights: weights.digest() };
+    for (const [what, digest] of Object.entries(own)) {
+      const all = await this.group.allGather(digest);
+      const others = all.flatMap((other, rank) => (digest.compare(other) === 0 ? [] : [rank]));
+      check(
+        others.length === 0,
+        'GROUP_FAILED',
+        `Trainer: rank ${this.group.rank} has other ${what} than ${others.length === 1 ? 'rank' : 'ranks'} ${others.join(', ')}`,
+      );
+    }
+  }
+
+  dispose(): void {
+    this.figures.loss.dispose();
+    this.figures.errors.dispose();
+  }
+
+  /** Overwrites tensors with their means over the processes, after what is to be sent before. */
+  private async reduce(tensors: readonly Tensor[], before: Promise<unknown>): Promise<void> {
+    const values = (await Promise.all(tensors.map((tensor) => tensor.data()))) as Float32Array[];
+    await before;
+    const bucket = new Float32Array(values.reduce((sum, { length }) => sum + length, 0));
+    let place = 0;
+    for (const own of values) {
+      bucket.set(own, place);
+      place += own.length;
+    }
+    await this.group.allReduce(bucket, 'mean');
+    place = 0;
+    for (const [i, tensor] of tensors.entries()) {
+      const { length } = values[i] as Float32Array;
+      tensor.write(bucket.subarray(place, place + length));
+      place += length;
+    }
+  }
+}
+
+/** Tensors in their order, in lists of about {@link BUCKET} values. */
+function bucketsOf(tensors: readonly Tensor[]): Tensor[][] {
+  const buckets: Tensor[][] = [];
+  let room = 0;
+  for (const tensor of tensors) {
+    if (buckets.length === 0 || room < tensor.size) {
+      buckets.push([]);
+      room = BUCKET;
+    }
+    (buckets.at(-1) as Tensor[]).push(tensor);
+    room -= tensor.size;
+  }
+  return buckets;
+}
