@@ -16,7 +16,8 @@ const USAGE = `Usage: npx kalman-norm launch --processes N [--restarts N] [--gra
   --processes  how many to start; each has KALMAN_NORM_RANK and KALMAN_NORM_PROCESSES in its environment
   --restarts   how often all are started anew after one failed, with KALMAN_NORM_RESTART 1, 2 …: the program then goes
                on from its last checkpoint; default 0
-  --grace      seconds that the others have to end by themselves after one failed; default 5`;
+  --grace      seconds that processes have to end by themselves after one failed, or the launcher was told to end;
+               default 5`;
 
 /** Lines of a failed process that are repeated. */
 const LAST_WORDS = 10;
@@ -86,17 +87,21 @@ async function runProcesses(launch, restart) {
     for (const { child } of workers) if (child.exitCode === null && child.signalCode === null) child.kill(signal);
   };
   let stopped = null;
+  let failed = null;
+  let timer;
+  const killLater = () => {
+    timer ??= setTimeout(() => endAll('SIGKILL'), launch.grace * 1000);
+  };
   const onSignal = (signal) => {
     stopped = signal;
     endAll(signal);
+    killLater();
   };
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, onSignal);
-  let failed = null;
-  let timer;
   const look = (end) => {
     if (failed || stopped || (end.code === 0 && end.signal === null)) return;
     failed = end;
-    timer = setTimeout(() => endAll('SIGKILL'), launch.grace * 1000);
+    killLater();
   };
   try {
     await Promise.all(workers.map(({ ended }) => ended.then(look)));

@@ -1,3 +1,4 @@
+import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 
 /** Which process of how many this one is. */
@@ -25,6 +26,7 @@ const LAUNCHERS = [
  * @throws KalmanNormError `INVALID_ARGUMENT` where rank and size are no whole numbers, don't fit, or one is missing
  */
 export function processPlace(environment: NodeJS.ProcessEnv = process.env): ProcessPlace | null {
+  checkObjects('processPlace', { environment });
   for (const { launcher, rank, size } of LAUNCHERS) {
     const [own, all] = [environment[rank], environment[size]];
     if (own === undefined && all === undefined) continue;

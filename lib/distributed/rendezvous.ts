@@ -1,4 +1,4 @@
-import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,7 +17,7 @@ interface Claim {
 /** Milliseconds between two looks at the folder. */
 const LOOK_INTERVAL = 20;
 /** Milliseconds that others have to notice a failure, and the system to forget a process. */
-const AFTERMATH = 400;
+const AFTERMATH = 2000;
 
 /**
  * A folder in which the processes of a group meet: each leaves a file with what it is, before any connection is made, so that
@@ -71,18 +71,26 @@ export class Rendezvous {
 
   /** Whom a failed connection is to be blamed on; to be asked by every process that sees it fail. */
   async blame(): Promise<string> {
+    // Whoever saw it fail isn't the cause, and may end before the others look.
     await writeFile(this.file('failed', this.place.rank), '').catch(() => {});
-    await sleep(AFTERMATH);
-    const others = this.claims
-      .map((claim, rank) => ({ ...claim, rank }))
-      .filter(({ rank }) => rank !== this.place.rank);
-    const gone = others.filter((claim) => !isRunning(claim.process));
-    if (gone.length > 0) return `${ranks(gone.map(({ rank }) => rank))} ended early`;
-    const silent: number[] = [];
-    for (const { rank } of others) {
-      if ((await readFile(this.file('failed', rank)).catch(() => null)) === null) silent.push(rank);
+    const end = performance.now() + AFTERMATH;
+    for (;;) {
+      const silent: number[] = [];
+      for (const rank of this.claims.keys()) if (!(await this.sawFailure(rank))) silent.push(rank);
+      const gone = silent.filter((rank) => !isRunning((this.claims[rank] as Claim).process));
+      if (gone.length > 0) return `${ranks(gone)} ended early`;
+      if (silent.length === 0) return 'the connection failed';
+      if (performance.now() > end) return `${ranks(silent)} did not answer in time`;
+      await sleep(LOOK_INTERVAL);
     }
-    return silent.length > 0 ? `${ranks(silent)} did not answer in time` : 'the connection failed';
+  }
+
+  private async sawFailure(rank: number): Promise<boolean> {
+    const found = await access(this.file('failed', rank)).then(
+      () => true,
+      () => false,
+    );
+    return found || rank === this.place.rank;
   }
 
   private file(kind: string, rank: number): string {

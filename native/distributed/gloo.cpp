@@ -1,5 +1,6 @@
-// Collectives between processes, by Gloo: an addon of its own, built where Gloo is found and loaded when a group is made.
-// Every call returns a promise and runs in a thread of libuv's pool; lib/distributed makes them one after the other.
+// Collectives between processes, by Gloo: an addon of its own, built where Gloo is found and loaded when a group is
+// made. Every call returns a promise and runs in a thread of libuv's pool; lib/distributed makes them one after the
+// other.
 #include <gloo/allgather.h>
 #include <gloo/allreduce.h>
 #include <gloo/barrier.h>
@@ -19,8 +20,8 @@ namespace {
 
 using Mesh = std::shared_ptr<gloo::rendezvous::Context>;
 
-/// A promise that is kept when `body` has run in another thread. The object, a typed array whose memory is worked on, stays
-/// alive until then.
+/// A promise that is kept when `body` has run in another thread. The object, a typed array whose memory is worked on,
+/// stays alive until then.
 class Work : public Napi::AsyncWorker {
  public:
   static Napi::Promise start(const Napi::Object& object, std::function<void()> body) {
@@ -55,7 +56,8 @@ class Group : public Napi::ObjectWrap<Group> {
 
   /// (rank, size, timeout in milliseconds). Whoever calls has checked them.
   explicit Group(const Napi::CallbackInfo& info) : ObjectWrap(info) {
-    mesh_ = std::make_shared<gloo::rendezvous::Context>(info[0].ToNumber().Int32Value(), info[1].ToNumber().Int32Value());
+    mesh_ =
+        std::make_shared<gloo::rendezvous::Context>(info[0].ToNumber().Int32Value(), info[1].ToNumber().Int32Value());
     mesh_->setTimeout(std::chrono::milliseconds(info[2].ToNumber().Int64Value()));
   }
 

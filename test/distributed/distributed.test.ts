@@ -1,20 +1,27 @@
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test from 'ava';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import test, { type ExecutionContext } from 'ava';
 import { type NormSpec, openProcessGroup, processGroupProblem, processPlace } from '../../lib/index.js';
 import { parseLaunch } from '../../tools/launch.mjs';
+import type { Trained, Training } from './train-worker.js';
 
 const folder = await mkdtemp(join(tmpdir(), 'kalman-norm-distributed-'));
 test.after.always(() => rm(folder, { recursive: true, force: true }));
 
 const problem = processGroupProblem();
-const groupTest = problem ? (title: string, _: unknown) => test.skip(`SKIPPED, ${problem}: ${title}`, () => {}) : test;
+/** One at a time: each starts several processes. */
+function groupTest(title: string, body: (t: ExecutionContext) => Promise<void>): void {
+  if (problem) test.skip(`SKIPPED, ${problem}: ${title}`, () => {});
+  else test.serial(title, body);
+}
 
 /** Runs a program to its end. */
-function run(args: readonly string[]): Promise<{ code: number | null; output: string; seconds: number }> {
-  const began = performance.now();
+function run(args: readonly string[]): Promise<{ code: number | null; output: string }> {
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
@@ -23,7 +30,7 @@ function run(args: readonly string[]): Promise<{ code: number | null; output: st
     });
   }
   return new Promise((resolve) => {
-    child.on('close', (code) => resolve({ code, output, seconds: (performance.now() - began) / 1000 }));
+    child.on('close', (code) => resolve({ code, output }));
   });
 }
 
@@ -31,57 +38,81 @@ const launched = (processes: number, ...rest: string[]) =>
   run(['tools/kalman-norm.mjs', 'launch', '--processes', String(processes), ...rest]);
 
 const TRAINER = 'test/distributed/train-worker.ts';
-interface Trained {
-  losses: number[];
-  weights: Record<string, number[]>;
-}
+let runs = 0;
 
-async function train(processes: number, norm: object, eager = ''): Promise<Trained> {
-  const out = join(folder, `${JSON.stringify(norm).replace(/\W/g, '')}-${processes}${eager}.json`);
-  const args = [TRAINER, JSON.stringify(norm), eager, out];
+async function train(processes: number, training: Training): Promise<Trained> {
+  const out = join(folder, `${++runs}.json`);
+  const args = [TRAINER, JSON.stringify(training), out];
   const { code, output } = await (processes === 1 ? run(['--import', 'tsx', ...args]) : launched(processes, ...args));
   if (code !== 0) throw new Error(output);
   return JSON.parse(await readFile(out, 'utf8')) as Trained;
 }
 
-/** Largest difference of two networks' values, as a share of the largest value of each tensor. */
-function difference(a: Trained, b: Trained): number {
-  return Math.max(
-    ...Object.entries(a.weights).map(([name, values]) => {
-      const others = b.weights[name] as number[];
-      const largest = Math.max(...values.map(Math.abs), 1e-3);
-      return Math.max(...values.map((value, i) => Math.abs(value - (others[i] as number)))) / largest;
-    }),
-  );
+/**
+ * Largest difference of two networks' values: as a share of each tensor's largest value, which rounding is one of, and of the
+ * longest way that any value of the tensor has come, which a mistake is one of.
+ */
+function difference(a: Trained, b: Trained): { ofValue: number; ofWay: number } {
+  const shares = Object.keys(a.start).map((name) => {
+    const [start, one, other] = [a.start, a.weights, b.weights].map((values) => values[name] as readonly number[]);
+    const largest = (from: readonly number[] = [], to?: readonly number[]) =>
+      Math.max(...from.map((value, i) => Math.abs(value - (to?.[i] ?? 0))));
+    const apart = largest(one, other);
+    // The threshold of an activation doesn't move where all its inputs lie above.
+    return apart === 0 ? [0, 0] : [apart / largest(one), apart / largest(one, start)];
+  });
+  const [ofValue, ofWay] = [0, 1].map((which) => Math.max(...shares.map((share) => share[which] as number)));
+  return { ofValue: ofValue as number, ofWay: ofWay as number };
 }
 
-/** Norms that keep nothing from step to step that training depends on, but per split. */
-const norms: readonly NormSpec[] = [
-  { type: 'batch', splits: 4 },
-  { type: 'group' },
-  { type: 'layer' },
-  { type: 'frn' },
-  { type: 'evonorm' },
-  { type: 'normalizer-free' },
+/**
+ * Norms that keep nothing from step to step that training depends on. In a step a quarter of a million values go into ReLUs,
+ * and where one lies within rounding of 0, it has a gradient in one process and none in several. So shifts begin at 6, and
+ * rounding stays rounding.
+ */
+const trainings: readonly (Partial<Training> & { norm: NormSpec })[] = [
+  { norm: { type: 'batch', splits: 4 } },
+  { norm: { type: 'group' } },
+  { norm: { type: 'layer' } },
+  // Without its last ReLU the means over an image would be the shifts alone.
+  { norm: { type: 'instance' }, unshifted: 'normLast.beta' },
+  { norm: { type: 'frn' } },
+  { norm: { type: 'evonorm' } },
+  // Its shifts add up from block to block.
+  { norm: { type: 'normalizer-free' }, learningRate: 1e-4 },
+  { norm: { type: 'reference-kalman', gain: 0.1, splits: 4, transition: 'analytic' } },
 ];
 
-for (const norm of norms) {
-  groupTest(`2 and 4 processes train the weights that one does: ${norm.type}`, async (t) => {
-    t.timeout(300_000);
-    const alone = await train(1, norm);
+for (const own of trainings) {
+  groupTest(`2 and 4 processes train the weights that one does: ${own.norm.type}`, async (t) => {
+    const training: Training = { learningRate: 1e-3, epochs: 4, shift: 6, ...own };
+    const alone = await train(1, training);
     for (const processes of [2, 4]) {
-      const together = await train(processes, norm);
-      const differs = difference(alone, together);
-      t.log(`${processes} processes: ${differs.toExponential(1)}`);
-      t.true(differs < 1e-3, `${processes} processes differ by ${differs}`);
-      t.true(Math.abs((alone.losses[3] as number) - (together.losses[3] as number)) < 1e-4);
+      const together = await train(processes, training);
+      const { ofValue, ofWay } = difference(alone, together);
+      const figures = `${ofValue.toExponential(1)} of the value, ${ofWay.toExponential(1)} of the way`;
+      t.log(`${processes} processes differ by ${figures}`);
+      // Measured: 6e-6 and 9e-4 with frn, else up to 8e-7 and 2e-4, where a shift of 6 is 5e-7 from the next float. One
+      // process alone whose weights begin 1e-7 off: 2e-5 of the value with frn, else up to 3e-6.
+      t.true(ofValue < 1e-4 && ofWay < 1e-2, figures);
+      t.true(Math.abs((alone.losses[3] as number) / (together.losses[3] as number) - 1) < 1e-4);
     }
   });
 }
 
+groupTest('2 processes go nearly the way of one where ReLUs have kinks', async (t) => {
+  const training: Training = { norm: { type: 'batch', splits: 4 }, learningRate: 0.02, epochs: 1 };
+  const alone = await train(1, training);
+  const { ofWay: apart } = difference(alone, await train(2, training));
+  const { ofWay: control } = difference(alone, await train(1, { ...training, perturbation: 1e-7 }));
+  t.log(`2 processes: ${apart.toExponential(1)}; 1 process, weights changed by 1e-7: ${control.toExponential(1)}`);
+  // A mistake, such as a sum for a mean, is as far as the way itself.
+  t.true(apart < 0.5);
+});
+
 groupTest('a recorded step gives what an eager one does', async (t) => {
-  const norm = { type: 'kalman', splits: 4 };
-  t.is(difference(await train(2, norm), await train(2, norm, 'eager')), 0);
+  const training: Training = { norm: { type: 'kalman', splits: 4 }, learningRate: 0.02, epochs: 2 };
+  t.is(difference(await train(2, training), await train(2, { ...training, eager: true })).ofValue, 0);
 });
 
 const MEMBER = 'test/distributed/member.ts';
@@ -95,11 +126,10 @@ groupTest('collectives', async (t) => {
 });
 
 groupTest('a process that is killed ends the others, and is named', async (t) => {
-  const { code, output, seconds } = await launched(3, MEMBER, 'kill');
+  const { code, output } = await launched(3, MEMBER, 'kill');
   t.is(code, 1);
   t.regex(output, /launch: rank 2 was ended by SIGKILL/);
   t.regex(output, /\[0\] .*rank 2 ended early; this is rank 0/);
-  t.true(seconds < 28, `${seconds} s`);
 });
 
 groupTest('an exception ends the others, with its last words', async (t) => {
@@ -109,10 +139,9 @@ groupTest('an exception ends the others, with its last words', async (t) => {
 });
 
 groupTest('a process that hangs is named within the time-out', async (t) => {
-  const { code, output, seconds } = await launched(3, '--grace', '1', MEMBER, 'hang');
+  const { code, output } = await launched(3, '--grace', '1', MEMBER, 'hang');
   t.is(code, 1);
   t.regex(output, /rank 2 did not answer in time/);
-  t.true(seconds < 28, `${seconds} s`);
 });
 
 groupTest('--restarts starts all anew', async (t) => {
@@ -125,6 +154,21 @@ groupTest('processes of different configurations are refused on every rank', asy
   const { output } = await launched(2, MEMBER, 'configuration');
   t.regex(output, /\[0\] .*rank 1 has another configuration than rank 0/);
   t.regex(output, /\[1\] .*rank 0 has another configuration than rank 1/);
+});
+
+groupTest('no process outlives its launcher', async (t) => {
+  const launcher = spawn(process.execPath, ['tools/kalman-norm.mjs', 'launch', '--processes', '2', MEMBER, 'wait'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const members: number[] = [];
+  for await (const line of createInterface({ input: launcher.stdout })) {
+    const [, member] = /process (\d+)/.exec(line) ?? [];
+    if (member && members.push(Number(member)) === 2) launcher.kill('SIGKILL');
+  }
+  t.is(members.length, 2);
+  const isRunning = (member: number) => existsSync(`/proc/${member}/stat`);
+  // The stream has ended, so that no process holds it; ava's time-out is that of this loop.
+  while (members.some(isRunning)) await sleep(50);
 });
 
 groupTest('a rendezvous that is taken, or to which not all come', async (t) => {

@@ -5,7 +5,8 @@ import { openProcessGroup } from '../../lib/index.js';
 const [what = ''] = process.argv.slice(2);
 const own = Number(process.env.KALMAN_NORM_RANK);
 const group = await openProcessGroup({
-  timeout: 3,
+  // Long enough for the last process to start on a busy machine.
+  timeout: what === 'hang' ? 20 : 120,
   configuration: what === 'configuration' ? `--seed ${own}` : '',
 });
 const { rank, size } = group;
@@ -23,6 +24,11 @@ if (what === 'collectives') {
     JSON.stringify({ values: [...values], mean: [...mean], given: [...given], all: all.map(([byte]) => byte) }),
   );
   group.close();
+} else if (what === 'wait') {
+  console.log(`process ${process.pid}`);
+  // The others wait for a call that rank 0 never makes.
+  if (rank > 0) await group.barrier();
+  await sleep(300_000);
 } else {
   for (let step = 1; ; step++) {
     await group.allReduce(new Float32Array(1000));
@@ -34,6 +40,6 @@ if (what === 'collectives') {
     if (what === 'kill') process.kill(process.pid, 'SIGKILL');
     if (what === 'throw') throw new Error('the data ran out');
     // For longer than the time-out, and awake.
-    if (what === 'hang') await sleep(30_000);
+    if (what === 'hang') await sleep(300_000);
   }
 }

@@ -1,10 +1,12 @@
 /**
- * A process of a group that trains a small network for 20 steps: `train-worker.ts NORM EAGER OUT`, the normalization as JSON.
- * Without a launcher it is the whole group. Rank 0 writes weights and figures to a file.
+ * A process of a group that trains a small network: `train-worker.ts OPTIONS OUT`, the options as JSON. Without a launcher
+ * it is the whole group. Rank 0 writes losses and weights, first and last, to a file.
  */
 import { writeFileSync } from 'node:fs';
 import {
   CifarResNet,
+  HostRandom,
+  type NormSpec,
   openDevice,
   openProcessGroup,
   processPlace,
@@ -13,30 +15,66 @@ import {
   Trainer,
 } from '../../lib/index.js';
 
-const [norm = '{}', eager = '', out = ''] = process.argv.slice(2);
-const group = processPlace() ? await openProcessGroup({ timeout: 30 }) : null;
+/** What a training is made of. */
+export interface Training {
+  norm: NormSpec;
+  learningRate: number;
+  /** Of 5 steps. */
+  epochs: number;
+  /** Where shifts begin, but the named one: far from 0, no ReLU's input comes near its kink. */
+  shift?: number;
+  unshifted?: string;
+  /** All weights are first changed by this share of themselves, up or down by chance. */
+  perturbation?: number;
+  eager?: boolean;
+}
+
+/** What comes of it; values by name. */
+export interface Trained {
+  losses: number[];
+  start: Record<string, readonly number[]>;
+  weights: Record<string, readonly number[]>;
+}
+
+const [options = '{}', out = ''] = process.argv.slice(2);
+const training = JSON.parse(options) as Training;
+const { norm, learningRate, epochs, shift = 0, unshifted, perturbation = 0, eager = false } = training;
+// Generous: with as many processes as a test starts, one may wait long for a core.
+const group = processPlace() ? await openProcessGroup({ timeout: 120 }) : null;
+// One process alone splits its batch where several each see a part.
+if (group && 'splits' in norm && norm.splits) norm.splits /= group.size;
+
 const device = openDevice('cpu', { threads: 1 });
 const dataset = syntheticDataset({ classes: 4, train: 80, test: 8, size: 16 });
-const spec = JSON.parse(norm);
-// One process alone splits its batch where several each see a part.
-if (group && spec.splits) spec.splits /= group.size;
-const model = new CifarResNet(device, { n: 1, norm: spec, classes: 4, seed: 1 });
-const optimizer = new Sgd(device, model.namedParameters(), 0.02, { momentum: 0.9, weightDecay: 1e-4 });
+const model = new CifarResNet(device, { n: 1, norm, classes: 4, seed: 1 });
+const random = new HostRandom(2);
+for (const [name, tensor] of model.namedParameters()) {
+  if (shift !== 0 && name.endsWith('.beta') && name !== unshifted) tensor.fill(shift);
+  if (perturbation === 0) continue;
+  const values = (await tensor.data()) as Float32Array;
+  tensor.write(values.map((value) => value * (1 + (random.uniform() < 0.5 ? -perturbation : perturbation))));
+}
+const values = async () =>
+  Object.fromEntries(
+    await Promise.all(
+      [...model.namedParameters()].map(async ([name, tensor]) => [name, [...(await tensor.data())]] as const),
+    ),
+  );
+
+const start = await values();
+const optimizer = new Sgd(device, model.namedParameters(), learningRate, { momentum: 0.9, weightDecay: 1e-4 });
 const trainer = new Trainer({
   device,
   model,
   optimizer,
   dataset,
   batchSize: 16,
-  eager: eager === 'eager',
+  eager,
   syncStatistics: true,
   ...(group && { group }),
 });
 const losses: number[] = [];
-for (let epoch = 1; epoch <= 4; epoch++) losses.push((await trainer.trainEpoch(epoch)).loss);
-const state = await model.stateValues();
-if (!group || group.rank === 0) {
-  const weights = Object.fromEntries([...state].map(([name, { data }]) => [name, [...data]]));
-  writeFileSync(out, JSON.stringify({ losses, weights }));
-}
+for (let epoch = 1; epoch <= epochs; epoch++) losses.push((await trainer.trainEpoch(epoch)).loss);
+const result: Trained = { losses, start, weights: await values() };
+if (!group || group.rank === 0) writeFileSync(out, JSON.stringify(result));
 group?.close();

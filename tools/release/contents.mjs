@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { ROOT } from '../process.mjs';
 
 /** Everything the build on a user's machine needs. */
-const sources = ['core', 'cpu', 'addon', 'preload', 'cuda'].flatMap((folder) =>
+const sources = ['core', 'cpu', 'addon', 'preload', 'cuda', 'distributed'].flatMap((folder) =>
   readdirSync(join(ROOT, 'native', folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(ROOT.length))
@@ -26,8 +26,8 @@ const MAIN = [
 ];
 /** Of the tools those that build on a user's machine, and no others. */
 const UNWANTED = [
-  /^(?!dist\/lib\/|native\/(core|cpu|addon|preload|cuda|headers)\/|tools\/[\w-]+\.mjs$|[^/]+$)/,
-  /^tools\/(?!(cuda-(build|libraries|toolkit)|kalman-norm|native-build|process|system-packages)\.mjs$)/,
+  /^(?!dist\/lib\/|native\/(core|cpu|addon|preload|cuda|distributed|headers)\/|tools\/[\w-]+\.mjs$|[^/]+$)/,
+  /^tools\/(?!(cuda-(build|libraries|toolkit)|kalman-norm|launch|native-build|process|system-packages)\.mjs$)/,
   /^native\/cuda\/testing\//,
   /\.(bin|u8|gz|png|safetensors|jsonl|node|map|test\.\w+)$/,
 ];
