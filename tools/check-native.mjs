@@ -6,7 +6,7 @@
  */
 
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import { join } from 'node:path';
 import { hasCommand, ROOT, runScript, say } from './process.mjs';
@@ -47,7 +47,9 @@ function format(fix) {
 /** Several files at a time; a file's findings come in one piece. */
 async function tidy() {
   if (!existsSync(join(BUILD, 'compile_commands.json'))) await setUp();
-  const queue = ['addon', 'core', 'cpu'].flatMap((folder) => sources(join('native', folder), /\.cpp$/));
+  const queue = ['addon', 'core', 'cpu', ...(hasGloo() ? ['distributed'] : [])].flatMap((folder) =>
+    sources(join('native', folder), /\.cpp$/),
+  );
   let good = true;
   const work = async () => {
     for (let file = queue.shift(); file; file = queue.shift()) {
@@ -59,6 +61,11 @@ async function tidy() {
   };
   await Promise.all(Array.from({ length: os.availableParallelism() }, work));
   return good;
+}
+
+/** Process groups are built where Gloo is installed. */
+function hasGloo() {
+  return readFileSync(join(BUILD, 'compile_commands.json'), 'utf8').includes('distributed/gloo.cpp');
 }
 
 /**

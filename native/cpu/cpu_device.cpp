@@ -137,9 +137,9 @@ class CpuDevice : public Device {
   std::string description() const override {
     const dnnl_version_t* version = dnnl_version();
     std::ostringstream text;
-    text << "CPU: " << threads_ << (threads_ == 1 ? " thread on " : " threads on ") << availableCores()
-         << " cores, " << kKernels << ", convolutions " << convolutions() << " (oneDNN " << version->major << '.'
-         << version->minor << '.' << version->patch << ')';
+    text << "CPU: " << threads_ << (threads_ == 1 ? " thread on " : " threads on ") << availableCores() << " cores, "
+         << kKernels << ", convolutions " << convolutions() << " (oneDNN " << version->major << '.' << version->minor
+         << '.' << version->patch << ')';
     return text.str();
   }
 
