@@ -1,24 +1,19 @@
 import { checkObjects } from '../arguments.js';
-import { backward, noGrad } from '../autograd.js';
+import { noGrad } from '../autograd.js';
 import { meanImage, type SplitSource } from '../data/source.js';
-import { DeviceRandom } from '../device-random.js';
 import { check, KalmanNormError } from '../errors.js';
 import type { ModelDescription } from '../io/model-description.js';
-import { advance, append } from '../ops/counter.js';
-import { addInto, scale } from '../ops/elementwise.js';
-import { crossEntropy, type Loss } from '../ops/loss.js';
-import { samples } from '../ops/memory.js';
-import { clipGradAdaptive, clipGradNorm } from '../optim/clip.js';
-import { LossScaler } from '../optim/loss-scaler.js';
-import type { Program } from '../program.js';
+import { crossEntropy } from '../ops/loss.js';
 import { HostRandom } from '../random.js';
-import { noScope, scope } from '../scope.js';
+import { scope } from '../scope.js';
 import { readState, type StateValues, writeState } from '../state.js';
 import type { Tensor } from '../tensor.js';
 import { DataParallel } from './data-parallel.js';
 import { DeviceImages } from './device-images.js';
 import { firstNotFinite } from './divergence.js';
+import { History } from './history.js';
 import { checkTrainerOptions, type TrainerOptions } from './trainer-options.js';
+import { TrainingStep } from './training-step.js';
 
 /** Figures of (a part of) an epoch of training or an evaluation. */
 export interface Figures {
@@ -58,18 +53,12 @@ export class Trainer {
   /** Steps of an epoch. */
   readonly stepsPerEpoch: number;
   private readonly batchSize: number;
-  private readonly accumulate: number;
   private readonly scale: number;
   private readonly sources: SplitSource;
-  private readonly random: DeviceRandom;
   private readonly train: DeviceImages;
   private readonly test: DeviceImages;
-  /** Loss and errors of each batch of a pass, and the number of the next one. */
-  private readonly history: { loss: Tensor; errors: Tensor; cursor: Tensor };
-  /** Gradients of float16 activations would underflow. */
-  private readonly scaler: LossScaler | null;
-  /** The recorded step, and the modes of the modules that it was recorded with. */
-  private recorded: { programs: Program[]; modes: string } | null = null;
+  private readonly history: History;
+  private readonly step: TrainingStep;
   /** Where processes train together. */
   private readonly parallel: DataParallel | null;
   private prepared: Promise<void> | null = null;
@@ -82,26 +71,20 @@ export class Trainer {
    */
   constructor(private readonly options: TrainerOptions) {
     checkObjects('Trainer', { options });
-    const { device, batchSize = 128, accumulate = 1, seed = 0, scale = 1 / 128, imageMemory = 2 ** 31 } = options;
+    const { device, batchSize = 128, scale = 1 / 128, imageMemory = 2 ** 31 } = options;
     const { group, model, optimizer } = options;
     this.sources = checkTrainerOptions(options);
     const [trainCount, testCount] = [this.sources.train.labels.length, this.sources.test.labels.length];
     this.batchSize = batchSize;
-    this.accumulate = accumulate;
     this.scale = scale;
     this.stepsPerEpoch = Math.floor(trainCount / batchSize);
-    this.random = new DeviceRandom(device, seed);
     this.parallel = group ? new DataParallel(group, device, model, optimizer) : null;
-    this.scaler = device.precision === 'fp16' ? new LossScaler(device) : null;
     const images = { batchSize, scale, memory: imageMemory };
     this.train = new DeviceImages(device, this.sources.train, images);
     this.test = new DeviceImages(device, this.sources.test, images);
     const slots = Math.max(this.stepsPerEpoch, Math.ceil(testCount / batchSize));
-    this.history = noScope(() => ({
-      loss: device.zeros([slots]),
-      errors: device.zeros([slots]),
-      cursor: device.zeros([1], { dtype: 'int32' }),
-    }));
+    this.history = new History(device, slots);
+    this.step = new TrainingStep(options, this.train, this.history, this.parallel);
   }
 
   /** Reads and uploads the images, and their mean; else the first pass does. */
@@ -144,23 +127,21 @@ export class Trainer {
     const { model, seed = 0 } = this.options;
     await this.prepare();
     this.train.setOrder(new HostRandom(seed, epoch).permutation(this.sources.train.labels.length), epoch);
-    this.history.cursor.fill(0);
+    this.history.clear();
     if (!model.training) model.train();
     await this.parallel?.agree({ ...this.settings(), epoch });
     const begin = performance.now();
     let figures: Figures = { steps: 0, loss: Number.NaN, error: Number.NaN, seconds: 0, imagesPerSecond: 0 };
     let chunk = 1;
-    let stop = false;
+    let [made, stop] = [0, false];
     // Processes that train together stop together.
     while (figures.steps < this.stepsPerEpoch && !(this.parallel ? stop : signal?.aborted)) {
       const present = await this.train.provide(figures.steps);
       const count = Math.min(chunk, present, this.stepsPerEpoch - figures.steps);
       const before = (epoch - 1) * this.stepsPerEpoch + figures.steps;
-      let made = count;
-      if (this.parallel) ({ made, stop } = await this.stepTogether(this.parallel, count, before, signal));
-      else this.enqueue(count, before);
+      ({ made, stop } = await this.step.run(count, before, signal));
       const steps = figures.steps + made;
-      const batches = await this.look(steps);
+      const batches = await this.history.look(steps);
       const bad = batches.findIndex(({ loss }) => !Number.isFinite(loss));
       if (bad >= 0) {
         const first = await firstNotFinite(this.options.model);
@@ -196,7 +177,7 @@ export class Trainer {
     const count = this.sources.test.labels.length;
     const begin = performance.now();
     let done = 0;
-    this.history.cursor.fill(0);
+    this.history.clear();
     const modes = new Map(model.modules().map((module) => [module, module.training]));
     model.eval();
     try {
@@ -206,7 +187,7 @@ export class Trainer {
         scope(() =>
           noGrad(() => {
             const { images, labels } = this.test.range(done, size);
-            this.note(crossEntropy(model.forward(images, null), labels));
+            this.history.note(crossEntropy(model.forward(images, null), labels));
           }),
         );
         done += size;
@@ -214,15 +195,12 @@ export class Trainer {
     } finally {
       for (const [module, training] of modes) module.training = training;
     }
-    return summarize(await this.look(Math.ceil(done / this.batchSize)), done, begin);
+    return summarize(await this.history.look(Math.ceil(done / this.batchSize)), done, begin);
   }
 
   /** What training goes on from beside model and optimizer, by name: the random stream's step, and the loss scale. */
   stateDict(): Map<string, Tensor> {
-    const named = (part: string, state: Map<string, Tensor>) =>
-      [...state].map(([name, tensor]) => [`${part}.${name}`, tensor] as const);
-    const scaler = this.scaler ? named('scaler', this.scaler.stateDict()) : [];
-    return new Map([...named('random', this.random.stateDict()), ...scaler]);
+    return this.step.stateDict();
   }
 
   /** The values of {@link Trainer.stateDict}, read from the device. */
@@ -241,13 +219,11 @@ export class Trainer {
 
   /** Frees what the trainer holds on the device; model and optimiser are not its own. */
   dispose(): void {
-    for (const program of this.recorded?.programs ?? []) program.dispose();
+    this.step.dispose();
     this.parallel?.dispose();
-    this.random.dispose();
-    this.scaler?.dispose();
     this.train.dispose();
     this.test.dispose();
-    for (const tensor of Object.values(this.history)) tensor.dispose();
+    this.history.dispose();
   }
 
   [Symbol.dispose](): void {
@@ -288,155 +264,16 @@ export class Trainer {
     await this.test.load(image);
   }
 
-  /** Enqueues training steps, after so many of all epochs. */
-  private enqueue(count: number, before: number): void {
-    const { schedule, optimizer } = this.options;
-    if (!schedule) {
-      this.repeat(count);
-      return;
-    }
-    for (let step = before + 1; step <= before + count; step++) {
-      optimizer.learningRate = schedule(step);
-      this.repeat(1);
-    }
-  }
-
-  private repeat(count: number): void {
-    const { eager } = this.options;
-    const direct = eager ? count : this.programs() ? 0 : 1;
-    for (let i = 0; i < direct; i++) this.step();
-    if (!eager && direct > 0) this.record([() => this.step()]);
-    if (count > direct) this.programs()?.[0]?.run(count - direct);
-  }
-
-  /**
-   * Steps of all processes. Between its two halves a step waits for the others.
-   *
-   * @returns how many were made, fewer where a process wants to end or the loss isn't finite: the same in all
-   */
-  private async stepTogether(
-    parallel: DataParallel,
-    count: number,
-    before: number,
-    signal: AbortSignal | undefined,
-  ): Promise<{ made: number; stop: boolean }> {
-    const { schedule, optimizer, eager } = this.options;
-    const halves = [
-      () => {
-        scope(() => parallel.note(this.gradients()));
-        this.random.advance();
-      },
-      () => scope(() => this.update(parallel.figures)),
-    ] as const;
-    for (let made = 1; ; made++) {
-      if (schedule) optimizer.learningRate = schedule(before + made);
-      const programs = eager ? null : this.programs();
-      if (programs) programs[0]?.run();
-      else halves[0]();
-      const { loss, stop } = await parallel.exchange(signal?.aborted ?? false);
-      if (programs) programs[1]?.run();
-      else halves[1]();
-      if (!eager && !programs) this.record(halves);
-      if (made === count || stop || !Number.isFinite(loss)) return { made, stop };
-    }
-  }
-
-  /** The recorded step, or its halves; null where there is none for the modes that the modules are in. */
-  private programs(): Program[] | null {
-    return this.recorded?.modes === this.modes() ? this.recorded.programs : null;
-  }
-
-  /**
-   * Records a step, which has been made before: what a GPU does at an operation's first use, such as timing a convolution's
-   * algorithms, it may not do while it records.
-   */
-  private record(parts: readonly (() => void)[]): void {
-    for (const program of this.recorded?.programs ?? []) program.dispose();
-    this.recorded = null;
-    const programs = parts.map((part) => this.options.device.record(part).program);
-    this.recorded = { programs, modes: this.modes() };
-  }
-
-  private modes(): string {
-    const modules = this.options.model.modules();
-    return modules.map(({ training }) => (training ? 't' : 'e')).join('');
-  }
-
-  private step(): void {
-    scope(() => this.update(this.gradients()));
-    this.random.advance();
-  }
-
-  /** Gradients of this process's part of the next batch, and its figures. */
-  private gradients(): Loss {
-    const { model, group: { rank, size } = { rank: 0, size: 1 }, augment = true, smoothing = 0 } = this.options;
-    const changes = augment === false ? null : { ...(augment === true ? {} : augment), random: this.random };
-    const whole = this.train.batch(this.batchSize, this.history.cursor, changes);
-    const part = this.batchSize / size;
-    const own = (all: Tensor) => (size === 1 ? all : samples(all, rank * part, part));
-    const [images, labels] = [own(whole.images), own(whole.labels)];
-    model.zeroGrad();
-    if (this.accumulate > 1) return this.inParts(images, labels);
-    const result = crossEntropy(model.forward(images, this.random), labels, { smoothing });
-    backward(result.loss, this.scaler?.factor);
-    return result;
-  }
-
-  /** Moves the weights by the gradients, and notes the batch's figures. */
-  private update(figures: Loss): void {
-    const { optimizer, average, clipNorm, adaptiveClip } = this.options;
-    this.note(figures);
-    if (adaptiveClip) {
-      const { clipping, parameters = optimizer.parameters() } = adaptiveClip;
-      clipGradAdaptive(parameters, clipping, this.scaler);
-    }
-    if (clipNorm !== undefined) clipGradNorm(optimizer.parameters(), clipNorm, this.scaler);
-    optimizer.step(this.scaler);
-    average?.update();
-  }
-
   /** What has to be the same in all processes; the mean stands for the images. */
   private settings(): object {
     const { augment = true, smoothing = 0, seed = 0, clipNorm, adaptiveClip, syncStatistics = false } = this.options;
-    const { optimizer } = this.options;
-    const { batchSize, accumulate, scale, mean } = this;
+    const { optimizer, accumulate = 1 } = this.options;
+    const { batchSize, scale, mean } = this;
     const labels = [...this.sources.train.labels];
     const { learningRate, weightDecay } = optimizer;
     const clipping = adaptiveClip?.clipping;
     const training = { batchSize, accumulate, scale, augment, smoothing, seed, clipNorm, clipping, syncStatistics };
     return { ...training, optimizer: optimizer.constructor.name, learningRate, weightDecay, mean: [...mean], labels };
-  }
-
-  /** Forward and backward, part by part; the mean of the losses, and all errors. */
-  private inParts(images: Tensor, labels: Tensor): Loss {
-    const { model, device, smoothing = 0 } = this.options;
-    const size = labels.size / this.accumulate;
-    const share = 1 / this.accumulate;
-    const seed = this.scaler ? scale(this.scaler.factor, share) : device.full([1], share);
-    const total: Loss = { loss: device.zeros([1]), errors: device.zeros([1]) };
-    for (let part = 0; part < this.accumulate; part++) {
-      scope(() => {
-        const [own, classes] = [images, labels].map((all) => samples(all, part * size, size)) as [Tensor, Tensor];
-        const { loss, errors } = crossEntropy(model.forward(own, this.random), classes, { smoothing });
-        backward(loss, seed);
-        noGrad(() => addInto(total.loss, scale(loss, share)));
-        addInto(total.errors, errors);
-      });
-    }
-    return total;
-  }
-
-  /** Writes a batch's figures into the history. */
-  private note({ loss, errors }: { loss: Tensor; errors: Tensor }): void {
-    append(loss, this.history.cursor, this.history.loss);
-    append(errors, this.history.cursor, this.history.errors);
-    advance(this.history.cursor);
-  }
-
-  /** The figures of the first batches of the pass, when they are done. */
-  private async look(batches: number): Promise<{ loss: number; errors: number }[]> {
-    const [losses, errors] = await Promise.all([this.history.loss.data(), this.history.errors.data()]);
-    return Array.from({ length: batches }, (_, i) => ({ loss: losses[i] as number, errors: errors[i] as number }));
   }
 }
 
