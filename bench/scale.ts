@@ -100,20 +100,9 @@ async function main(args: readonly string[]): Promise<number> {
       ];
     });
     const [sync, kn] = ['SyncBN', 'KN'];
-    const columns = ['collectives', 'MB', 'step, ms', 'images/s'];
-    const [count, bytes, time, rate] = columns;
-    const head = [
-      'GPUs',
-      `${sync}: ${count}`,
-      bytes,
-      `${kn}: ${count}`,
-      bytes,
-      `${sync}: ${time}`,
-      kn,
-      `${sync}: ${rate}`,
-      kn,
-    ];
-    console.log(renderTable([...head.map(String), `${sync} / ${kn}`], rows));
+    const counts = [sync, kn].flatMap((norm) => [`${norm}: collectives`, 'MB']);
+    const figures = [`${sync}: step, ms`, kn, `${sync}: images/s`, kn, `${sync} / ${kn}`];
+    console.log(renderTable(['GPUs', ...counts, ...figures], rows));
     if (values.check) await check(traffic);
     return 0;
   });

@@ -1,8 +1,9 @@
-import { appendFile, link, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import { check, KalmanNormError } from '../lib/errors.js';
 import { writeFileAtomic } from '../lib/io/atomic-file.js';
+import { claimFile, isRunning } from '../lib/io/claim.js';
 import { logFile } from './report/log.js';
 
 const lockFile = 'run.lock';
@@ -141,19 +142,14 @@ function refuseOrphan(): void {
  */
 export async function lockFolder(path: string): Promise<void> {
   const owner: Owner = { pid: process.pid, host: hostname(), began: await beginning(process.pid) };
-  const own = join(path, `${lockFile}.${process.pid}`);
   for (;;) {
     await refuseOwned(path);
     try {
-      // A link appears with its content, and not over another.
-      await writeFile(own, JSON.stringify(owner));
-      await link(own, join(path, lockFile));
+      await claimFile(join(path, lockFile), JSON.stringify(owner));
       return;
     } catch (error) {
       // Another process was faster: look who it is.
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    } finally {
-      await rm(own, { force: true });
     }
   }
 }
@@ -196,11 +192,7 @@ function ownerOf(text: string): Owner | null {
 async function isAlive({ pid, host, began }: Owner): Promise<boolean> {
   // Of another machine nothing can be known.
   if (host !== hostname()) return true;
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
-  }
+  if (!isRunning(pid)) return false;
   return began === null || (await beginning(pid)) === began;
 }
 

@@ -38,8 +38,8 @@ export function allReduceTime(processes: number, bytes: number, { latency, bandw
 
 /** Gradients, which every normalization sends: one message, as if all were ready at once. */
 export function gradients(processes: number, { gradientBytes }: Traffic, network: Network): Collectives {
-  const seconds = allReduceTime(processes, gradientBytes, network);
-  return processes === 1 ? none : { count: 1, bytes: gradientBytes, seconds };
+  if (processes === 1) return none;
+  return { count: 1, bytes: gradientBytes, seconds: allReduceTime(processes, gradientBytes, network) };
 }
 
 /**

@@ -1,8 +1,9 @@
-import { access, link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KalmanNormError } from '../errors.js';
+import { claimFile, isRunning } from '../io/claim.js';
 import type { ProcessPlace } from './process-environment.js';
 
 /** What a process tells the others of itself. */
@@ -44,16 +45,11 @@ export class Rendezvous {
     const { rank, size } = this.place;
     await mkdir(this.folder, { recursive: true, mode: 0o700 });
     const own: Claim = { size, host: hostname(), process: process.pid, node: process.version, configuration };
-    const draft = join(this.folder, `draft-${process.pid}`);
-    await writeFile(draft, JSON.stringify(own), { mode: 0o600 });
     try {
-      // Whole at once, and never over another's.
-      await link(draft, this.file('rank', rank));
+      await claimFile(this.file('rank', rank), JSON.stringify(own), { mode: 0o600 });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
       throw failure(`rank ${rank} is taken already; each run needs a folder of its own, got ${this.folder}`, error);
-    } finally {
-      await rm(draft);
     }
     const end = performance.now() + timeout * 1000;
     for (;;) {
@@ -123,15 +119,6 @@ function compare(rank: number, own: Claim, other: number, claim: Claim): void {
     if (claim[key] !== own[key]) {
       throw failure(`rank ${other} has another ${what} than rank ${rank}: ${claim[key]}, not ${own[key]}`);
     }
-  }
-}
-
-function isRunning(process_: number): boolean {
-  try {
-    process.kill(process_, 0);
-    return true;
-  } catch {
-    return false;
   }
 }
 
