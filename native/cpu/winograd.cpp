@@ -5,17 +5,16 @@
 
 #include "layout.h"
 #include "parallel.h"
+#include "winograd_products.h"
 
 namespace kn::cpu {
 namespace {
 
-constexpr int64_t kPoints = 16;  ///< values of a transformed tile
-constexpr int64_t kRows = 6;     ///< tiles of the multiplication's register block
-constexpr int64_t kColumns = 2;  ///< its vectors of eight channels
+constexpr int64_t kPoints = Packed::kPoints;
 
 /// Scratch memory of a thread; grows and stays.
 float* scratch(int which, int64_t count) {
-  thread_local std::vector<float> buffers[2];
+  thread_local std::vector<float> buffers[3];
   std::vector<float>& buffer = buffers[which];
   if (static_cast<int64_t>(buffer.size()) < count + kLanes) buffer.resize(count + kLanes);
   const auto address = reinterpret_cast<uintptr_t>(buffer.data());
@@ -179,21 +178,12 @@ inline void transformFilter(const Float8 (&w)[3][3], Float8 (&u)[4][4]) {
   }
 }
 
-/// Where u[point][block of columns][in][vector][lane] has its values: columns in blocks of kColumns vectors, the last
-/// of which may be narrower.
-struct Packed {
-  int64_t in, vectors;
-  int64_t width(int64_t block) const { return std::min(kColumns, vectors - block * kColumns); }
-  int64_t offset(int64_t point, int64_t block) const { return (point * vectors + block * kColumns) * in * kLanes; }
-  int64_t count() const { return kPoints * vectors * in * kLanes; }
-};
-
 /// Transformed filters from `in` to `out` channels. `backward`: filters as the data's gradient needs them, turned by
 /// half a turn, inputs and outputs exchanged.
-std::vector<float> packFilters(const op::Filter& w, bool backward) {
+const float* packFilters(const op::Filter& w, bool backward) {
   const int64_t in = backward ? w.out : w.in, out = backward ? w.in : w.out;
   const Packed packed{in, out / kLanes};
-  std::vector<float> u(packed.count());
+  float* u = scratch(2, packed.count());
   parallelFor(packed.vectors, [&](int64_t vector) {
     const int64_t block = vector / kColumns, column = vector % kColumns, width = packed.width(block);
     for (int64_t c = 0; c < in; ++c) {
@@ -211,79 +201,30 @@ std::vector<float> packFilters(const op::Filter& w, bool backward) {
       }
       transformFilter(taps, values);
       for (int point = 0; point < kPoints; ++point) {
-        storeFull(&u[packed.offset(point, block) + (c * width + column) * kLanes], values[point / 4][point % 4]);
+        storeFull(u + packed.offset(point, block) + (c * width + column) * kLanes, values[point / 4][point % 4]);
       }
     }
   });
   return u;
 }
 
-/// m[kRows][Width vectors] = v[kRows][in]·u[in][Width vectors]
-template <int Width>
-inline void multiplyBlock(const float* v, const float* u, int64_t in, float* m, int64_t out) {
-  Float8 sums[kRows][Width] = {};
-  for (int64_t c = 0; c < in; ++c, u += Width * kLanes) {
-    Float8 columns[Width];
-    for (int j = 0; j < Width; ++j) columns[j] = loadFull(u + j * kLanes);
-#pragma GCC unroll 6
-    for (int i = 0; i < kRows; ++i) {
-      const Float8 factor = broadcast(v[i * in + c]);
-      for (int j = 0; j < Width; ++j) sums[i][j] += factor * columns[j];
-    }
-  }
-  for (int i = 0; i < kRows; ++i) {
-    for (int j = 0; j < Width; ++j) storeFull(m + i * out + j * kLanes, sums[i][j]);
-  }
-}
-
 /// y = the convolution of x with packed filters, behind the epilogue.
-void convolve(const op::Act& x, const std::vector<float>& u, const op::Act& y, int64_t top, int64_t left,
-              const Epilogue& epilogue) {
+void convolve(const op::Act& x, const float* u, const op::Act& y, int64_t top, int64_t left, const Epilogue& epilogue) {
   const Tiles tiles(y.n, y.h, y.w, top, left);
   const Packed packed{x.c, y.c / kLanes};
   const int64_t length = chunkLength(x.c, y.c);
   parallelFor((tiles.count + length - 1) / length, [&](int64_t chunk) {
     const int64_t first = chunk * length, last = std::min(first + length, tiles.count);
-    const int64_t blocks = (last - first + kRows - 1) / kRows;
     const int64_t stepV = pointStep(length, x.c), stepM = pointStep(length, y.c);
     float* v = scratch(0, kPoints * stepV);
     float* m = scratch(1, kPoints * stepM);
     gatherInput(x, tiles, first, last, length, v);
     for (int64_t point = 0; point < kPoints; ++point) {
-      for (int64_t block = 0; block * kColumns < packed.vectors; ++block) {
-        const float* filters = &u[packed.offset(point, block)];
-        for (int64_t row = 0; row < blocks; ++row) {
-          const float* from = v + point * stepV + row * kRows * x.c;
-          float* to = m + point * stepM + row * kRows * y.c + block * kColumns * kLanes;
-          packed.width(block) == kColumns ? multiplyBlock<kColumns>(from, filters, x.c, to, y.c)
-                                          : multiplyBlock<1>(from, filters, x.c, to, y.c);
-        }
-      }
+      multiplyTiles(v + point * stepV, u + packed.offset(point, 0), packed, last - first, m + point * stepM);
     }
     epilogue.relu ? scatterOutput<true>(m, tiles, first, last, length, epilogue.bias, y)
                   : scatterOutput<false>(m, tiles, first, last, length, epilogue.bias, y);
   });
-}
-
-/// sums[4][Width vectors] += v[tiles][4]ᵀ·d[tiles][Width vectors]
-template <int Width>
-inline void accumulateBlock(const float* v, int64_t in, const float* d, int64_t out, int64_t tiles, float* sums) {
-  Float8 block[4][Width];
-  for (int i = 0; i < 4; ++i) {
-    for (int j = 0; j < Width; ++j) block[i][j] = loadFull(sums + i * out + j * kLanes);
-  }
-  for (int64_t t = 0; t < tiles; ++t, v += in, d += out) {
-    Float8 columns[Width];
-    for (int j = 0; j < Width; ++j) columns[j] = loadFull(d + j * kLanes);
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      const Float8 factor = broadcast(v[i]);
-      for (int j = 0; j < Width; ++j) block[i][j] += factor * columns[j];
-    }
-  }
-  for (int i = 0; i < 4; ++i) {
-    for (int j = 0; j < Width; ++j) storeFull(sums + i * out + j * kLanes, block[i][j]);
-  }
 }
 
 }  // namespace
@@ -291,6 +232,11 @@ inline void accumulateBlock(const float* v, int64_t in, const float* d, int64_t 
 bool winogradFits(const op::Act& x, const op::Filter& w, const op::ConvShape& shape) {
   return x.format == Format::Activation && w.h == 3 && w.w == 3 && shape.strideH == 1 && shape.strideW == 1 &&
          shape.plain() && shape.top <= 2 && shape.left <= 2 && w.in % kLanes == 0 && w.out % kLanes == 0;
+}
+
+bool winogradPays(const op::Filter& w) {
+  const int64_t least = wideProducts() ? 16 : 32;
+  return w.in >= least && w.out >= least;
 }
 
 void winogradForward(const op::Conv2d& o) {
@@ -318,14 +264,7 @@ void winogradBackwardWeights(const op::Conv2dBackwardWeights& o) {
       gatherInput(o.x, tiles, first, last, length, v);
       gatherGradient(o.dy, tiles, first, last, length, d);
       for (int64_t point = 0; point < kPoints; ++point) {
-        for (int64_t c = 0; c < in; c += 4) {
-          for (int64_t k = 0; k < out; k += kColumns * kLanes) {
-            const float *from = v + point * stepV + c, *gradient = d + point * stepD + k;
-            float* to = own + (point * in + c) * out + k;
-            (out - k >= kColumns * kLanes) ? accumulateBlock<kColumns>(from, in, gradient, out, last - first, to)
-                                           : accumulateBlock<1>(from, in, gradient, out, last - first, to);
-          }
-        }
+        accumulateTiles(v + point * stepV, in, d + point * stepD, out, last - first, own + point * in * out);
       }
     }
   });

@@ -10,9 +10,9 @@ namespace kn::cpu {
 bool winogradFits(const op::Act& x, const op::Filter& w, const op::ConvShape& shape);
 
 /// Whether forward and the data's gradient gain by them: with few channels the transforms weigh more than the products
-/// that they save (measured: at 16 channels 0.8 of oneDNN's speed, at 32 1.2, at 64 1.6). The weights' gradient is
-/// about even at 16 and gains beyond.
-inline bool winogradPays(const op::Filter& w) { return w.in >= 32 && w.out >= 32; }
+/// that they save (measured against oneDNN with AVX2: at 16 channels 0.8 of its speed, at 32 1.2, at 64 1.6; with
+/// AVX-512 1.5 at 16). The weights' gradient is about even at 16 with AVX2 and gains beyond.
+bool winogradPays(const op::Filter& w);
 
 void winogradForward(const op::Conv2d&);
 void winogradBackwardData(const op::Conv2dBackwardData&);

@@ -131,8 +131,8 @@ const cases: Case[] = [
     stride: [3, 2],
     sides: [1, 0, 1, 0],
   },
-  // From 32 channels the CPU computes these by Winograd's filtering: tiles that are cut off, channel blocks of one and two vectors, more
-  // tiles than fit a chunk. Its transforms add up to 16 values with factors of at most 1, which costs a small multiple of
+  // From 32 channels, or 16 with AVX-512, the CPU computes these by Winograd's filtering: tiles that are cut off, channel
+  // blocks of one, two and four vectors, more tiles than fit a chunk. Its transforms add up to 16 values with factors of at most 1, which costs a small multiple of
   // a direct sum's rounding: the margin of tolerance.sum covers it.
   {
     title: 'tiles: SAME, odd size, five vectors of outputs',
@@ -160,6 +160,24 @@ const cases: Case[] = [
     options: {},
     stride: [1, 1],
     sides: [0, 0, 0, 0],
+  },
+  {
+    title: 'tiles: blocks of four vectors, two and one',
+    shape: [1, 24, 6, 7],
+    outChannels: 56,
+    kernel: [3, 3],
+    options: { padding: 'same' },
+    stride: [1, 1],
+    sides: [1, 1, 1, 1],
+  },
+  {
+    title: 'tiles: sixteen channels',
+    shape: [3, 16, 5, 8],
+    outChannels: 16,
+    kernel: [3, 3],
+    options: { padding: 'same' },
+    stride: [1, 1],
+    sides: [1, 1, 1, 1],
   },
   {
     title: 'tiles: several chunks',
