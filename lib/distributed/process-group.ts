@@ -22,6 +22,13 @@ export interface ProcessGroup extends ProcessPlace {
   barrier(): Promise<void>;
   /** Ends the connections: calls that wait, here and elsewhere, fail. A second call does nothing. */
   close(): void;
+  /** What operations take that exchange values within a device's stream, such as {@link SyncBatchNorm2d}'s. @internal */
+  readonly collective?: object;
+  /**
+   * The group's failure, where an exchange within a device's stream failed: ends the connections, and names who is to be
+   * blamed. @internal
+   */
+  failed?(cause: unknown): Promise<KalmanNormError>;
 }
 
 /** Options of {@link openProcessGroup}. */
@@ -44,6 +51,7 @@ interface GlooGroup {
   allGather(all: Uint8Array): Promise<unknown>;
   barrier(): Promise<unknown>;
   close(): void;
+  collective(): object;
 }
 type GlooAddon = { GlooGroup: new (rank: number, size: number, milliseconds: number) => GlooGroup };
 
@@ -125,8 +133,9 @@ function endWithLauncher(): void {
 class GlooProcessGroup implements ProcessGroup {
   readonly rank: number;
   readonly size: number;
+  readonly collective: object;
   private last: Promise<unknown> = Promise.resolve();
-  private failed: KalmanNormError | null = null;
+  private failure: KalmanNormError | null = null;
 
   constructor(
     place: ProcessPlace,
@@ -135,6 +144,7 @@ class GlooProcessGroup implements ProcessGroup {
   ) {
     this.rank = place.rank;
     this.size = place.size;
+    this.collective = gloo.collective();
   }
 
   async connect(): Promise<void> {
@@ -188,25 +198,32 @@ class GlooProcessGroup implements ProcessGroup {
   }
 
   close(): void {
-    if (this.failed) return;
-    this.failed = new KalmanNormError('INVALID_STATE', 'process group: used after it was closed');
+    if (this.failure) return;
+    this.failure = new KalmanNormError('INVALID_STATE', 'process group: used after it was closed');
     this.gloo.close();
+  }
+
+  failed(cause: unknown): Promise<KalmanNormError> {
+    return this.fail('a device', cause);
+  }
+
+  /** Ends the group, for a reason that others may know better. */
+  private async fail(name: string, cause: unknown): Promise<KalmanNormError> {
+    if (this.failure) return this.failure;
+    // Whoever still waits for this process needn't wait for its time-out.
+    this.gloo.close();
+    const blamed = await this.meeting.blame();
+    this.failure ??= new KalmanNormError('GROUP_FAILED', `${name}: ${blamed}; this is rank ${this.rank}`, { cause });
+    return this.failure;
   }
 
   private enqueue(name: string, start: () => Promise<unknown>): Promise<unknown> {
     const result = this.last.then(async () => {
-      if (this.failed) throw this.failed;
+      if (this.failure) throw this.failure;
       try {
         await start();
       } catch (error) {
-        if (this.failed) throw this.failed;
-        // Whoever still waits for this process needn't wait for its time-out.
-        this.gloo.close();
-        const blamed = await this.meeting.blame();
-        this.failed = new KalmanNormError('GROUP_FAILED', `${name}: ${blamed}; this is rank ${this.rank}`, {
-          cause: error,
-        });
-        throw this.failed;
+        throw await this.fail(name, error);
       }
     });
     this.last = result.catch(() => {});

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { ProcessGroup } from '../distributed/process-group.js';
-import { check } from '../errors.js';
+import { check, KalmanNormError } from '../errors.js';
 import type { Module } from '../nn/module.js';
+import { SyncBatchNorm2d } from '../nn/sync-batch-norm.js';
 import type { Loss } from '../ops/loss.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { noScope } from '../scope.js';
@@ -27,6 +28,7 @@ export class DataParallel {
     private readonly optimizer: Optimizer,
   ) {
     this.figures = noScope(() => ({ loss: device.zeros([1]), errors: device.zeros([1]) }));
+    for (const module of model.modules()) if (module instanceof SyncBatchNorm2d) module.group ??= group;
   }
 
   /** Keeps the figures of this process's part of a batch, for the exchange. */
@@ -56,6 +58,13 @@ export class DataParallel {
     loss.write(Float32Array.of(mean));
     errors.write(Float32Array.of(errorSum));
     return { loss: mean, stop: stops > 0 };
+  }
+
+  /** What a failed step is to be told as: a device whose exchange failed doesn't know the processes. */
+  async explain(error: unknown): Promise<unknown> {
+    const exchanged =
+      error instanceof KalmanNormError && error.code === 'DEVICE_FAILED' && /allGather/.test(error.message);
+    return exchanged && this.group.failed ? this.group.failed(error) : error;
   }
 
   /** Running averages and the filter's state become their means over the processes. */

@@ -113,7 +113,9 @@ export class TrainingStep {
       const programs = eager ? null : this.programs();
       if (programs) programs[0]?.run();
       else halves[0]();
-      const { loss, stop } = await parallel.exchange(signal?.aborted ?? false);
+      const { loss, stop } = await parallel.exchange(signal?.aborted ?? false).catch(async (error) => {
+        throw await parallel.explain(error);
+      });
       if (programs) programs[1]?.run();
       else halves[1]();
       if (!eager && !programs) this.record(halves);

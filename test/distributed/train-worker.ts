@@ -27,8 +27,8 @@ export interface Training {
   /** All weights are first changed by this share of themselves, up or down by chance. */
   perturbation?: number;
   eager?: boolean;
-  /** What of rank 1 is another than that of the others. */
-  other?: 'settings' | 'weights';
+  /** What of rank 1 is another than that of the others; `end`: it is killed within the first epoch. */
+  other?: 'settings' | 'weights' | 'end';
 }
 
 /** What comes of it; values by name. */
@@ -79,7 +79,10 @@ const trainer = new Trainer({
   ...(group && { group }),
 });
 const losses: number[] = [];
-for (let epoch = 1; epoch <= epochs; epoch++) losses.push((await trainer.trainEpoch(epoch)).loss);
+const onProgress = () => {
+  if (other === 'end') process.kill(process.pid, 'SIGKILL');
+};
+for (let epoch = 1; epoch <= epochs; epoch++) losses.push((await trainer.trainEpoch(epoch, { onProgress })).loss);
 const result: Trained = { losses, start, weights: await values() };
 if (!group || group.rank === 0) writeFileSync(out, JSON.stringify(result));
 group?.close();

@@ -13,6 +13,7 @@
 
 namespace kn {
 
+class Collective;
 class Device;
 
 /// A recorded step of a device: launches bound to memory of their own.
@@ -86,6 +87,8 @@ class Device {
   /// `keep` holds the host memory until the transfer is done.
   virtual void launch(const op::Transfer&, std::shared_ptr<void> keep) = 0;
   virtual void launchHostCopy(const op::Copy&, bool upload, std::shared_ptr<void> keep) = 0;
+  /// Rows of `count` values of all processes; this process's own is in its place.
+  virtual void launchAllGather(float* rows, int64_t count, std::shared_ptr<Collective> group) = 0;
 
  protected:
   Device(std::shared_ptr<MemorySource> source, size_t memoryLimit);
