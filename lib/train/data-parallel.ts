@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { ProcessGroup } from '../distributed/process-group.js';
+import type { ProcessGroup } from '../distributed/group.js';
 import { check } from '../errors.js';
 import type { Module } from '../nn/module.js';
 import type { Loss } from '../ops/loss.js';
@@ -19,6 +19,10 @@ const BUCKET = (25 * 2 ** 20) / 4;
 export class DataParallel {
   /** Of the whole batch, from one exchange to the next. */
   readonly figures: Loss;
+  /** Whether the exchange is work of the device, a part of the recorded step. */
+  readonly onDevice: boolean;
+  /** How many processes want to end, where the device adds them up. */
+  private readonly stops: Tensor;
 
   constructor(
     private readonly group: ProcessGroup,
@@ -26,13 +30,34 @@ export class DataParallel {
     private readonly model: Module,
     private readonly optimizer: Optimizer,
   ) {
+    this.onDevice = group.device === device;
     this.figures = noScope(() => ({ loss: device.zeros([1]), errors: device.zeros([1]) }));
+    this.stops = noScope(() => device.zeros([1]));
   }
 
   /** Keeps the figures of this process's part of a batch, for the exchange. */
   note({ loss, errors }: Loss): void {
     this.figures.loss.copyFrom(loss);
     this.figures.errors.copyFrom(errors);
+  }
+
+  /** The exchange on the device: enqueues it between a step's gradients and its update. */
+  enqueueExchange(): void {
+    const { loss, errors } = this.figures;
+    this.group.enqueueAllReduce([...this.optimizer.parameters().map(({ grad }) => grad as Tensor), loss], 'mean');
+    this.group.enqueueAllReduce([errors, this.stops], 'sum');
+  }
+
+  /** Tells, before a step whose exchange is the device's, whether this process wants to end. */
+  announce(stop: boolean): void {
+    this.stops.write(Float32Array.of(stop ? 1 : 0));
+  }
+
+  /** What has come of the exchange on the device; as {@link DataParallel.exchange} */
+  async outcome(): Promise<{ loss: number; stop: boolean }> {
+    const read = Promise.all([this.figures.loss.data(), this.stops.data()]);
+    const [[loss = Number.NaN], [stops = 0]] = await this.group.watch(read);
+    return { loss, stop: stops > 0 };
   }
 
   /**
@@ -61,7 +86,9 @@ export class DataParallel {
   /** Running averages and the filter's state become their means over the processes. */
   async averageStatistics(): Promise<void> {
     const buffers = [...this.model.namedBuffers().values()].filter(({ dtype }) => dtype === 'float32');
-    if (buffers.length > 0) await this.reduce(buffers, Promise.resolve());
+    if (buffers.length === 0) return;
+    if (this.onDevice) this.group.enqueueAllReduce(buffers, 'mean');
+    else await this.reduce(buffers, Promise.resolve());
   }
 
   /**
@@ -93,6 +120,7 @@ export class DataParallel {
   dispose(): void {
     this.figures.loss.dispose();
     this.figures.errors.dispose();
+    this.stops.dispose();
   }
 
   /** Overwrites tensors with their means over the processes, after what is to be sent before. */
