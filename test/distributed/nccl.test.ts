@@ -85,6 +85,89 @@ ncclTest('a recorded step gives what an eager one does', async (t) => {
   t.is(difference(await train(2, training), await train(2, { ...training, eager: true })), 0);
 });
 
+ncclTest('a process that is killed ends the others within a second or two, and is named', async (t) => {
+  const { code, output } = await launch(3, [MEMBER, 'kill', DEVICE]);
+  t.is(code, 1);
+  t.regex(output, /launch: rank 2 was ended by SIGKILL/);
+  t.regex(output, /\[0\] .*allReduce: rank 2 ended early; this is rank 0/);
+});
+
+ncclTest('a process that hangs is named within the time-out', async (t) => {
+  const { code, output } = await launch(3, ['--grace', '1', MEMBER, 'hang', DEVICE]);
+  t.is(code, 1);
+  t.regex(output, /rank 2 did not answer in time/);
+});
+
+ncclTest('what NCCL notices by itself ends all, and is told', async (t) => {
+  // Eight collectives in, without any call of rank 1's failing.
+  const { code, output } = await launch(3, [MEMBER, 'kill', DEVICE], { KN_EMULATION_NCCL_FAIL: '1:8:error' });
+  t.is(code, 1);
+  for (const rank of [0, 1, 2]) {
+    const told = new RegExp(`\\[${rank}\\] .*rank 1 failed with .*NCCL: unhandled system error .*this is rank ${rank}`);
+    t.regex(output, told);
+  }
+});
+
+ncclTest('a kernel that hangs on the stream is given up', async (t) => {
+  const hanging = { KN_EMULATION_NCCL_FAIL: '1:8:hang' };
+  const { code, output } = await launch(2, ['--grace', '1', MEMBER, 'hang', DEVICE], hanging);
+  t.is(code, 1);
+  t.regex(output, /GROUP_FAILED/);
+  t.regex(output, /nothing has come for 20 s/);
+});
+
+ncclTest('different calls are reported instead of hanging', async (t) => {
+  const { code, output } = await launch(2, [MEMBER, 'mismatch', DEVICE]);
+  t.is(code, 1);
+  t.regex(output, /rank 0 runs an all-reduce \(sum\) of 4 float32, rank 1 an all-reduce \(sum\) of 5 float32/);
+});
+
+ncclTest('a group of one, and what it refuses', async (t) => {
+  const device = openDevice(DEVICE);
+  const place = { rank: 0, size: 1 };
+  const group = await openProcessGroup({ place, rendezvous: join(folder, 'alone'), device });
+  t.is(group.backend, 'nccl');
+  t.is(group.device, device);
+  const integers = device.zeros([2], { dtype: 'int32' });
+  t.throws(() => group.enqueueAllReduce([integers]), { code: 'DTYPE_MISMATCH', message: /must be float32, got int32/ });
+  const elsewhere = openDevice('cpu', { threads: 1 }).zeros([2]);
+  t.throws(() => group.enqueueAllReduce([elsewhere]), { code: 'DEVICE_MISMATCH' });
+  const own = device.ones([2]);
+  t.throws(() => group.enqueueAllReduce([own], 'max' as never), { code: 'INVALID_ARGUMENT' });
+  // None of it has harmed the group.
+  group.enqueueAllReduce([own]);
+  t.deepEqual([...(await group.watch(own.data()))], [1, 1]);
+  group.close();
+  group.close();
+  t.throws(() => group.enqueueAllReduce([own]), { code: 'INVALID_STATE', message: /after it was closed/ });
+  await t.throwsAsync(group.barrier(), { code: 'INVALID_STATE' });
+});
+
+ncclTest('where there is no NCCL, it is said how to get it', async (t) => {
+  const script = `
+    import { openDevice, openProcessGroup } from './lib/index.js';
+    const place = { rank: 0, size: 1 };
+    await openProcessGroup({ place, rendezvous: ${JSON.stringify(folder)}, device: openDevice('${DEVICE}') })
+      .catch(({ code, message }) => console.log(code, message));`;
+  const args = ['--import', 'tsx', '--input-type=module', '--eval', script];
+  const { output } = await runNode(args, { KN_EMULATION_NCCL: 'libnccl.so.0' });
+  t.regex(
+    output,
+    /^DEVICE_UNAVAILABLE openProcessGroup: libnccl.so.0, which a process group over NCCL needs, is missing/,
+  );
+  t.regex(output, /nvidia-nccl-cu13/);
+  t.regex(
+    (await runNode(args, { KN_EMULATION_NCCL: '/none/libnccl.so.2' })).output,
+    /^DEVICE_UNAVAILABLE .*can't be had/,
+  );
+});
+
+ncclTest('NCCL is found in a folder of KN_CUDA_PATH', async (t) => {
+  const environment = { KN_EMULATION_NCCL: 'libnccl.so.2', KN_CUDA_PATH: 'build/emulation' };
+  const { code, output } = await launch(2, [MEMBER, 'enqueued', DEVICE], environment);
+  t.is(code, 0, output);
+});
+
 test('a backend that does not fit the device is refused', async (t) => {
   const device = openDevice('cpu', { threads: 1 });
   const open = (options: object) => openProcessGroup({ place: { rank: 0, size: 1 }, rendezvous: folder, ...options });

@@ -39,13 +39,13 @@ Communicator::Communicator(std::shared_ptr<Device> device, const Api& api, const
   device_->launchForeign("ncclCommInitRankConfig", [&](void*) {
     Config config;
     const Result result = api_.CommInitRankConfig(&comm_, place.size, id, place.rank, &config);
-    if (result != Success && result != InProgress) fail("ncclCommInitRankConfig", result);
+    if (result != Success && result != InProgress) fail(result);
   });
 }
 
 bool Communicator::ready() const {
   const Result now = state();
-  if (now != Success && now != InProgress) fail("ncclCommGetAsyncError", now);
+  if (now != Success && now != InProgress) fail(now);
   return now == Success;
 }
 
@@ -101,17 +101,17 @@ void Communicator::abortNow() {
 
 void Communicator::enqueue(const char* name, const std::function<Result(void* stream)>& call) {
   require(comm_ != nullptr, ErrorCode::InvalidState, name, ": the group is closed");
-  device_->launchForeign(name, [&](void* stream) { settle(name, call(stream)); });
+  device_->launchForeign(name, [&](void* stream) { settle(call(stream)); });
 }
 
 /// Waits where NCCL's own thread has to finish a call before the next may come.
-void Communicator::settle(const char* name, Result result) const {
+void Communicator::settle(Result result) const {
   const auto end = Clock::now() + timeout_;
   for (; result == InProgress; result = state()) {
-    require(Clock::now() < end, ErrorCode::DeviceFailed, name, " didn't come back within ", timeout_.count(), " ms");
+    require(Clock::now() < end, ErrorCode::DeviceFailed, "NCCL didn't come back within ", timeout_.count(), " ms");
     std::this_thread::sleep_for(kLookInterval);
   }
-  if (result != Success) fail(name, result);
+  if (result != Success) fail(result);
 }
 
 Result Communicator::state() const {
@@ -121,11 +121,11 @@ Result Communicator::state() const {
   return asked == Success ? now : asked;
 }
 
-void Communicator::fail(const char* name, Result result) const {
+void Communicator::fail(Result result) const {
   const char* const detail = comm_ ? api_.GetLastError(comm_) : nullptr;
   const bool told = detail && *detail;
   throw Error(ErrorCode::DeviceFailed,
-              std::string(name) + ": " + api_.GetErrorString(result) + (told ? std::string(" (") + detail + ")" : ""));
+              std::string("NCCL: ") + api_.GetErrorString(result) + (told ? std::string(" (") + detail + ")" : ""));
 }
 
 }  // namespace kn::nccl

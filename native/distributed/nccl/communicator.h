@@ -46,8 +46,8 @@ class Communicator {
 
  private:
   void enqueue(const char* name, const std::function<Result(void* stream)>& call);
-  void settle(const char* name, Result result) const;
-  [[noreturn]] void fail(const char* name, Result result) const;
+  void settle(Result result) const;
+  [[noreturn]] void fail(Result result) const;
   Result state() const;
 
   const std::shared_ptr<Device> device_;

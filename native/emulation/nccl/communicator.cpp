@@ -32,14 +32,14 @@ namespace {
 std::mutex errorMutex;
 std::string lastErrorText;
 
-/// KN_EMULATION_NCCL=RANK:CALL:error or :hang lets that process's call fail behind its caller's back, or never begin.
+/// KN_EMULATION_NCCL_FAIL=RANK:CALL:error or :hang lets that process's call fail behind its caller's back, or never begin.
 struct Sabotage {
   int rank = -1;
   int64_t call = 0;
   bool hang = false;
 
   Sabotage() {
-    const char* text = std::getenv("KN_EMULATION_NCCL");
+    const char* text = std::getenv("KN_EMULATION_NCCL_FAIL");
     char how[8] = "";
     long long number = 0;
     if (!text || std::sscanf(text, "%d:%lld:%7s", &rank, &number, how) != 3) return;
