@@ -4,10 +4,12 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { check } from '../lib/errors.js';
 import {
+  type Device,
   type Module,
   type NormSpec,
   openProcessGroup,
   type ProcessGroup,
+  processGroupProblem,
   processPlace,
   type Stateful,
   type StateValues,
@@ -44,19 +46,33 @@ export function isRestarted(log: object): boolean {
   return Number(restart) > 0 && id !== undefined && (log as { launch?: unknown }).launch === id;
 }
 
-/** Joins the processes of this run; null where it is alone. */
-export async function joinProcesses({ processes, flags }: RunConfiguration): Promise<ProcessGroup | null> {
-  return processes > 1 ? openProcessGroup({ configuration: JSON.stringify(flags) }) : null;
+/**
+ * Joins the processes of this run; null where it is alone. GPUs whose NCCL isn't found talk over Gloo.
+ *
+ * @param note is told of that
+ */
+export async function joinProcesses(
+  { processes, flags }: RunConfiguration,
+  device: Device,
+  note: (text: string) => void,
+): Promise<ProcessGroup | null> {
+  if (processes === 1) return null;
+  const problem = processGroupProblem({ device });
+  if (problem !== null && processGroupProblem() === null) note(`${problem}; gradients go through the host's memory`);
+  const backend = problem === null ? {} : ({ backend: 'gloo' } as const);
+  return openProcessGroup({ device, ...backend, configuration: JSON.stringify(flags) });
 }
 
-/** The device of a process, and its threads: where nothing is said, its share of the cores. */
-export function deviceOf(
-  { device, threads, processes }: RunConfiguration,
-  rank: number,
-): { name: string; threads: number } {
+/** The device of this process, and its threads: where nothing is said, its share of the cores. */
+export function ownDevice({ device, threads, processes }: RunConfiguration): { name: string; threads: number } {
   const names = device.split(',');
   const share = processes > 1 ? Math.max(1, Math.floor(availableParallelism() / processes)) : 0;
-  return { name: (names[rank] ?? names[0]) as string, threads: threads || share };
+  return { name: (names[ownRank()] ?? names[0]) as string, threads: threads || share };
+}
+
+/** Which process this is, of those that train together. */
+export function ownRank(): number {
+  return processPlace()?.rank ?? 0;
 }
 
 /**

@@ -23,7 +23,15 @@ import { filterScalars } from './diagnosis/followed.js';
 import { type FilterExaminer, rounded } from './diagnosis/measure.js';
 import { inFlags } from './flags.js';
 import type { Configuration } from './options.js';
-import { deviceOf, isToBeLaunched, joinProcesses, launchAll, launchFacts, ProcessStatistics } from './processes.js';
+import {
+  isToBeLaunched,
+  joinProcesses,
+  launchAll,
+  launchFacts,
+  ownDevice,
+  ownRank,
+  ProcessStatistics,
+} from './processes.js';
 import { checkpointsOf, RunFolder } from './run-folder.js';
 import { EventFile } from './tensorboard.js';
 
@@ -110,19 +118,19 @@ export async function withDevice(
   configuration: RunConfiguration,
   body: (session: Session) => Promise<number>,
 ): Promise<number> {
-  const group = await joinProcesses(configuration);
-  const rank = group?.rank ?? 0;
-  const console = new Console({ quiet: rank > 0 });
-  const { name, threads } = deviceOf(configuration, rank);
+  const console = new Console({ quiet: ownRank() > 0 });
+  const { name, threads } = ownDevice(configuration);
   const device = openDevice(name, { threads, precision: configuration.precision });
   const interrupt = interruption(console);
+  let group: ProcessGroup | null = null;
   try {
+    group = await joinProcesses(configuration, device, (text) => console.note(text));
     return await body({ device, console, signal: interrupt.signal, group });
   } finally {
     interrupt.release();
     console.close();
-    device.dispose();
     group?.close();
+    device.dispose();
   }
 }
 

@@ -1,4 +1,3 @@
-import { check } from '../errors.js';
 import { normalizeBy } from '../ops/given-moments.js';
 import { updateRunning } from '../ops/moments.js';
 import { type StatisticsGroup, syncMoments } from '../ops/sync-moments.js';
@@ -47,18 +46,13 @@ export class SyncBatchNorm2d extends BatchNorm2d {
   }
 
   /**
-   * @throws KalmanNormError `INVALID_ARGUMENT` for a group that has no collectives for devices. A process that ends or hangs
-   *   makes the device fail: the next value that is read from it rejects
+   * @throws KalmanNormError `DEVICE_MISMATCH` for an NCCL group of another device. A process that ends or hangs makes the
+   *   device fail, or wait: read what comes of it through {@link ProcessGroup.watch}
    */
   override forward(x: Tensor): Tensor {
     const { group, epsilon, relu } = this;
     if (!this.training || group === null || group.size === 1) return super.forward(x);
-    check(
-      typeof group.collective === 'object',
-      'INVALID_ARGUMENT',
-      'SyncBatchNorm2d: group must be one of openProcessGroup, got one without collectives for devices',
-    );
-    const statistics = syncMoments(x, group.collective);
+    const statistics = syncMoments(x, group);
     const output = normalizeBy(x, statistics, this.affine, { splits: 1, epsilon, relu });
     const count = (group.size * x.size) / this.channels;
     const correction = count / Math.max(count - 1, 1);

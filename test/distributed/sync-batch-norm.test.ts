@@ -171,8 +171,6 @@ test('a group of another kind is refused', (t) => {
   using device = openDevice('cpu', { threads: 1 });
   const layer = new SyncBatchNorm2d(device, 3);
   const x = device.ones([2, 3, 2, 2]);
-  for (const collective of [undefined, {}]) {
-    layer.group = { rank: 0, size: 2, collective } as never;
-    t.throws(() => layer.forward(x), { code: 'INVALID_ARGUMENT', message: /group must be/ });
-  }
+  layer.group = { rank: 0, size: 2, collective: {} } as never;
+  t.throws(() => layer.forward(x), { code: 'INVALID_ARGUMENT', message: /group must be the collective/ });
 });

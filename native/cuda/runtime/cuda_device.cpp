@@ -181,6 +181,10 @@ class CudaDevice : public Device {
     return {data, [pool = hostPool_](void* p) { pool->free(p); }};
   }
 
+  void launchForeign(const char* label, const std::function<void(void* stream)>& call) override {
+    enqueue(label, [&] { call(stream_.get()); });
+  }
+
   void launch(const op::Transfer& o, std::shared_ptr<void> keep) override {
     if (!o.host) return enqueue("transfer", [&] { run(o, context_); });
     const int64_t count = o.format == Format::Filter ? o.filter.count() : o.act.count();
