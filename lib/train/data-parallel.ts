@@ -90,8 +90,9 @@ export class DataParallel {
   async averageStatistics(): Promise<void> {
     const buffers = [...this.model.namedBuffers().values()].filter(({ dtype }) => dtype === 'float32');
     if (buffers.length === 0) return;
-    if (this.onDevice) this.group.enqueueAllReduce(buffers, 'mean');
-    else await this.reduce(buffers, Promise.resolve());
+    if (!this.onDevice) return this.reduce(buffers, Promise.resolve());
+    this.group.enqueueAllReduce(buffers, 'mean');
+    await this.group.watch((buffers[0] as Tensor).device.synchronize());
   }
 
   /**

@@ -93,6 +93,12 @@ ncclTest('a process that is killed ends the others within a second or two, and i
   t.regex(output, /\[0\] .*allReduce: rank 2 ended early; this is rank 0/);
 });
 
+ncclTest('--restarts starts all anew, with another unique id', async (t) => {
+  const { code, output } = await launch(2, ['--restarts', '1', MEMBER, 'kill', DEVICE]);
+  t.is(code, 0, output);
+  t.regex(output, /starting all anew, 1 of 1/);
+});
+
 ncclTest('a process that hangs is named within the time-out', async (t) => {
   const { code, output } = await launch(3, ['--grace', '1', MEMBER, 'hang', DEVICE]);
   t.is(code, 1);

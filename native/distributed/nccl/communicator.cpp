@@ -51,6 +51,7 @@ bool Communicator::ready() const {
 
 void Communicator::allReduce(const std::vector<Tensor>& tensors, bool mean) {
   std::vector<Block> blocks;
+  blocks.reserve(tensors.size());
   for (const Tensor& tensor : tensors)
     blocks.push_back(blockOf(*device_, tensor, DType::F32, {"allReduce", "tensors"}));
   if (blocks.empty()) return;

@@ -32,7 +32,8 @@ namespace {
 std::mutex errorMutex;
 std::string lastErrorText;
 
-/// KN_EMULATION_NCCL_FAIL=RANK:CALL:error or :hang lets that process's call fail behind its caller's back, or never begin.
+/// KN_EMULATION_NCCL_FAIL=RANK:CALL:error or :hang lets that process's call fail behind its caller's back, or never
+/// begin.
 struct Sabotage {
   int rank = -1;
   int64_t call = 0;
