@@ -150,6 +150,10 @@ export class NcclProcessGroup extends BaseGroup {
   /** NCCL must not be left while others still need this process's part. */
   protected leave(): void {
     this.meeting.leave();
+    if (this.device.disposed) {
+      this.communicator.abort();
+      return;
+    }
     this.supervise(this.device.synchronize()).then(
       () => this.communicator.close(),
       () => this.communicator.abort(),

@@ -150,6 +150,13 @@ ncclTest('a group of one, and what it refuses', async (t) => {
   await t.throwsAsync(group.barrier(), { code: 'INVALID_STATE' });
 });
 
+ncclTest('a group is closed after its device', async (t) => {
+  const device = openDevice(DEVICE);
+  const group = await openProcessGroup({ place: { rank: 0, size: 1 }, rendezvous: join(folder, 'late'), device });
+  await device.dispose();
+  t.notThrows(() => group.close());
+});
+
 ncclTest('where there is no NCCL, it is said how to get it', async (t) => {
   const script = `
     import { openDevice, openProcessGroup } from './lib/index.js';
