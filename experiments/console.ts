@@ -30,12 +30,18 @@ function rates(schedule: Schedule, epochs: number): string {
 /** What a run shows: a progress bar on a terminal, a line an epoch everywhere. */
 export class Console {
   private bar: SingleBar | null = null;
-  private readonly bars: MultiBar | null = process.stdout.isTTY
-    ? new MultiBar(
-        { hideCursor: true, clearOnComplete: true, format: '{label} {bar} {value}/{total} {text}' },
-        Presets.shades_classic,
-      )
-    : null;
+  private readonly bars: MultiBar | null;
+
+  /** @param options.quiet show nothing at all */
+  constructor(private readonly options: { quiet?: boolean } = {}) {
+    this.bars =
+      process.stdout.isTTY && !options.quiet
+        ? new MultiBar(
+            { hideCursor: true, clearOnComplete: true, format: '{label} {bar} {value}/{total} {text}' },
+            Presets.shades_classic,
+          )
+        : null;
+  }
 
   start(
     configuration: Configuration,
@@ -149,6 +155,7 @@ export class Console {
   }
 
   private line(text: string): void {
+    if (this.options.quiet) return;
     if (this.bars && this.bar) this.bars.log(`${text}\n`);
     else console.log(text);
   }

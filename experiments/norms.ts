@@ -16,6 +16,7 @@ const reference: ReferenceSpec = { type: 'reference-kalman', gain: 0.1 };
 /** What `--norm` may say: the label of its curve, and its options as far as no flag sets them. */
 const norms: Readonly<Record<NormSpec['type'], Pick<Experiment, 'label' | 'norm' | 'reference'>>> = {
   batch: { label: 'BN', norm: { type: 'batch' } },
+  'sync-batch': { label: 'SyncBN', norm: { type: 'sync-batch' } },
   group: { label: 'GN', norm: { type: 'group', groups: 4 } },
   layer: { label: 'LN', norm: { type: 'layer' } },
   instance: { label: 'IN', norm: { type: 'instance' } },
@@ -77,6 +78,7 @@ export function inParts(norm: NormSpec, parts: number): NormSpec {
       return { ...norm, momentum: share(momentum), correction: share(correction), adaptation: share(adaptation) };
     }
     case 'batch':
+    case 'sync-batch':
     case 'batch-renorm':
     case 'batch-channel':
     case 'reference-kalman':
@@ -166,6 +168,7 @@ const meaningful: Readonly<Record<NormSpec['type'], readonly NormFlag[]>> = {
   frn: [],
   evonorm: ['groups'],
   batch: ['splits', 'running-stats'],
+  'sync-batch': [],
   'batch-renorm': ['splits', 'running-stats', 'r-max', 'd-max'],
   'batch-channel': ['splits', 'running-stats', 'groups'],
   mabn: ['splits', 'window'],
@@ -206,6 +209,7 @@ export function normOf(
     `--preset: expected reference, got "${preset}"; the corrected filter is --norm kalman`,
   );
   if (norm.type === 'layer' || norm.type === 'instance' || norm.type === 'frn') return norm;
+  if (norm.type === 'sync-batch') return norm;
   if (norm.type === 'group' || norm.type === 'evonorm') return { ...norm, groups: groupsOf(text, norm.groups ?? 4) };
   if (norm.type === 'normalizer-free') {
     const isFactor = (value: number) => value >= 1e-9 && value <= 1e9;

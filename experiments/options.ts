@@ -25,7 +25,12 @@ export interface Configuration {
   weightStandardization: WeightStandardization;
   logDir: string;
   load: string | null;
+  /** Or several, separated by commas: one for each process. */
   device: string;
+  /** How many processes train together; splits are of the batch of all. */
+  processes: number;
+  /** Whether running averages and filters' states become their means over the processes behind every epoch. */
+  syncStatistics: boolean;
   precision: Precision;
   dataset: DatasetName;
   dataDir: string | null;

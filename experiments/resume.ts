@@ -4,6 +4,7 @@ import { check, KalmanNormError } from '../lib/errors.js';
 import { dashed, toWords } from './flags.js';
 import { incidental } from './incidental.js';
 import { type Configuration, type Experiment, parseOptions } from './options.js';
+import { isRestarted } from './processes.js';
 import { logFile } from './report/log.js';
 import type { RunConfiguration } from './training.js';
 
@@ -37,8 +38,12 @@ export async function resumedConfiguration<C extends RunConfiguration>(
   args: readonly string[],
 ): Promise<C | null> {
   const given = parse(args);
-  if (!given?.resume) return given;
-  const folder = resolve(given.resume);
+  if (!given) return null;
+  const folder = resolve(given.resume ?? given.logDir);
+  if (!given.resume) {
+    const log = await storedConfiguration(folder).catch(() => null);
+    if (!log || !isRestarted(log)) return given;
+  }
   const stored = await storedConfiguration(folder);
   check(stored.name === name, 'INVALID_ARGUMENT', `--resume: ${folder} is a run of ${stored.name}, got ${name}`);
   const wanted = { ...stored.flags, ...given.flags };
@@ -48,7 +53,15 @@ export async function resumedConfiguration<C extends RunConfiguration>(
     'INVALID_ARGUMENT',
     () => `--resume: ${differences.join('; ')}. --force goes on all the same`,
   );
-  return { ...withFlags(parse, wanted, folder), resume: folder, force: given.force };
+  const resumed = withFlags(parse, wanted, folder);
+  // Older logs don't say. A checkpoint has the statistics of each process.
+  const { processes = 1 } = stored;
+  check(
+    resumed.processes === processes,
+    'INVALID_ARGUMENT',
+    `--resume: ${folder} is a run of ${processes} ${processes === 1 ? 'process' : 'processes'}, got ${resumed.processes}`,
+  );
+  return { ...resumed, resume: folder, force: given.force };
 }
 
 /**

@@ -19,6 +19,11 @@ interface Owner {
   readonly began: string | null;
 }
 
+/** Where a run in a folder has its checkpoints. */
+export function checkpointsOf(folder: string): string {
+  return join(resolve(folder), 'checkpoints');
+}
+
 /** The folder of a run, which this process alone writes into until {@link RunFolder.release}. */
 export class RunFolder {
   readonly checkpoints: string;
@@ -27,7 +32,7 @@ export class RunFolder {
   private readonly log: string;
 
   private constructor(readonly path: string) {
-    this.checkpoints = join(path, 'checkpoints');
+    this.checkpoints = checkpointsOf(path);
     this.last = join(path, 'model.safetensors');
     this.best = join(path, 'best.safetensors');
     this.log = join(path, logFile);

@@ -7,17 +7,26 @@ import type { Experiment } from './experiment.js';
 import { choice, dashed, type Flag, number } from './flags.js';
 import { chosenNorm, flagsOf, inParts, labelOf, normFlags, normNames, normOf } from './norms.js';
 import type { Configuration } from './options.js';
+import { checkProcesses, processesOf } from './processes.js';
 import type { RunConfiguration } from './training.js';
 
 /** Flags of every program that trains. */
 export const runFlags = {
-  gpu: { type: 'string', help: 'number of the NVIDIA GPU to run on, as --device cuda:N', absent: 'none' },
+  gpu: {
+    type: 'string',
+    help: 'number of the NVIDIA GPU to run on, as --device cuda:N; several, as in 0,1, for one process each',
+    absent: 'none',
+  },
   log_dir: {
     type: 'string',
     help: 'folder of the run; a bare name lies in train_log',
     absent: ({ name }: Experiment) => name,
   },
-  device: { type: 'string', help: 'cpu or cuda:N', absent: 'cpu' },
+  device: { type: 'string', help: 'cpu or cuda:N; several, separated by commas, for one process each', absent: 'cpu' },
+  'sync-statistics': {
+    type: 'boolean',
+    help: "in several processes: running averages and filters' states become their means behind every epoch",
+  },
   precision: {
     type: 'string',
     help: 'fp32, tf32, fp16 or bf16: how a GPU stores and multiplies activations',
@@ -147,7 +156,10 @@ export function runOptions(
     text('filter-gain'),
     defaultStandardization(norm),
   );
-  const device = text('gpu') === undefined ? (text('device') ?? 'cpu') : `cuda:${whole('gpu', 0, 0)}`;
+  const device = text('gpu') === undefined ? (text('device') ?? 'cpu') : gpus(text('gpu') as string);
+  const processes = processesOf(device);
+  const syncStatistics = values['sync-statistics'] === true;
+  checkProcesses(device, processes, norm, syncStatistics);
   const options = {
     name: experiment.name,
     label: labelOf(experiment, norm, weightStandardization, batchSize / accumulate),
@@ -155,6 +167,8 @@ export function runOptions(
     weightStandardization,
     logDir: logDir(text('log_dir') ?? (given.anyNorm ? `${experiment.name}-${norm.type}` : experiment.name)),
     device,
+    processes,
+    syncStatistics,
     precision: choice('precision', text('precision'), 'fp32', ['fp32', 'tf32', 'fp16', 'bf16']),
     accumulate,
     seed: whole('seed', 0, 0),
@@ -187,6 +201,13 @@ function standardization(
   // What is standardized to a norm anyway stays so.
   if (gain === undefined) return (wanted && typeof fallback !== 'number') || fallback;
   return number('filter-gain', gain, 1, (value) => value > 0 && Number.isFinite(value), 'a positive number');
+}
+
+/** Numbers of GPUs, as the reference has them, as devices. */
+function gpus(text: string): string {
+  const isIndex = (value: number) => Number.isInteger(value) && value >= 0;
+  const name = (index: string) => `cuda:${number('gpu', index, 0, isIndex, 'numbers of GPUs, such as 0 or 0,1')}`;
+  return text.split(',').map(name).join(',');
 }
 
 /** Flags that a resumed run doesn't take over. */

@@ -1,7 +1,6 @@
 import {
   CifarResNet,
   type Dataset,
-  type Device,
   type InputNormalization,
   limit,
   loadModel,
@@ -10,11 +9,11 @@ import {
   type Tensor,
   Trainer,
 } from '../lib/index.js';
-import type { Console } from './console.js';
 import { FilterExaminer } from './diagnosis/measure.js';
 import { type Configuration, type Experiment, scheduleOf, usage } from './options.js';
+import { ownPart } from './processes.js';
 import { configurationOf } from './resume.js';
-import { runProgram, trainInFolder, withDevice } from './training.js';
+import { runProgram, type Session, trainInFolder, withDevice } from './training.js';
 
 /** Runs an experiment if its script is the program that Node was started with. */
 export function main(experiment: Experiment, script: string): Promise<void> {
@@ -34,7 +33,8 @@ export function main(experiment: Experiment, script: string): Promise<void> {
  */
 export function run(configuration: Configuration): Promise<number> {
   const { limitTrain, limitTest } = configuration;
-  return withDevice(configuration, async (device, console, signal) => {
+  return withDevice(configuration, async (session) => {
+    const { console, signal } = session;
     const whole = await openDataset({
       name: configuration.dataset,
       dataDir: configuration.dataDir ?? undefined,
@@ -43,17 +43,12 @@ export function run(configuration: Configuration): Promise<number> {
       signal,
     });
     const dataset = limit(whole, { ...(limitTrain && { train: limitTrain }), ...(limitTest && { test: limitTest }) });
-    return train(configuration, device, dataset, console, signal);
+    return train(configuration, session, dataset);
   });
 }
 
-async function train(
-  configuration: Configuration,
-  device: Device,
-  dataset: Dataset,
-  console: Console,
-  signal: AbortSignal,
-): Promise<number> {
+async function train(configuration: Configuration, session: Session, dataset: Dataset): Promise<number> {
+  const { device, console, group } = session;
   const {
     epochs,
     batchSize,
@@ -69,7 +64,8 @@ async function train(
     weightStandardization,
   } = configuration;
   const classes = dataset.classNames.length;
-  const model = new CifarResNet(device, { n, norm, weightStandardization, classes, seed });
+  const own = ownPart(norm, configuration.processes);
+  const model = new CifarResNet(device, { n, norm: own, weightStandardization, classes, seed });
   if (configuration.load) await loadModel(configuration.load, model);
   const schedule = scheduleOf(configuration);
   const reached = Array.from({ length: epochs }, (_, i) => schedule(i + 1)).includes(learningRate);
@@ -88,24 +84,24 @@ async function train(
     accumulate,
     seed,
     eager,
+    ...(group && { group, syncStatistics: configuration.syncStatistics }),
     // All but the classifier's, as in the paper.
     ...(agc && { adaptiveClip: { clipping: agc, parameters: featuresOf(model) } }),
   });
   const description = await trainer.describe();
   const { mean } = description.normalization as InputNormalization;
-  const examiner = configuration.diagnose
-    ? new FilterExaminer({ device, configuration, dataset, mean, steps: 16 })
-    : null;
+  const examiner =
+    configuration.diagnose && (group?.rank ?? 0) === 0
+      ? new FilterExaminer({ device, configuration, dataset, mean, steps: 16 })
+      : null;
   const training = {
-    device,
+    ...session,
     configuration,
     model,
     optimizer,
     trainer,
     description,
     schedule,
-    console,
-    signal,
     examiner,
   };
   return trainInFolder(training, {

@@ -65,7 +65,8 @@ export async function openRun(
     train: Math.min(steps * batchSize, run.limitTrain ?? Number.POSITIVE_INFINITY),
     ...(run.limitTest && { test: run.limitTest }),
   });
-  const device = openDevice(run.device, { threads, precision });
+  // One of several processes is enough.
+  const device = openDevice(run.device.split(',')[0], { threads, precision });
   try {
     const model = new CifarResNet(device, { n, norm, weightStandardization, classes: dataset.classNames.length, seed });
     const file = join(folder, 'model.safetensors');

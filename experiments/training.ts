@@ -8,6 +8,7 @@ import {
   type ModelDescription,
   type Module,
   openDevice,
+  type ProcessGroup,
   type ResNet,
   type Schedule,
   type Sgd,
@@ -22,7 +23,16 @@ import { filterScalars } from './diagnosis/followed.js';
 import { type FilterExaminer, rounded } from './diagnosis/measure.js';
 import { inFlags } from './flags.js';
 import type { Configuration } from './options.js';
-import { RunFolder } from './run-folder.js';
+import {
+  isToBeLaunched,
+  joinProcesses,
+  launchAll,
+  launchFacts,
+  ownDevice,
+  ownRank,
+  ProcessStatistics,
+} from './processes.js';
+import { checkpointsOf, RunFolder } from './run-folder.js';
 import { EventFile } from './tensorboard.js';
 
 /** Figures of an epoch, as `log.jsonl` has them. Errors are shares from 0 to 1. */
@@ -50,6 +60,8 @@ export type RunConfiguration = Pick<
   | 'label'
   | 'logDir'
   | 'device'
+  | 'processes'
+  | 'syncStatistics'
   | 'precision'
   | 'threads'
   | 'epochs'
@@ -75,10 +87,11 @@ export interface TrainingProgram<C> {
 }
 
 /** Runs a program if its script is the one that Node was started with; shows what its user has to know of a failure. */
-export function runProgram<C>(script: string, program: TrainingProgram<C>): Promise<void> {
+export function runProgram<C extends RunConfiguration>(script: string, program: TrainingProgram<C>): Promise<void> {
   return runAsProgram(script, async (args) => {
     try {
       const configuration = await program.configuration(args);
+      if (configuration && isToBeLaunched(configuration)) return await launchAll(configuration, script, args);
       if (configuration) return await program.run(configuration);
       console.log(program.usage(args));
       return 0;
@@ -90,19 +103,33 @@ export function runProgram<C>(script: string, program: TrainingProgram<C>): Prom
   });
 }
 
+/** What a run has whatever it trains. */
+export interface Session {
+  device: Device;
+  /** Quiet in all processes but the first. */
+  console: Console;
+  signal: AbortSignal;
+  /** The processes that train together; null for one alone. */
+  group: ProcessGroup | null;
+}
+
 /** Opens what a run needs whatever it trains, and closes it behind it. */
 export async function withDevice(
-  { device: name, threads, precision }: RunConfiguration,
-  body: (device: Device, console: Console, signal: AbortSignal) => Promise<number>,
+  configuration: RunConfiguration,
+  body: (session: Session) => Promise<number>,
 ): Promise<number> {
-  const console = new Console();
-  const device = openDevice(name, { threads, precision });
+  const console = new Console({ quiet: ownRank() > 0 });
+  const { name, threads } = ownDevice(configuration);
+  const device = openDevice(name, { threads, precision: configuration.precision });
   const interrupt = interruption(console);
+  let group: ProcessGroup | null = null;
   try {
-    return await body(device, console, interrupt.signal);
+    group = await joinProcesses(configuration, device, (text) => console.note(text));
+    return await body({ device, console, signal: interrupt.signal, group });
   } finally {
     interrupt.release();
     console.close();
+    group?.close();
     device.dispose();
   }
 }
@@ -115,14 +142,16 @@ export async function withDevice(
  * @returns the exit code
  */
 export async function trainInFolder(training: Training, about: { facts: object; start: () => void }): Promise<number> {
-  const { configuration, device, model, trainer, console, examiner } = training;
+  const { configuration, device, model, trainer, console, examiner, group } = training;
   const { logDir, resume, profile } = configuration;
+  if (group && group.rank > 0) return follow(training, group);
   const folder = resume ? await RunFolder.reopen(logDir) : await createFolder(configuration, console);
   const facts = {
     ...about.facts,
     parameters: model.parameterCount(),
     deviceDescription: device.description,
     stepsPerEpoch: trainer.stepsPerEpoch,
+    ...launchFacts(),
   };
   try {
     if (!resume) await folder.begin({ type: 'config', ...configuration, ...facts });
@@ -142,8 +171,7 @@ function createFolder({ logDir, overwrite }: RunConfiguration, console: Console)
 }
 
 /** A run that is about to train. */
-export interface Training {
-  device: Device;
+export interface Training extends Session {
   configuration: RunConfiguration;
   model: CifarResNet | ResNet;
   optimizer: Sgd;
@@ -151,8 +179,6 @@ export interface Training {
   description: ModelDescription;
   /** Learning rate by the epoch; null where the trainer sets it by the step. */
   schedule: Schedule | null;
-  console: Console;
-  signal: AbortSignal;
   /** Where the filter is looked at, if it is. */
   examiner: FilterExaminer | null;
 }
@@ -165,12 +191,39 @@ interface Progress {
   best: number | null;
 }
 
+/** What a checkpoint has; null in place of statistics of other processes where there are none. */
+function checkpointsIn(path: string, { configuration, model, optimizer, trainer, group }: Training) {
+  const statistics = group && new ProcessStatistics(model, group);
+  // Of the weights' own statistics, which are rank 0's, each process then takes its own.
+  const parts = { model, optimizer, trainer, ...(statistics && { statistics }) };
+  return { checkpoints: new CheckpointFolder(path, parts, { keep: configuration.keep }), statistics };
+}
+
+/** Trains with rank 0, which alone writes: its steps, epoch by epoch, from its last checkpoint on. */
+async function follow(training: Training, group: ProcessGroup): Promise<number> {
+  const { configuration, optimizer, trainer, schedule, signal } = training;
+  const { checkpoints, statistics } = checkpointsIn(checkpointsOf(configuration.logDir), training);
+  const found = configuration.resume ? await checkpoints.load() : null;
+  // Rank 0 may go on, and write, once all have read.
+  await group.barrier();
+  for (let epoch = ((found?.data as Progress | undefined)?.epoch ?? 0) + 1; epoch <= configuration.epochs; epoch++) {
+    if (schedule) optimizer.learningRate = schedule(epoch);
+    const { steps } = await trainer.trainEpoch(epoch, { signal });
+    if (steps < trainer.stepsPerEpoch) return 130;
+    // As long as rank 0 takes for it: whoever waited might take it for hung.
+    await trainer.evaluate({ signal });
+    if (signal.aborted) return 130;
+    await statistics?.collect();
+  }
+  return 0;
+}
+
 /** Trains from where the folder's run is, to its end. */
 async function trainInto(folder: RunFolder, training: Training): Promise<number> {
   const { configuration, device, model, optimizer, trainer, description, schedule, console, signal, examiner } =
     training;
-  const { epochs, keep } = configuration;
-  const checkpoints = new CheckpointFolder(folder.checkpoints, { model, optimizer, trainer }, { keep });
+  const { epochs } = configuration;
+  const { checkpoints, statistics } = checkpointsIn(folder.checkpoints, training);
   let progress: Progress = { epoch: 0, step: 0, best: null };
   if (configuration.resume) {
     const found = await checkpoints.load();
@@ -179,6 +232,7 @@ async function trainInto(folder: RunFolder, training: Training): Promise<number>
     await folder.rewind(progress.epoch);
     console.note(`going on behind epoch ${progress.epoch}`);
   }
+  await training.group?.barrier();
   const events = await EventFile.create(folder.path);
   let writing: Promise<void> = Promise.resolve();
   let lastCheckpoint = performance.now();
@@ -204,7 +258,9 @@ async function trainInto(folder: RunFolder, training: Training): Promise<number>
           return diverged(epoch, error.message, error);
         });
       step += figures.steps;
-      const validation = signal.aborted ? null : await trainer.evaluate({ signal });
+      // Any process may have been told to stop, and stops all.
+      const stopped = signal.aborted || figures.steps < trainer.stepsPerEpoch;
+      const validation = stopped ? null : await trainer.evaluate({ signal });
       if (signal.aborted || !validation) {
         await saveModel(folder.last, model, { ...description, metadata: { epoch, step } });
         await end('interrupted', epoch);
@@ -244,6 +300,7 @@ async function trainInto(folder: RunFolder, training: Training): Promise<number>
         await folder.write({ type: 'diagnosis', epoch, step, layers });
         await events.scalars(step, filterScalars(layers));
       }
+      await statistics?.collect();
       if (isDue(configuration, epoch, lastCheckpoint)) {
         // The one before has to be whole; the next epoch doesn't wait for this one.
         await writing;

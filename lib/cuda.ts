@@ -25,6 +25,13 @@ function indexOf(name: string): number | null {
   return match ? Number(match[1]) : null;
 }
 
+/** NCCL of a device: by its name, where it is looked for, or where the environment says. The emulated device has its own. */
+export function ncclLibrary(name: string): string {
+  return isEmulated(name)
+    ? (process.env.KN_EMULATION_NCCL ?? join(buildFolder, '..', 'emulation', 'libnccl.so.2'))
+    : (process.env.KN_NCCL_LIBRARY ?? 'libnccl.so.2');
+}
+
 /** A CUDA device, or null where the name isn't one's. */
 export function openCuda(name: string, options: Omit<CudaOptions, 'index'>): NativeDevice | null {
   const index = indexOf(name);

@@ -47,9 +47,9 @@ function format(fix) {
 /** Several files at a time; a file's findings come in one piece. */
 async function tidy() {
   if (!existsSync(join(BUILD, 'compile_commands.json'))) await setUp();
-  const queue = ['addon', 'core', 'cpu', ...(hasGloo() ? ['distributed'] : [])].flatMap((folder) =>
-    sources(join('native', folder), /\.cpp$/),
-  );
+  const queue = ['addon', 'core', 'cpu', 'distributed']
+    .flatMap((folder) => sources(join('native', folder), /\.cpp$/))
+    .filter((file) => hasGloo() || !file.endsWith('gloo.cpp'));
   let good = true;
   const work = async () => {
     for (let file = queue.shift(); file; file = queue.shift()) {

@@ -4,6 +4,7 @@
  */
 
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import { join } from 'node:path';
@@ -81,7 +82,11 @@ function startProcess({ script, scriptArguments, processes }, rank, environment)
 /** Runs all processes to their end; `failed` is the first that failed, or null. */
 async function runProcesses(launch, restart) {
   const folder = mkdtempSync(join(os.tmpdir(), 'kalman-norm-'));
-  const environment = { KALMAN_NORM_RENDEZVOUS: folder, KALMAN_NORM_RESTART: String(restart) };
+  const environment = {
+    KALMAN_NORM_RENDEZVOUS: folder,
+    KALMAN_NORM_RESTART: String(restart),
+    KALMAN_NORM_LAUNCH: launch.id,
+  };
   const workers = Array.from({ length: launch.processes }, (_, rank) => startProcess(launch, rank, environment));
   const endAll = (signal) => {
     for (const { child } of workers) if (child.exitCode === null && child.signalCode === null) child.kill(signal);
@@ -115,7 +120,7 @@ async function runProcesses(launch, restart) {
 
 /** Starts, and starts anew; the exit status. */
 export async function launch(args) {
-  const options = parseLaunch(args);
+  const options = { ...parseLaunch(args), id: randomUUID() };
   for (let restart = 0; ; restart++) {
     const { failed, stopped } = await runProcesses(options, restart);
     if (stopped) return 128 + os.constants.signals[stopped];

@@ -1,7 +1,6 @@
 import { check } from '../../lib/errors.js';
 import {
   type BatchSource,
-  type Device,
   decodeImages,
   KalmanNormError,
   openImageSplits,
@@ -10,9 +9,9 @@ import {
   Trainer,
   verifyImages,
 } from '../../lib/index.js';
-import type { Console } from '../console.js';
+import { ownPart } from '../processes.js';
 import { resumedConfiguration } from '../resume.js';
-import { type TrainingProgram, trainInFolder, withDevice } from '../training.js';
+import { type Session, type TrainingProgram, trainInFolder, withDevice } from '../training.js';
 import { depthOf, type ImageNetConfiguration, imagenetSchedule, imagenetUsage, parseImageNet } from './options.js';
 
 /** ImageNet's mean by channel, from 0 to 255, and one deviation for all three (theirs are 58.4, 57.1 and 57.4). */
@@ -25,7 +24,8 @@ export const imagenet: TrainingProgram<ImageNetConfiguration> = {
   usage: imagenetUsage,
   configuration: (args) => resumedConfiguration('imagenet', parseImageNet, args),
   run: (configuration) =>
-    withDevice(configuration, async (device, console, signal) => {
+    withDevice(configuration, async (session) => {
+      const { console, signal } = session;
       const { data, size, seed, parallel, verify } = configuration;
       const { train: trainImages, val } = await openImageSplits(data);
       try {
@@ -36,7 +36,7 @@ export const imagenet: TrainingProgram<ImageNetConfiguration> = {
         }
         const train = await decodeImages(trainImages, { size, parallel, seed, crop: 'random' });
         const test = await decodeImages(val, { size, parallel });
-        return await trainOn({ train, test }, configuration, device, console, signal);
+        return await trainOn({ train, test }, configuration, session);
       } catch (error) {
         if (signal.aborted && !(error instanceof KalmanNormError)) return 130;
         throw error;
@@ -49,10 +49,9 @@ export const imagenet: TrainingProgram<ImageNetConfiguration> = {
 async function trainOn(
   dataset: { train: BatchSource; test: BatchSource },
   configuration: ImageNetConfiguration,
-  device: Device,
-  console: Console,
-  signal: AbortSignal,
+  session: Session,
 ): Promise<number> {
+  const { device, console, group } = session;
   const { architecture, width, norm, weightStandardization, seed, learningRate, momentum, weightDecay } = configuration;
   const { batchSize, accumulate, smoothing, imageMemory, eager, epochs } = configuration;
   const { train, test } = dataset;
@@ -67,7 +66,7 @@ async function trainOn(
   const model = new ResNet(device, {
     depth,
     width,
-    norm,
+    norm: ownPart(norm, configuration.processes),
     weightStandardization,
     classes,
     seed,
@@ -86,6 +85,7 @@ async function trainOn(
     eager,
     smoothing,
     imageMemory,
+    ...(group && { group, syncStatistics: configuration.syncStatistics }),
     schedule: imagenetSchedule(configuration, stepsPerEpoch),
     mean: MEAN,
     scale: 1 / DEVIATION,
@@ -94,15 +94,13 @@ async function trainOn(
   });
   const description = await trainer.describe();
   const training = {
-    device,
+    ...session,
     configuration,
     model,
     optimizer,
     trainer,
     description,
     schedule: null,
-    console,
-    signal,
     examiner: null,
   };
   const parameters = model.parameterCount();

@@ -1,28 +1,11 @@
-import { createRequire } from 'node:module';
-import { join } from 'node:path';
-import { buildFolder } from '../addon/load.js';
 import { checkObjects } from '../arguments.js';
-import { check, KalmanNormError } from '../errors.js';
+import { check } from '../errors.js';
+import { Device } from '../tensor.js';
+import { GlooProcessGroup, glooProblem } from './gloo-group.js';
+import type { ProcessGroup, ProcessGroupBackend } from './group.js';
+import { NcclProcessGroup, ncclProblem } from './nccl-group.js';
 import { type ProcessPlace, processPlace } from './process-environment.js';
 import { Rendezvous } from './rendezvous.js';
-
-/**
- * Processes that compute together. All of them must make the same calls in the same order. A call that fails, because a
- * process ended, hung or didn't fit, fails in all of them within the time-out, with `GROUP_FAILED`; the group is of no use
- * from then on.
- */
-export interface ProcessGroup extends ProcessPlace {
-  /** Overwrites values with their sum or mean over all processes, the same bits in each. All have the same number. */
-  allReduce(values: Float32Array, operation?: 'sum' | 'mean'): Promise<void>;
-  /** Overwrites values with those of one process; default that of rank 0. */
-  broadcast(values: Float32Array, root?: number): Promise<void>;
-  /** The bytes of all processes, by rank. All give the same number. */
-  allGather(bytes: Uint8Array): Promise<Uint8Array[]>;
-  /** Waits until all processes have come here. */
-  barrier(): Promise<void>;
-  /** Ends the connections: calls that wait, here and elsewhere, fail. A second call does nothing. */
-  close(): void;
-}
 
 /** Options of {@link openProcessGroup}. */
 export interface ProcessGroupOptions {
@@ -34,47 +17,34 @@ export interface ProcessGroupOptions {
   timeout?: number;
   /** Whatever has to be the same in all processes, such as their flags; default: nothing. */
   configuration?: string;
+  /** The device that trains, this process's own; default: none, and values of the host only. */
+  device?: Device;
+  /**
+   * `nccl`, the default with a CUDA device: gradients are reduced between GPUs, on the device's stream. `gloo`, the default
+   * otherwise: in memory of the host.
+   */
+  backend?: ProcessGroupBackend;
 }
 
-/** What native/distributed/gloo.cpp exports. */
-interface GlooGroup {
-  connect(folder: string): Promise<unknown>;
-  allReduce(values: Float32Array): Promise<unknown>;
-  broadcast(bytes: Uint8Array, root: number): Promise<unknown>;
-  allGather(all: Uint8Array): Promise<unknown>;
-  barrier(): Promise<unknown>;
-  close(): void;
-}
-type GlooAddon = { GlooGroup: new (rank: number, size: number, milliseconds: number) => GlooGroup };
-
-const ADDON = join(buildFolder, 'kalman_norm_gloo.node');
-
-/** Why no process group can be opened here, and the remedy; null where one can. */
-export function processGroupProblem(): string | null {
-  const addon = loadAddon();
-  return addon instanceof Error
-    ? `process groups need Gloo (on Debian: apt-get install libgloo-dev, then build the addon anew): ${addon.message.split('\n')[0]}`
-    : null;
-}
-
-function loadAddon(): GlooAddon | Error {
-  try {
-    return createRequire(import.meta.url)(ADDON) as GlooAddon;
-  } catch (error) {
-    return error as Error;
-  }
+/** Why no process group can be opened here with these options, and the remedy; null where one can. */
+export function processGroupProblem(options: Pick<ProcessGroupOptions, 'device' | 'backend'> = {}): string | null {
+  checkObjects('processGroupProblem', { options });
+  const { backend, device } = checkedBackend('processGroupProblem', options);
+  return backend === 'nccl' ? ncclProblem(device as Device) : glooProblem();
 }
 
 /**
- * Joins the group of processes that a launcher started, over Gloo; resolves when all have come. Connections don't leave the
- * machine: Gloo's have no password.
+ * Joins the group of processes that a launcher started, over Gloo or NCCL; resolves when all have come. Connections don't
+ * leave the machine, as they have no password.
  *
  * @throws KalmanNormError `INVALID_ARGUMENT` for options outside their domain, or without a launcher; `DEVICE_UNAVAILABLE`
- *   where Gloo isn't built; `GROUP_FAILED` naming the ranks that are taken, missing, or of another configuration
+ *   where Gloo isn't built or NCCL isn't found; `GROUP_FAILED` naming the ranks that are taken, missing, or of another
+ *   configuration
  *
  * @example
  * // npx kalman-norm launch --processes 2 train.ts
- * const group = await openProcessGroup();
+ * const device = openDevice(`cuda:${process.env.KALMAN_NORM_RANK}`);
+ * const group = await openProcessGroup({ device });
  * const trainer = new Trainer({ device, model, optimizer, dataset, batchSize: 128, group });
  */
 export async function openProcessGroup(options: ProcessGroupOptions = {}): Promise<ProcessGroup> {
@@ -102,15 +72,38 @@ export async function openProcessGroup(options: ProcessGroupOptions = {}): Promi
     'INVALID_ARGUMENT',
     'openProcessGroup: rendezvous must be a folder, new for each run; or set KALMAN_NORM_RENDEZVOUS',
   );
-  const problem = processGroupProblem();
+  const { backend, device } = checkedBackend('openProcessGroup', options);
+  const problem = processGroupProblem(options);
   check(problem === null, 'DEVICE_UNAVAILABLE', `openProcessGroup: ${problem}`);
   endWithLauncher();
   const meeting = new Rendezvous(rendezvous, { rank, size });
-  await meeting.meet(configuration, timeout);
-  const { GlooGroup } = loadAddon() as GlooAddon;
-  const group = new GlooProcessGroup({ rank, size }, new GlooGroup(rank, size, timeout * 1000), meeting);
-  await group.connect();
-  return group;
+  await meeting.meet({ backend, configuration }, timeout);
+  return backend === 'nccl'
+    ? NcclProcessGroup.connect({ rank, size }, meeting, timeout, device as Device)
+    : GlooProcessGroup.connect({ rank, size }, meeting, timeout);
+}
+
+function checkedBackend(
+  name: string,
+  { device, backend }: Pick<ProcessGroupOptions, 'device' | 'backend'>,
+): { backend: ProcessGroupBackend; device: Device | undefined } {
+  check(
+    device === undefined || device instanceof Device,
+    'INVALID_ARGUMENT',
+    () => `${name}: device must be a device, got ${String(device)}`,
+  );
+  check(
+    backend === undefined || backend === 'gloo' || backend === 'nccl',
+    'INVALID_ARGUMENT',
+    () => `${name}: backend must be gloo or nccl, got ${String(backend)}`,
+  );
+  const onCuda = device?.name.startsWith('cuda') ?? false;
+  check(
+    backend !== 'nccl' || onCuda,
+    'INVALID_ARGUMENT',
+    () => `${name}: backend nccl needs a CUDA device in options.device, got ${device?.name ?? 'none'}`,
+  );
+  return { backend: backend ?? (onCuda ? 'nccl' : 'gloo'), device };
 }
 
 /** No process outlives its launcher, whose channel closes however it ends. */
@@ -119,97 +112,4 @@ function endWithLauncher(): void {
   process.once('disconnect', () => process.exit(1));
   // Which would keep the process alive.
   process.channel.unref();
-}
-
-/** Calls one after the other: Gloo matches those of different processes by their order. */
-class GlooProcessGroup implements ProcessGroup {
-  readonly rank: number;
-  readonly size: number;
-  private last: Promise<unknown> = Promise.resolve();
-  private failed: KalmanNormError | null = null;
-
-  constructor(
-    place: ProcessPlace,
-    private readonly gloo: GlooGroup,
-    private readonly meeting: Rendezvous,
-  ) {
-    this.rank = place.rank;
-    this.size = place.size;
-  }
-
-  async connect(): Promise<void> {
-    await this.enqueue('connect', () => this.gloo.connect(this.meeting.folder));
-  }
-
-  async allReduce(values: Float32Array, operation: 'sum' | 'mean' = 'sum'): Promise<void> {
-    check(
-      values instanceof Float32Array && values.length > 0,
-      'INVALID_ARGUMENT',
-      () => `allReduce: values must be a Float32Array that is not empty, got ${String(values)}`,
-    );
-    check(
-      operation === 'sum' || operation === 'mean',
-      'INVALID_ARGUMENT',
-      () => `allReduce: operation must be sum or mean, got ${String(operation)}`,
-    );
-    await this.enqueue('allReduce', () => this.gloo.allReduce(values));
-    if (operation === 'mean') for (let i = 0; i < values.length; i++) values[i] = (values[i] as number) / this.size;
-  }
-
-  async broadcast(values: Float32Array, root = 0): Promise<void> {
-    check(
-      values instanceof Float32Array && values.length > 0,
-      'INVALID_ARGUMENT',
-      () => `broadcast: values must be a Float32Array that is not empty, got ${String(values)}`,
-    );
-    check(
-      Number.isInteger(root) && root >= 0 && root < this.size,
-      'INVALID_ARGUMENT',
-      `broadcast: root must be a rank below ${this.size}, got ${root}`,
-    );
-    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-    await this.enqueue('broadcast', () => this.gloo.broadcast(bytes, root));
-  }
-
-  async allGather(bytes: Uint8Array): Promise<Uint8Array[]> {
-    check(
-      bytes instanceof Uint8Array && bytes.length > 0,
-      'INVALID_ARGUMENT',
-      () => `allGather: bytes must be a Uint8Array that is not empty, got ${String(bytes)}`,
-    );
-    const all = new Uint8Array(this.size * bytes.length);
-    all.set(bytes, this.rank * bytes.length);
-    await this.enqueue('allGather', () => this.gloo.allGather(all));
-    return Array.from({ length: this.size }, (_, i) => all.subarray(i * bytes.length, (i + 1) * bytes.length));
-  }
-
-  async barrier(): Promise<void> {
-    await this.enqueue('barrier', () => this.gloo.barrier());
-  }
-
-  close(): void {
-    if (this.failed) return;
-    this.failed = new KalmanNormError('INVALID_STATE', 'process group: used after it was closed');
-    this.gloo.close();
-  }
-
-  private enqueue(name: string, start: () => Promise<unknown>): Promise<unknown> {
-    const result = this.last.then(async () => {
-      if (this.failed) throw this.failed;
-      try {
-        await start();
-      } catch (error) {
-        if (this.failed) throw this.failed;
-        // Whoever still waits for this process needn't wait for its time-out.
-        this.gloo.close();
-        const blamed = await this.meeting.blame();
-        this.failed = new KalmanNormError('GROUP_FAILED', `${name}: ${blamed}; this is rank ${this.rank}`, {
-          cause: error,
-        });
-        throw this.failed;
-      }
-    });
-    this.last = result.catch(() => {});
-    return result;
-  }
 }

@@ -1,4 +1,5 @@
-import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { existsSync, writeFileSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,6 +13,7 @@ interface Claim {
   host: string;
   process: number;
   node: string;
+  backend: string;
   configuration: string;
 }
 
@@ -37,14 +39,14 @@ export class Rendezvous {
   /**
    * Waits for all others.
    *
-   * @param configuration must be the same text in all
+   * @param same texts that must be the same in all
    * @param timeout in seconds
    * @throws KalmanNormError `GROUP_FAILED` naming the ranks that are taken, missing or don't fit, on every rank
    */
-  async meet(configuration: string, timeout: number): Promise<void> {
+  async meet(same: Pick<Claim, 'backend' | 'configuration'>, timeout: number): Promise<void> {
     const { rank, size } = this.place;
     await mkdir(this.folder, { recursive: true, mode: 0o700 });
-    const own: Claim = { size, host: hostname(), process: process.pid, node: process.version, configuration };
+    const own: Claim = { size, host: hostname(), process: process.pid, node: process.version, ...same };
     try {
       await claimFile(this.file('rank', rank), JSON.stringify(own), { mode: 0o600 });
     } catch (error) {
@@ -65,28 +67,70 @@ export class Rendezvous {
     }
   }
 
-  /** Whom a failed connection is to be blamed on; to be asked by every process that sees it fail. */
-  async blame(): Promise<string> {
+  /**
+   * Hands a text from rank 0 to all others.
+   *
+   * @param name what it is
+   * @param own rank 0's; others give null
+   * @param timeout in seconds
+   * @throws KalmanNormError `GROUP_FAILED` where rank 0 gives none
+   */
+  async hand(name: string, own: string | null, timeout: number): Promise<string> {
+    const file = this.file(name, 0);
+    if (own !== null) await claimFile(file, own, { mode: 0o600 });
+    const end = performance.now() + timeout * 1000;
+    for (;;) {
+      const text = own ?? (await readIfThere(file));
+      if (text !== null) return text;
+      if (performance.now() > end) throw failure(`rank 0 gave nothing for ${name} within ${timeout} s`);
+      await sleep(LOOK_INTERVAL);
+    }
+  }
+
+  /** Whether another process has seen a failure, or has ended without leaving: it answers no more. */
+  isBroken(): boolean {
+    return this.claims.some(
+      ({ process }, rank) =>
+        rank !== this.place.rank && (this.has('failed', rank) || (!isRunning(process) && !this.has('left', rank))),
+    );
+  }
+
+  /** That this process goes in good order. */
+  leave(): void {
+    // Where the folder is gone, so are those who would look.
+    if (existsSync(this.folder)) writeFileSync(this.file('left', this.place.rank), '');
+  }
+
+  /**
+   * Whom a failed connection is to be blamed on; to be asked by every process that sees it fail.
+   *
+   * @param reason this process's own, if it has one
+   */
+  async blame(reason = ''): Promise<string> {
     // Whoever saw it fail isn't the cause, and may end before the others look.
-    await writeFile(this.file('failed', this.place.rank), '').catch(() => {});
+    await writeFile(this.file('failed', this.place.rank), reason).catch(() => {});
     const end = performance.now() + AFTERMATH;
     for (;;) {
-      const silent: number[] = [];
-      for (const rank of this.claims.keys()) if (!(await this.sawFailure(rank))) silent.push(rank);
+      const silent = [...this.claims.keys()].filter((rank) => rank !== this.place.rank && !this.has('failed', rank));
       const gone = silent.filter((rank) => !isRunning((this.claims[rank] as Claim).process));
       if (gone.length > 0) return `${ranks(gone)} ended early`;
-      if (silent.length === 0) return 'the connection failed';
+      if (silent.length === 0) return this.reasons(reason);
       if (performance.now() > end) return `${ranks(silent)} did not answer in time`;
       await sleep(LOOK_INTERVAL);
     }
   }
 
-  private async sawFailure(rank: number): Promise<boolean> {
-    const found = await access(this.file('failed', rank)).then(
-      () => true,
-      () => false,
-    );
-    return found || rank === this.place.rank;
+  /** Of a failure that all have seen. */
+  private async reasons(own: string): Promise<string> {
+    for (const rank of this.claims.keys()) {
+      const reason = rank === this.place.rank ? own : await readIfThere(this.file('failed', rank));
+      if (reason) return `rank ${rank} failed with "${reason}"`;
+    }
+    return 'the connection failed';
+  }
+
+  private has(kind: string, rank: number): boolean {
+    return existsSync(this.file(kind, rank));
   }
 
   private file(kind: string, rank: number): string {
@@ -94,12 +138,17 @@ export class Rendezvous {
   }
 
   private async read(rank: number): Promise<Claim | null> {
-    try {
-      return JSON.parse(await readFile(this.file('rank', rank), 'utf8')) as Claim;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-      return null;
-    }
+    const text = await readIfThere(this.file('rank', rank));
+    return text === null ? null : (JSON.parse(text) as Claim);
+  }
+}
+
+async function readIfThere(file: string): Promise<string | null> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    return null;
   }
 }
 
@@ -114,6 +163,7 @@ function compare(rank: number, own: Claim, other: number, claim: Claim): void {
   for (const [key, what] of [
     ['size', 'number of processes'],
     ['node', 'version of Node'],
+    ['backend', 'backend'],
     ['configuration', 'configuration'],
   ] as const) {
     if (claim[key] !== own[key]) {

@@ -28,6 +28,7 @@ import { ReferenceKalmanNorm2d } from '../nn/reference-kalman-norm.js';
 import { Residual } from '../nn/residual.js';
 import { ScaledAffine2d } from '../nn/scaled-affine.js';
 import { Sequential } from '../nn/sequential.js';
+import { SyncBatchNorm2d } from '../nn/sync-batch-norm.js';
 import { Unknown } from '../nn/unknown.js';
 import { convShape } from '../ops/conv2d.js';
 import { scope } from '../scope.js';
@@ -156,7 +157,15 @@ writes([Concat], (concat, x, context) => {
 
 // In inference they are one: a scale and a shift from running averages.
 writes(
-  [BatchNorm2d, BatchNorm1d, BatchRenorm2d, MovingAverageBatchNorm2d, KalmanNorm2d, ReferenceKalmanNorm2d],
+  [
+    BatchNorm2d,
+    BatchNorm1d,
+    SyncBatchNorm2d,
+    BatchRenorm2d,
+    MovingAverageBatchNorm2d,
+    KalmanNorm2d,
+    ReferenceKalmanNorm2d,
+  ],
   (norm, x, context) => rectified(norm, byAverages(norm, norm, x, context), context),
 );
 writes([ScaledAffine2d], (layer, x, context) => {

@@ -18,6 +18,7 @@ import type { NormLayerOptions, RunningNormOptions } from '../nn/norm.js';
 import { ReferenceKalmanNorm2d, type ReferenceKalmanNormOptions } from '../nn/reference-kalman-norm.js';
 import { ScaledAffine2d } from '../nn/scaled-affine.js';
 import type { SpecReader } from '../nn/spec.js';
+import { SyncBatchNorm2d, type SyncBatchNormOptions } from '../nn/sync-batch-norm.js';
 import type { BeliefPadding } from '../ops/pad.js';
 import type { Transition } from '../ops/predict.js';
 import type { TransitionGradient } from '../ops/transition-gradient.js';
@@ -27,6 +28,8 @@ import type { Device } from '../tensor.js';
 /** The normalization of a network: the options of its layers, and of the blocks where they concern beliefs. */
 export type NormSpec =
   | ({ type: 'batch' } & Omit<RunningNormOptions, 'relu' | 'affine'>)
+  /** Batch normalization over the processes of a group, which {@link Trainer} tells it. */
+  | ({ type: 'sync-batch' } & Omit<SyncBatchNormOptions, 'relu' | 'affine' | 'group'>)
   | ({ type: 'group'; groups?: number } & Pick<NormLayerOptions, 'epsilon'>)
   | ({ type: 'layer' } & Pick<NormLayerOptions, 'epsilon'>)
   | ({ type: 'instance' } & Pick<NormLayerOptions, 'epsilon'>)
@@ -60,6 +63,7 @@ export type NormSpec =
 export function planNorm(spec: SpecReader): NormSpec {
   const type = spec.choice('type', [
     'batch',
+    'sync-batch',
     'group',
     'layer',
     'instance',
@@ -76,6 +80,7 @@ export function planNorm(spec: SpecReader): NormSpec {
   if (type === 'normalizer-free') return { type, alpha: spec.number('alpha', 1e-9, 1e9, 0.2) };
   const epsilon = spec.number('epsilon', Number.MIN_VALUE, Number.MAX_VALUE, type === 'frn' ? 1e-6 : 1e-5);
   if (type === 'layer' || type === 'instance' || type === 'frn') return { type, epsilon };
+  if (type === 'sync-batch') return { type, epsilon, momentum: spec.number('momentum', 0, 1, 0.1) };
   const groups = () =>
     spec.value<number>('groups', (value) => [1, 2, 4, 8, 16].includes(value as number), 'a divisor of 16', 4);
   if (type === 'group' || type === 'evonorm') return { type, epsilon, groups: groups() };
@@ -126,6 +131,8 @@ export function makeNorm(device: Device, spec: NormSpec, channels: number, relu:
   switch (spec.type) {
     case 'batch':
       return new BatchNorm2d(device, channels, { ...spec, relu });
+    case 'sync-batch':
+      return new SyncBatchNorm2d(device, channels, { ...spec, relu });
     case 'group':
       return new GroupNorm(device, spec.groups ?? 4, channels, { ...spec, relu });
     case 'layer':

@@ -14,7 +14,7 @@ import { ResNet } from './resnet.js';
 
 /**
  * Loads weights and running averages by torchvision's names (`layer1.0.conv1.weight`, `layer1.0.downsample.1.bias`, ...)
- * into a network with `batch`, `batch-renorm` or `kalman` normalization; a Kalman filter's own state stays as it is.
+ * into a network with `batch`, `sync-batch`, `batch-renorm` or `kalman` normalization; a Kalman filter's own state stays as it is.
  *
  * `fc.weight` [classes, features] is transposed, `num_batches_tracked` is passed over. Everything is checked first.
  *
@@ -84,7 +84,7 @@ function* namedNorm(name: string, norm: Layer): Generator<[string, Tensor]> {
   check(
     norm instanceof RunningNorm && !('batchGamma' in norm || norm instanceof MovingAverageBatchNorm2d),
     'INVALID_ARGUMENT',
-    `loadTorchvisionWeights: resnet must have batch, batch-renorm or kalman normalization, got ${norm.constructor.name}`,
+    `loadTorchvisionWeights: resnet must have batch, sync-batch, batch-renorm or kalman normalization, got ${norm.constructor.name}`,
   );
   yield [`${name}.weight`, norm.gamma as Tensor];
   yield [`${name}.bias`, norm.beta as Tensor];

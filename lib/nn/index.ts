@@ -30,4 +30,5 @@ export * from './residual.js';
 export * from './scaled-affine.js';
 export * from './sequential.js';
 export * from './spec.js';
+export * from './sync-batch-norm.js';
 export * from './unknown.js';

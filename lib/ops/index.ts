@@ -46,5 +46,6 @@ export * from './pool.js';
 export { type Noise, samplePrior, type Transition } from './predict.js';
 export { argmax, max, mean, type ReduceOptions, sum } from './reduce.js';
 export { logSoftmax, softmax } from './softmax.js';
+export type { StatisticsGroup } from './sync-moments.js';
 export type { TransitionGradient } from './transition-gradient.js';
 export * from './weight-standardize.js';

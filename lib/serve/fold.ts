@@ -21,6 +21,7 @@ import type { RunningNorm } from '../nn/norm.js';
 import { ReferenceKalmanNorm2d } from '../nn/reference-kalman-norm.js';
 import { Residual } from '../nn/residual.js';
 import { Sequential } from '../nn/sequential.js';
+import { SyncBatchNorm2d } from '../nn/sync-batch-norm.js';
 import { Unknown } from '../nn/unknown.js';
 import { HostRandom } from '../random.js';
 import type { Tensor } from '../tensor.js';
@@ -159,6 +160,7 @@ class Whole extends Part {
 const byAverages: ReadonlySet<unknown> = new Set([
   BatchNorm2d,
   BatchNorm1d,
+  SyncBatchNorm2d,
   BatchRenorm2d,
   BatchChannelNorm2d,
   KalmanNorm2d,

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import type { ProcessGroup } from '../distributed/process-group.js';
+import type { ProcessGroup } from '../distributed/group.js';
 import { check } from '../errors.js';
 import type { Module } from '../nn/module.js';
+import { SyncBatchNorm2d } from '../nn/sync-batch-norm.js';
 import type { Loss } from '../ops/loss.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { noScope } from '../scope.js';
@@ -19,6 +20,10 @@ const BUCKET = (25 * 2 ** 20) / 4;
 export class DataParallel {
   /** Of the whole batch, from one exchange to the next. */
   readonly figures: Loss;
+  /** Whether the exchange is work of the device, a part of the recorded step. */
+  readonly onDevice: boolean;
+  /** How many processes want to end, where the device adds them up. */
+  private readonly stops: Tensor;
 
   constructor(
     private readonly group: ProcessGroup,
@@ -26,13 +31,35 @@ export class DataParallel {
     private readonly model: Module,
     private readonly optimizer: Optimizer,
   ) {
+    this.onDevice = group.device === device;
     this.figures = noScope(() => ({ loss: device.zeros([1]), errors: device.zeros([1]) }));
+    this.stops = noScope(() => device.zeros([1]));
+    for (const module of model.modules()) if (module instanceof SyncBatchNorm2d) module.group ??= group;
   }
 
   /** Keeps the figures of this process's part of a batch, for the exchange. */
   note({ loss, errors }: Loss): void {
     this.figures.loss.copyFrom(loss);
     this.figures.errors.copyFrom(errors);
+  }
+
+  /** The exchange on the device: enqueues it between a step's gradients and its update. */
+  enqueueExchange(): void {
+    const { loss, errors } = this.figures;
+    this.group.enqueueAllReduce([...this.optimizer.parameters().map(({ grad }) => grad as Tensor), loss], 'mean');
+    this.group.enqueueAllReduce([errors, this.stops], 'sum');
+  }
+
+  /** Tells, before a step whose exchange is the device's, whether this process wants to end. */
+  announce(stop: boolean): void {
+    this.stops.write(Float32Array.of(stop ? 1 : 0));
+  }
+
+  /** What has come of the exchange on the device; as {@link DataParallel.exchange} */
+  async outcome(): Promise<{ loss: number; stop: boolean }> {
+    const read = Promise.all([this.figures.loss.data(), this.stops.data()]);
+    const [[loss = Number.NaN], [stops = 0]] = await this.group.watch(read);
+    return { loss, stop: stops > 0 };
   }
 
   /**
@@ -51,7 +78,8 @@ export class DataParallel {
       return values;
     });
     const buckets = bucketsOf(gradients.reverse()).map((members) => this.reduce(members, sums));
-    const [[lossSum = 0, errorSum = 0, stops = 0]] = await Promise.all([sums, ...buckets]);
+    // The step that is read may have waited for others' statistics.
+    const [[lossSum = 0, errorSum = 0, stops = 0]] = await this.group.watch(Promise.all([sums, ...buckets]));
     const mean = Math.fround(lossSum / this.group.size);
     loss.write(Float32Array.of(mean));
     errors.write(Float32Array.of(errorSum));
@@ -61,7 +89,10 @@ export class DataParallel {
   /** Running averages and the filter's state become their means over the processes. */
   async averageStatistics(): Promise<void> {
     const buffers = [...this.model.namedBuffers().values()].filter(({ dtype }) => dtype === 'float32');
-    if (buffers.length > 0) await this.reduce(buffers, Promise.resolve());
+    if (buffers.length === 0) return;
+    if (!this.onDevice) return this.reduce(buffers, Promise.resolve());
+    this.group.enqueueAllReduce(buffers, 'mean');
+    await this.group.watch((buffers[0] as Tensor).device.synchronize());
   }
 
   /**
@@ -93,6 +124,7 @@ export class DataParallel {
   dispose(): void {
     this.figures.loss.dispose();
     this.figures.errors.dispose();
+    this.stops.dispose();
   }
 
   /** Overwrites tensors with their means over the processes, after what is to be sent before. */

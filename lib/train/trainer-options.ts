@@ -1,7 +1,7 @@
 import type { Dataset } from '../data/dataset.js';
 import { type SplitSource, sourcesOf } from '../data/source.js';
 import type { DeviceRandom } from '../device-random.js';
-import type { ProcessGroup } from '../distributed/process-group.js';
+import type { ProcessGroup } from '../distributed/group.js';
 import { check } from '../errors.js';
 import { Module } from '../nn/module.js';
 import type { Augmentation } from '../ops/gather.js';

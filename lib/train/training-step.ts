@@ -15,7 +15,7 @@ import type { TrainerOptions } from './trainer-options.js';
 
 /**
  * The step of a training, from the batch to the moved weights: recorded once and replayed, whole, or in two halves between
- * which processes exchange their gradients.
+ * which the host exchanges gradients with other processes.
  *
  * @internal
  */
@@ -90,33 +90,39 @@ export class TrainingStep {
   }
 
   /**
-   * Steps of all processes. Between its two halves a step waits for the others.
+   * Steps of all processes. Between its two halves a step waits for the others, or, where the exchange is the device's, at
+   * its end.
    *
    * @returns how many were made, fewer where a process wants to end or the loss isn't finite: the same in all
    */
   private async stepTogether(
     parallel: DataParallel,
     count: number,
-    before: number,
+    done: number,
     signal: AbortSignal | undefined,
   ): Promise<{ made: number; stop: boolean }> {
     const { schedule, optimizer, eager } = this.options;
-    const halves = [
-      () => {
-        scope(() => parallel.note(this.gradients()));
-        this.random.advance();
-      },
-      () => scope(() => this.update(parallel.figures)),
-    ] as const;
+    const before = () => {
+      scope(() => parallel.note(this.gradients()));
+      this.random.advance();
+    };
+    const after = () => scope(() => this.update(parallel.figures));
+    const whole = () => {
+      before();
+      parallel.enqueueExchange();
+      after();
+    };
+    const parts = parallel.onDevice ? [whole] : [before, after];
     for (let made = 1; ; made++) {
-      if (schedule) optimizer.learningRate = schedule(before + made);
+      if (schedule) optimizer.learningRate = schedule(done + made);
       const programs = eager ? null : this.programs();
-      if (programs) programs[0]?.run();
-      else halves[0]();
-      const { loss, stop } = await parallel.exchange(signal?.aborted ?? false);
-      if (programs) programs[1]?.run();
-      else halves[1]();
-      if (!eager && !programs) this.record(halves);
+      const run = (part: number) => (programs ? programs[part]?.run() : parts[part]?.());
+      const wanted = signal?.aborted ?? false;
+      if (parallel.onDevice) parallel.announce(wanted);
+      run(0);
+      const { loss, stop } = await (parallel.onDevice ? parallel.outcome() : parallel.exchange(wanted));
+      run(1);
+      if (!eager && !programs) this.record(parts);
       if (made === count || stop || !Number.isFinite(loss)) return { made, stop };
     }
   }

@@ -63,11 +63,15 @@ std::string missingLibrary(const std::string& loaderMessage) {
 
 std::string remedy(const std::string& library) {
   const bool cudnn = library.find("cudnn") != std::string::npos, blas = library.find("cublas") != std::string::npos;
+  const bool nccl = library.find("nccl") != std::string::npos;
   const std::string major = library.substr(library.rfind('.') + 1);
   std::string text = "Install ";
-  text += cudnn ? "cuDNN 9" : blas ? "cuBLAS of CUDA " + major : "it";
+  text += cudnn ? "cuDNN 9" : blas ? "cuBLAS of CUDA " + major : nccl ? "NCCL 2" : "it";
   text += " (NVIDIA's packages, or the Python wheel nvidia-";
-  text += cudnn ? "cudnn-cu13 or nvidia-cudnn-cu12" : blas ? "cublas or nvidia-cublas-cu12" : "of that name";
+  text += cudnn  ? "cudnn-cu13 or nvidia-cudnn-cu12"
+          : blas ? "cublas or nvidia-cublas-cu12"
+          : nccl ? "nccl-cu13 or nvidia-nccl-cu12"
+                 : "of that name";
   return text + "), or set KN_CUDA_PATH to the folders that have it, separated by colons";
 }
 
@@ -82,18 +86,18 @@ std::string othersIn(const std::vector<std::string>& folders, const std::string&
 }
 
 /// Loads a library that the loader didn't find by itself, so that the next attempt finds it loaded.
-void preload(const std::string& library, const std::string& wantedBy) {
+void* preload(const std::string& library, const std::string& wantedBy) {
   const std::vector<std::string> folders = searchFolders();
   std::string failures;
   for (const std::string& folder : folders) {
     const std::string path = folder + '/' + library;
     if (!fs::exists(path)) continue;
-    if (dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL)) return;
+    if (void* opened = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL)) return opened;
     const std::string reason = dlerror();
     // It may itself need a library that isn't found.
     if (const std::string next = missingLibrary(reason); !next.empty() && next != library) {
       preload(next, library);
-      if (dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL)) return;
+      if (void* opened = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL)) return opened;
     }
     failures += "\n  " + path + ": " + reason;
   }
@@ -129,6 +133,12 @@ const CudaEntry& entryOf(const std::string& path) {
 }
 
 }  // namespace
+
+void* openNvidiaLibrary(const std::string& library, const std::string& wantedBy) {
+  if (void* opened = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL)) return opened;
+  require(library.find('/') == std::string::npos, ErrorCode::DeviceUnavailable, wantedBy, " can't be had: ", dlerror());
+  return preload(library, wantedBy);
+}
 
 const CudaEntry& openCudaLibrary(const std::string& path) {
   static std::mutex mutex;

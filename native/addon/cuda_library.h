@@ -9,4 +9,7 @@ namespace kn::addon {
 /// DeviceUnavailable with what was looked for, where, what was found instead, and the remedy.
 const CudaEntry& openCudaLibrary(const std::string& path);
 
+/// Opens one of NVIDIA's libraries, by its path, or by its name where the loader or this finds it. Throws as the above.
+void* openNvidiaLibrary(const std::string& library, const std::string& wantedBy);
+
 }  // namespace kn::addon

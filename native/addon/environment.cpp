@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "communicator_wrap.h"
 #include "device_wrap.h"
 #include "handle.h"
 #include "program_wrap.h"
@@ -13,6 +14,7 @@ Environment::Environment(Napi::Env env)
       handleClass(Napi::Persistent(Handle::define(env))),
       deviceClass(Napi::Persistent(DeviceWrap::define(env))),
       programClass(Napi::Persistent(ProgramWrap::define(env))),
+      communicatorClass(Napi::Persistent(CommunicatorWrap::define(env))),
       completions(std::make_shared<Completions>(env)),
       garbage(std::make_shared<Garbage>(env)) {}
 
@@ -67,7 +69,15 @@ void Environment::adopt(const std::shared_ptr<Device>& device) {
   });
 }
 
+void Environment::adopt(const std::shared_ptr<nccl::Communicator>& communicator) {
+  std::erase_if(communicators_, [](const auto& known) { return known.expired(); });
+  communicators_.push_back(communicator);
+}
+
 void Environment::leave() {
+  for (const auto& known : communicators_) {
+    if (const auto communicator = known.lock()) communicator->abortNow();
+  }
   for (const auto& known : devices_) {
     const auto device = known.lock();
     if (!device) continue;

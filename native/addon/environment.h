@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../core/runtime/device.h"
+#include "../distributed/nccl/communicator.h"
 #include "completions.h"
 #include "garbage.h"
 
@@ -26,12 +27,13 @@ class Environment {
   Napi::Value promise(const std::shared_ptr<Device>& device, Napi::Object value);
 
   void adopt(const std::shared_ptr<Device>& device);
+  void adopt(const std::shared_ptr<nccl::Communicator>& communicator);
   /// For the end of the environment: nobody asks for results any more. Waits until no device has work, of which what
-  /// has not started is dropped.
+  /// has not started is dropped, and what waits for other processes given up.
   void leave();
 
   const Napi::Env env;
-  const Napi::FunctionReference handleClass, deviceClass, programClass;
+  const Napi::FunctionReference handleClass, deviceClass, programClass, communicatorClass;
   const std::shared_ptr<Completions> completions;
   const std::shared_ptr<Garbage> garbage;
 
@@ -40,6 +42,7 @@ class Environment {
 
   Napi::FunctionReference errorClass_;
   std::vector<std::weak_ptr<Device>> devices_;
+  std::vector<std::weak_ptr<nccl::Communicator>> communicators_;
 };
 
 }  // namespace kn::addon

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "../core/runtime/collective.h"
 #include "conv_cache.h"
 #include "kernels.h"
 #include "layout.h"
@@ -168,6 +169,9 @@ class CpuDevice : public Device {
   }
   void launchHostCopy(const op::Copy& o, bool upload, std::shared_ptr<void> keep) override {
     add({upload ? "upload" : "download", [this, o, keep = std::move(keep)] { cpu::run(o, context_); }});
+  }
+  void launchAllGather(float* rows, int64_t count, std::shared_ptr<Collective> group) override {
+    add({"allGather", [rows, count, group = std::move(group)] { group->allGather(rows, count); }});
   }
 #define KN_LAUNCH(Op, name) \
   void launch(const op::Op& o) override { enqueue(name, o); }

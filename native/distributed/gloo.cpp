@@ -16,6 +16,8 @@
 #include <memory>
 #include <string>
 
+#include "../core/runtime/collective.h"
+
 namespace {
 
 using Mesh = std::shared_ptr<gloo::rendezvous::Context>;
@@ -44,6 +46,29 @@ class Work : public Napi::AsyncWorker {
   std::function<void()> body_;
 };
 
+/// For threads of devices, which wait for the others themselves.
+class GlooCollective : public kn::Collective {
+ public:
+  explicit GlooCollective(Mesh mesh) : mesh_(std::move(mesh)) {}
+  int rank() const override { return mesh_->rank; }
+  int size() const override { return mesh_->size; }
+
+  void allGather(float* rows, int64_t count) override {
+    gloo::AllgatherOptions options(mesh_);
+    // Apart from the calls that promises stand for, which may be under way.
+    options.setTag(1);
+    options.setOutput(rows, static_cast<size_t>(count * size()));
+    try {
+      gloo::allgather(options);
+    } catch (const std::exception& error) {
+      throw std::runtime_error(error.what());  // of a type that other addons know, too
+    }
+  }
+
+ private:
+  const Mesh mesh_;
+};
+
 /// The connections of one process with all others of its group.
 class Group : public Napi::ObjectWrap<Group> {
  public:
@@ -51,7 +76,8 @@ class Group : public Napi::ObjectWrap<Group> {
     return DefineClass(env, "GlooGroup",
                        {InstanceMethod<&Group::connect>("connect"), InstanceMethod<&Group::allReduce>("allReduce"),
                         InstanceMethod<&Group::broadcast>("broadcast"), InstanceMethod<&Group::allGather>("allGather"),
-                        InstanceMethod<&Group::barrier>("barrier"), InstanceMethod<&Group::close>("close")});
+                        InstanceMethod<&Group::barrier>("barrier"), InstanceMethod<&Group::close>("close"),
+                        InstanceMethod<&Group::collective>("collective")});
   }
 
   /// (rank, size, timeout in milliseconds). Whoever calls has checked them.
@@ -113,8 +139,24 @@ class Group : public Napi::ObjectWrap<Group> {
     });
   }
 
+  /// What the addon of the devices can call.
+  Napi::Value collective(const Napi::CallbackInfo& info) {
+    using Held = std::shared_ptr<kn::Collective>;
+    const auto external = Napi::External<Held>::New(info.Env(), new Held(std::make_shared<GlooCollective>(mesh_)),
+                                                    [](Napi::Env, Held* held) { delete held; });
+    constexpr napi_type_tag tag{kn::Collective::kTag[0], kn::Collective::kTag[1]};
+    if (napi_type_tag_object(info.Env(), external, &tag) != napi_ok) throw Napi::Error::New(info.Env());
+    return external;
+  }
+
   /// Ends all connections; what others wait for fails there.
-  void close(const Napi::CallbackInfo&) { mesh_->closeConnections(); }
+  void close(const Napi::CallbackInfo&) {
+    try {
+      mesh_->closeConnections();
+    } catch (const std::exception&) {
+      // The group never came together: there are none.
+    }
+  }
 
   Mesh mesh_;
 };

@@ -72,6 +72,7 @@ function difference(a: Trained, b: Trained): { ofValue: number; ofWay: number } 
  */
 const trainings: readonly (Partial<Training> & { norm: NormSpec })[] = [
   { norm: { type: 'batch', splits: 4 } },
+  { norm: { type: 'sync-batch' } },
   { norm: { type: 'group' } },
   { norm: { type: 'layer' } },
   // Without its last ReLU the means over an image would be the shifts alone.
@@ -127,6 +128,12 @@ for (const other of ['settings', 'weights'] as const) {
     }
   });
 }
+
+groupTest('a process that ends while others wait for its statistics is named', async (t) => {
+  const training: Training = { norm: { type: 'sync-batch' }, learningRate: 0.02, epochs: 1, other: 'end' };
+  const error = await t.throwsAsync(train(2, training));
+  t.regex(error?.message ?? '', /\[0\] .*rank 1 ended early; this is rank 0/);
+});
 
 const MEMBER = 'test/distributed/member.ts';
 

@@ -1,10 +1,12 @@
-/** A process of a group, for tests of collectives and of faults: `member.ts WHAT`. */
+/** A process of a group, for tests of collectives and of faults: `member.ts WHAT [DEVICE]`. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openProcessGroup } from '../../lib/index.js';
+import { openDevice, openProcessGroup } from '../../lib/index.js';
 
-const [what = ''] = process.argv.slice(2);
+const [what = '', name = 'cpu'] = process.argv.slice(2);
+const device = openDevice(name, { threads: 1 });
 const own = Number(process.env.KALMAN_NORM_RANK);
 const group = await openProcessGroup({
+  device,
   // Long enough for the last process to start on a busy machine.
   timeout: what === 'hang' ? 20 : 120,
   configuration: what === 'configuration' ? `--seed ${own}` : '',
@@ -24,6 +26,20 @@ if (what === 'collectives') {
     JSON.stringify({ values: [...values], mean: [...mean], given: [...given], all: all.map(([byte]) => byte) }),
   );
   group.close();
+} else if (what === 'enqueued') {
+  // A sum, and its recording three times; of two shapes in one call.
+  const [a, b] = [device.tensor(Float32Array.of(rank, 1)), device.full([2, 3, 4, 4], 1)];
+  group.enqueueAllReduce([a, b], 'mean');
+  const { program } = device.record(() => group.enqueueAllReduce([a, b]));
+  program.run(3);
+  const [first, second] = await group.watch(Promise.all([a.data(), b.data()]));
+  console.log(JSON.stringify({ first: [...first], second: [...new Set(second)] }));
+  program.dispose();
+  group.close();
+} else if (what === 'mismatch') {
+  const values = device.zeros([rank === 1 ? 5 : 4]);
+  group.enqueueAllReduce([values]);
+  await group.watch(values.data());
 } else if (what === 'wait') {
   console.log(`process ${process.pid}`);
   // The others wait for a call that rank 0 never makes.

@@ -27,8 +27,10 @@ export interface Training {
   /** All weights are first changed by this share of themselves, up or down by chance. */
   perturbation?: number;
   eager?: boolean;
-  /** What of rank 1 is another than that of the others. */
-  other?: 'settings' | 'weights';
+  /** What of rank 1 is another than that of the others; `end`: it is killed within the first epoch. */
+  other?: 'settings' | 'weights' | 'end';
+  /** Default `cpu`. */
+  device?: string;
 }
 
 /** What comes of it; values by name. */
@@ -41,15 +43,15 @@ export interface Trained {
 const [options = '{}', out = ''] = process.argv.slice(2);
 const training = JSON.parse(options) as Training;
 const { norm, epochs, shift = 0, unshifted, eager = false } = training;
+const device = openDevice(training.device, { threads: 1 });
 // Generous: with as many processes as a test starts, one may wait long for a core.
-const group = processPlace() ? await openProcessGroup({ timeout: 120 }) : null;
+const group = processPlace() ? await openProcessGroup({ device, timeout: 120 }) : null;
 const other = group?.rank === 1 ? training.other : undefined;
 const learningRate = training.learningRate * (other === 'settings' ? 2 : 1);
 const perturbation = other === 'weights' ? 1e-3 : (training.perturbation ?? 0);
 // One process alone splits its batch where several each see a part.
 if (group && 'splits' in norm && norm.splits) norm.splits /= group.size;
 
-const device = openDevice('cpu', { threads: 1 });
 const dataset = syntheticDataset({ classes: 4, train: 80, test: 8, size: 16 });
 const model = new CifarResNet(device, { n: 1, norm, classes: 4, seed: 1 });
 const random = new HostRandom(2);
@@ -79,7 +81,10 @@ const trainer = new Trainer({
   ...(group && { group }),
 });
 const losses: number[] = [];
-for (let epoch = 1; epoch <= epochs; epoch++) losses.push((await trainer.trainEpoch(epoch)).loss);
+const onProgress = () => {
+  if (other === 'end') process.kill(process.pid, 'SIGKILL');
+};
+for (let epoch = 1; epoch <= epochs; epoch++) losses.push((await trainer.trainEpoch(epoch, { onProgress })).loss);
 const result: Trained = { losses, start, weights: await values() };
 if (!group || group.rank === 0) writeFileSync(out, JSON.stringify(result));
 group?.close();

@@ -4,6 +4,7 @@ const channels = 4;
 const norms: readonly ModuleSpec[] = [
   'BatchNorm2d',
   'BatchNorm1d',
+  'SyncBatchNorm2d',
   'BatchRenorm2d',
   'ReferenceKalmanNorm2d',
   'LayerNorm',

@@ -184,7 +184,7 @@ for (const norm of presets) {
         weightStandardization: norm.type === 'kalman',
         seed: 1,
       });
-      const averages = norm.type in { batch: 1, 'batch-renorm': 1, kalman: 1, 'reference-kalman': 1 };
+      const averages = norm.type in { batch: 1, 'sync-batch': 1, 'batch-renorm': 1, kalman: 1, 'reference-kalman': 1 };
       const names = await same(t, device, random, net, [3, 16, 16]);
       // Those before a convolution: the first of every block but the first, and the last one, behind a sum.
       t.is(stays(names), averages ? 6 : 0);

@@ -3,6 +3,7 @@ import type { NormSpec } from '../../lib/index.js';
 /** Every normalization that `ResNet` takes. */
 export const normSpecs: readonly NormSpec[] = [
   { type: 'batch' },
+  { type: 'sync-batch' },
   { type: 'group' },
   { type: 'layer' },
   { type: 'instance' },

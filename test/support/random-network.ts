@@ -19,6 +19,7 @@ import {
   ReLU,
   Residual,
   Sequential,
+  SyncBatchNorm2d,
   Unknown,
 } from '../../lib/index.js';
 import type { TestRandom } from './random.js';
@@ -27,6 +28,7 @@ import type { TestRandom } from './random.js';
 export const averagedNorms: Record<string, (device: Device, channels: number, relu: boolean) => Layer> = {
   BatchNorm2d: (d, c, relu) => new BatchNorm2d(d, c, { relu, epsilon: 1e-3 }),
   'BatchNorm2d without affine': (d, c, relu) => new BatchNorm2d(d, c, { relu, affine: false }),
+  SyncBatchNorm2d: (d, c, relu) => new SyncBatchNorm2d(d, c, { relu }),
   BatchRenorm2d: (d, c, relu) => new BatchRenorm2d(d, c, { relu }),
   KalmanNorm2d: (d, c, relu) => new KalmanNorm2d(d, c, { relu }),
   ReferenceKalmanNorm2d: (d, c, relu) => new ReferenceKalmanNorm2d(d, c, { relu, gain: 'learned' }),

@@ -89,6 +89,10 @@ void Device::replay(Program& program, int64_t count) {
   enqueueReplay(program, count);
 }
 
+void Device::launchForeign(const char* label, const std::function<void(void* stream)>&) {
+  require(false, ErrorCode::InvalidArgument, label, ": needs a CUDA device, got ", name());
+}
+
 void Device::retain(const Tensor& tensor) {
   if (recording() && tensor.storage->pool() != recordingPool_.get()) retained_.insert(tensor.storage);
 }

@@ -13,6 +13,7 @@
 
 namespace kn {
 
+class Collective;
 class Device;
 
 /// A recorded step of a device: launches bound to memory of their own.
@@ -83,9 +84,14 @@ class Device {
 #define KN_LAUNCH(Op, name) virtual void launch(const op::Op&) = 0;
   KN_OPERATIONS(KN_LAUNCH)
 #undef KN_LAUNCH
+  /// Has a library enqueue work of its own: `call` gets the device's CUDA stream, on the calling thread, whose current
+  /// device it is. A recorded step keeps that work, too. Throws InvalidArgument on a device without such a stream.
+  virtual void launchForeign(const char* label, const std::function<void(void* stream)>& call);
   /// `keep` holds the host memory until the transfer is done.
   virtual void launch(const op::Transfer&, std::shared_ptr<void> keep) = 0;
   virtual void launchHostCopy(const op::Copy&, bool upload, std::shared_ptr<void> keep) = 0;
+  /// Rows of `count` values of all processes; this process's own is in its place.
+  virtual void launchAllGather(float* rows, int64_t count, std::shared_ptr<Collective> group) = 0;
 
  protected:
   Device(std::shared_ptr<MemorySource> source, size_t memoryLimit);

@@ -8,6 +8,7 @@
 #include <sstream>
 #include <utility>
 
+#include "../../core/runtime/collective.h"
 #include "cuda_memory.h"
 #include "driver.h"
 #include "../device/kernels.h"
@@ -53,6 +54,7 @@ struct Recording {
   size_t launches = 0;
   std::shared_ptr<Allocator> pool;
   std::set<std::shared_ptr<Storage>> retained;
+  std::vector<std::shared_ptr<void>> calls;  ///< what functions of the host, as parts of the graph, work on
 };
 
 class CudaDevice;
@@ -179,6 +181,10 @@ class CudaDevice : public Device {
     return {data, [pool = hostPool_](void* p) { pool->free(p); }};
   }
 
+  void launchForeign(const char* label, const std::function<void(void* stream)>& call) override {
+    enqueue(label, [&] { call(stream_.get()); });
+  }
+
   void launch(const op::Transfer& o, std::shared_ptr<void> keep) override {
     if (!o.host) return enqueue("transfer", [&] { run(o, context_); });
     const int64_t count = o.format == Format::Filter ? o.filter.count() : o.act.count();
@@ -214,6 +220,23 @@ class CudaDevice : public Device {
     });
   }
 
+  /// By way of the host, whose function is a part of the stream, and of a recorded step.
+  void launchAllGather(float* rows, int64_t count, std::shared_ptr<Collective> group) override {
+    const size_t bytes = static_cast<size_t>(group->size()) * static_cast<size_t>(count) * sizeof(float);
+    auto call = std::make_shared<GatherCall>(*this, hostMemory(bytes), count, std::move(group));
+    void* const landing = call->rows.get();
+    enqueue("allGather", [&] {
+      KN_CUDA_CHECK(cudaMemcpyAsync(landing, rows, bytes, cudaMemcpyDeviceToHost, stream_.get()));
+      KN_CUDA_CHECK(cudaLaunchHostFunc(stream_.get(), &GatherCall::run, call.get()));
+      KN_CUDA_CHECK(cudaMemcpyAsync(rows, landing, bytes, cudaMemcpyHostToDevice, stream_.get()));
+    });
+    if (recording()) {
+      calls_.push_back(std::move(call));
+    } else {
+      waiter_.after(stream_.get(), [call = std::move(call)](const std::string&) {});
+    }
+  }
+
 #define KN_LAUNCH(Op, name)                   \
   void launch(const op::Op& o) override {     \
     enqueue(name, [&] { run(o, context_); }); \
@@ -244,11 +267,13 @@ class CudaDevice : public Device {
     }
     recording->pool = std::move(pool);
     recording->retained = std::move(retained);
+    recording->calls = std::exchange(calls_, {});
     return std::make_unique<CudaProgram>(this, std::move(recording));
   }
 
   void discardRecording() override {
     use();
+    calls_.clear();
     // What went wrong has been thrown already. A stream that stays captured would swallow all that follows.
     for (int attempt = 0; attempt < 2; ++attempt) {
       Graph graph;
@@ -326,6 +351,24 @@ class CudaDevice : public Device {
     size_t enqueued;  ///< how many launches are before it
     Event event;
   };
+  /// Work of the host between two copies in the stream.
+  struct GatherCall {
+    CudaDevice& device;
+    std::shared_ptr<void> rows;
+    int64_t count;
+    std::shared_ptr<Collective> group;
+
+    /// In a thread of the driver. What is behind it runs even where it fails, as the stream can't be told.
+    static void run(void* self) {
+      auto& call = *static_cast<GatherCall*>(self);
+      try {
+        if (call.device.failure().empty()) call.group->allGather(static_cast<float*>(call.rows.get()), call.count);
+      } catch (const std::exception& error) {
+        call.device.fail(std::string("allGather: ") + error.what());
+      }
+    }
+  };
+  std::vector<std::shared_ptr<void>> calls_;  ///< of the step that is being recorded
   std::deque<Mark> marks_;
   size_t enqueued_ = 0, ended_ = 0;
   size_t poisoned_ = 0;  ///< nodes of the step that is being recorded

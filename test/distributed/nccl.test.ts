@@ -1,0 +1,194 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { hasEmulation } from '../../lib/cuda.js';
+import { openDevice, openProcessGroup, processGroupProblem } from '../../lib/index.js';
+import { linesOf, runNode } from './launched.js';
+import type { Trained, Training } from './train-worker.js';
+
+// Over a played NCCL (native/emulation/nccl), which checks what it is told and moves values between processes.
+
+const DEVICE = 'cuda-emulated';
+const MEMBER = 'test/distributed/member.ts';
+const TRAINER = 'test/distributed/train-worker.ts';
+
+const folder = await mkdtemp(join(tmpdir(), 'kalman-norm-nccl-'));
+test.after.always(() => rm(folder, { recursive: true, force: true }));
+
+const problem = hasEmulation()
+  ? processGroupProblem({ device: openDevice(DEVICE) })
+  : 'the emulated device is not built';
+/** One at a time: each starts several processes. */
+function ncclTest(title: string, body: (t: ExecutionContext) => Promise<void>): void {
+  if (problem) test.skip(`SKIPPED, ${problem}: ${title}`, () => {});
+  else test.serial(title, body);
+}
+
+const launch = (processes: number, args: readonly string[], environment?: NodeJS.ProcessEnv) =>
+  runNode(['tools/kalman-norm.mjs', 'launch', '--processes', String(processes), ...args], environment);
+
+let runs = 0;
+async function train(processes: number, training: Training): Promise<Trained> {
+  const out = join(folder, `${++runs}.json`);
+  const args = [TRAINER, JSON.stringify({ ...training, device: DEVICE }), out];
+  const { code, output } = await (processes === 1 ? runNode(['--import', 'tsx', ...args]) : launch(processes, args));
+  if (code !== 0) throw new Error(output);
+  return JSON.parse(await readFile(out, 'utf8')) as Trained;
+}
+
+/** Largest difference of any weight, as a share of its tensor's largest. */
+function difference(a: Trained, b: Trained): number {
+  const shares = Object.entries(a.weights).map(([name, values]) => {
+    const others = b.weights[name] as readonly number[];
+    const apart = Math.max(...values.map((value, i) => Math.abs(value - (others[i] as number))));
+    return apart / Math.max(...values.map(Math.abs), Number.MIN_VALUE);
+  });
+  return Math.max(...shares);
+}
+
+ncclTest('collectives of values of the host', async (t) => {
+  const { code, output } = await launch(3, [MEMBER, 'collectives', DEVICE]);
+  t.is(code, 0, output);
+  const results = linesOf(output);
+  t.is(results.length, 3);
+  for (const result of results) t.deepEqual(result, { values: [3, 3], mean: [1], given: [10], all: [0, 1, 2] });
+});
+
+ncclTest('tensors are reduced on the stream, in a recorded step too', async (t) => {
+  const { code, output } = await launch(2, [MEMBER, 'enqueued', DEVICE]);
+  t.is(code, 0, output);
+  t.deepEqual(linesOf(output), [
+    { first: [4, 8], second: [8] },
+    { first: [4, 8], second: [8] },
+  ]);
+});
+
+for (const norm of [
+  { type: 'batch', splits: 4 },
+  { type: 'sync-batch' },
+  { type: 'reference-kalman', gain: 0.1, splits: 4, transition: 'analytic' },
+] as const) {
+  ncclTest(`2 and 4 processes train the weights that one does: ${norm.type}`, async (t) => {
+    // Shifts of 6 keep ReLUs' inputs away from their kinks; see distributed.test.ts.
+    const training: Training = { norm, learningRate: 1e-3, epochs: 2, shift: 6 };
+    const alone = await train(1, training);
+    for (const processes of [2, 4]) {
+      const apart = difference(alone, await train(processes, training));
+      t.log(`${processes} processes differ by ${apart.toExponential(1)} of the value`);
+      t.true(apart < 1e-5, `${processes} processes differ by ${apart} of the value`);
+    }
+  });
+}
+
+ncclTest('a recorded step gives what an eager one does', async (t) => {
+  const training: Training = { norm: { type: 'kalman', splits: 4 }, learningRate: 0.02, epochs: 1 };
+  t.is(difference(await train(2, training), await train(2, { ...training, eager: true })), 0);
+});
+
+ncclTest('a process that is killed ends the others within a second or two, and is named', async (t) => {
+  const { code, output } = await launch(3, [MEMBER, 'kill', DEVICE]);
+  t.is(code, 1);
+  t.regex(output, /launch: rank 2 was ended by SIGKILL/);
+  t.regex(output, /\[0\] .*allReduce: rank 2 ended early; this is rank 0/);
+});
+
+ncclTest('--restarts starts all anew, with another unique id', async (t) => {
+  const { code, output } = await launch(2, ['--restarts', '1', MEMBER, 'kill', DEVICE]);
+  t.is(code, 0, output);
+  t.regex(output, /starting all anew, 1 of 1/);
+});
+
+ncclTest('a process that hangs is named within the time-out', async (t) => {
+  const { code, output } = await launch(3, ['--grace', '1', MEMBER, 'hang', DEVICE]);
+  t.is(code, 1);
+  t.regex(output, /rank 2 did not answer in time/);
+});
+
+ncclTest('what NCCL notices by itself ends all, and is told', async (t) => {
+  // Eight collectives in, without any call of rank 1's failing.
+  const { code, output } = await launch(3, [MEMBER, 'kill', DEVICE], { KN_EMULATION_NCCL_FAIL: '1:8:error' });
+  t.is(code, 1);
+  for (const rank of [0, 1, 2]) {
+    const told = new RegExp(`\\[${rank}\\] .*rank 1 failed with .*NCCL: unhandled system error .*this is rank ${rank}`);
+    t.regex(output, told);
+  }
+});
+
+ncclTest('a kernel that hangs on the stream is given up', async (t) => {
+  const hanging = { KN_EMULATION_NCCL_FAIL: '1:8:hang' };
+  const { code, output } = await launch(2, ['--grace', '1', MEMBER, 'hang', DEVICE], hanging);
+  t.is(code, 1);
+  t.regex(output, /GROUP_FAILED/);
+  t.regex(output, /nothing has come for 20 s/);
+});
+
+ncclTest('different calls are reported instead of hanging', async (t) => {
+  const { code, output } = await launch(2, [MEMBER, 'mismatch', DEVICE]);
+  t.is(code, 1);
+  t.regex(output, /rank 0 runs an all-reduce \(sum\) of 4 float32, rank 1 an all-reduce \(sum\) of 5 float32/);
+});
+
+ncclTest('a group of one, and what it refuses', async (t) => {
+  const device = openDevice(DEVICE);
+  const place = { rank: 0, size: 1 };
+  const group = await openProcessGroup({ place, rendezvous: join(folder, 'alone'), device });
+  t.is(group.backend, 'nccl');
+  t.is(group.device, device);
+  const integers = device.zeros([2], { dtype: 'int32' });
+  t.throws(() => group.enqueueAllReduce([integers]), { code: 'DTYPE_MISMATCH', message: /must be float32, got int32/ });
+  const elsewhere = openDevice('cpu', { threads: 1 }).zeros([2]);
+  t.throws(() => group.enqueueAllReduce([elsewhere]), { code: 'DEVICE_MISMATCH' });
+  const own = device.ones([2]);
+  t.throws(() => group.enqueueAllReduce([own], 'max' as never), { code: 'INVALID_ARGUMENT' });
+  // None of it has harmed the group.
+  group.enqueueAllReduce([own]);
+  t.deepEqual([...(await group.watch(own.data()))], [1, 1]);
+  group.close();
+  group.close();
+  t.throws(() => group.enqueueAllReduce([own]), { code: 'INVALID_STATE', message: /after it was closed/ });
+  await t.throwsAsync(group.barrier(), { code: 'INVALID_STATE' });
+});
+
+ncclTest('a group is closed after its device', async (t) => {
+  const device = openDevice(DEVICE);
+  const group = await openProcessGroup({ place: { rank: 0, size: 1 }, rendezvous: join(folder, 'late'), device });
+  await device.dispose();
+  t.notThrows(() => group.close());
+});
+
+ncclTest('where there is no NCCL, it is said how to get it', async (t) => {
+  const script = `
+    import { openDevice, openProcessGroup } from './lib/index.js';
+    const place = { rank: 0, size: 1 };
+    await openProcessGroup({ place, rendezvous: ${JSON.stringify(folder)}, device: openDevice('${DEVICE}') })
+      .catch(({ code, message }) => console.log(code, message));`;
+  const args = ['--import', 'tsx', '--input-type=module', '--eval', script];
+  const { output } = await runNode(args, { KN_EMULATION_NCCL: 'libnccl.so.0' });
+  t.regex(
+    output,
+    /^DEVICE_UNAVAILABLE openProcessGroup: libnccl.so.0, which a process group over NCCL needs, is missing/,
+  );
+  t.regex(output, /nvidia-nccl-cu13/);
+  t.regex(
+    (await runNode(args, { KN_EMULATION_NCCL: '/none/libnccl.so.2' })).output,
+    /^DEVICE_UNAVAILABLE .*can't be had/,
+  );
+});
+
+ncclTest('NCCL is found in a folder of KN_CUDA_PATH', async (t) => {
+  const environment = { KN_EMULATION_NCCL: 'libnccl.so.2', KN_CUDA_PATH: 'build/emulation' };
+  const { code, output } = await launch(2, [MEMBER, 'enqueued', DEVICE], environment);
+  t.is(code, 0, output);
+});
+
+test('a backend that does not fit the device is refused', async (t) => {
+  const device = openDevice('cpu', { threads: 1 });
+  const open = (options: object) => openProcessGroup({ place: { rank: 0, size: 1 }, rendezvous: folder, ...options });
+  await t.throwsAsync(open({ device, backend: 'nccl' }), {
+    code: 'INVALID_ARGUMENT',
+    message: /backend nccl needs a CUDA device in options.device, got cpu/,
+  });
+  await t.throwsAsync(open({ backend: 'mpi' }), { code: 'INVALID_ARGUMENT', message: /backend must be gloo or nccl/ });
+  await t.throwsAsync(open({ device: 'cpu' }), { code: 'INVALID_ARGUMENT', message: /device must be a device/ });
+});
