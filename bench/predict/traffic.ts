@@ -21,16 +21,22 @@ type Calls = Record<string, (args: Arguments) => unknown>;
 const ignored = /^(setErrorClass|signatures|create.*|cudaDevices|upload|write|download|full|empty|grow|fill)$/;
 
 /** What kernels read again, beside every input once. The comments above `run` in native/cuda say the same. */
-const readAgain: Readonly<Record<string, (args: Arguments) => unknown[]>> = {
+const readAgain: Readonly<Record<string, (args: Arguments, halved: boolean) => unknown[]>> = {
+  // A filter's 16 bits are written and read beside its float32, or its gradient's.
+  conv2d: ({ w }, halved) => (halved ? [w] : []),
+  conv2dBackwardData: ({ w }, halved) => (halved ? [w] : []),
+  conv2dBackwardWeights: ({ w }, halved) => (halved ? [w] : []),
   // The moments are a pass of their own, unless they are given.
   batchNorm: ({ x, mean }) => (mean ? [] : [x]),
   groupNorm: ({ x }) => [x],
   weightStandardize: ({ w }) => [w],
   kalmanNorm: ({ x, observationMean }) => (observationMean ? [] : [x]),
+  adaptiveKalmanNorm: ({ x, observationMean }) => (observationMean ? [] : [x]),
   batchNormBackward: ({ x, dy }) => [x, dy],
   groupNormBackward: ({ x, dy }) => [x, dy],
   weightStandardizeBackward: ({ w, dy }) => [w, dy],
   kalmanNormBackward: ({ x, dy }) => [x, dy],
+  adaptiveKalmanNormBackward: ({ x, dy }) => [x, dy],
 };
 
 /** Arguments that tell a shape only. */
@@ -70,7 +76,7 @@ function note(found: Map<string, Traffic>, name: string, args: Arguments, result
   const needed = read.reduce((sum, [, arg]) => sum + bytes(arg), 0) + bytes(result) - bytes(notRead(name, args));
   entry.calls++;
   entry.needed += needed;
-  entry.moved += needed + (readAgain[name]?.(args) ?? []).reduce<number>((sum, arg) => sum + bytes(arg), 0);
+  entry.moved += needed + (readAgain[name]?.(args, halved) ?? []).reduce<number>((sum, arg) => sum + bytes(arg), 0);
   entry.operations += operationsOf(name, args, result);
   found.set(name, entry);
 }
