@@ -1,95 +1,76 @@
 /**
- * `npm run gpu:predict`: what a training step would take on an H100, computed from the bytes that it moves, its operations
- * and its launches. A prediction, not a measurement: no GPU runs here.
+ * `npm run gpu:predict`: launches and bytes of a training step, counted on the emulated device, and what they would take on
+ * an H100. A prediction, not a measurement: no GPU runs here. `--write-budget` makes them the budget that a test holds.
  */
 
-import { openDevice } from '../lib/index.js';
-import { type Traffic, trafficOf } from './predict/traffic.js';
-import { methods } from './support/methods.js';
-import { TrainingStep } from './support/training-step.js';
-
-/** The maker's figures of an H100 SXM, and the shares of them that such kernels reach. */
-const gpu = {
-  bandwidth: 3.35e12,
-  /** cuDNN's normalizations reach 0.71 to 0.80 on tensors of 100 MB, less on small ones; most here are 2 to 8 MB. */
-  bandwidthShare: 0.6,
-  fp32: 67e12,
-  tensor: 990e12,
-  /** Of the peak, for 3 x 3 convolutions of 16 to 64 channels; a guess. */
-  convolutionShare: { fp32: 0.5, bf16: 0.1 },
-  /** Seconds that a kernel takes at least, and that a launch from the host takes. */
-  kernel: 2e-6,
-  launch: 5e-6,
-};
-const batch = 128;
-
-interface Step {
-  method: string;
-  n: number;
-  precision: 'fp32' | 'bf16';
-  launches: number;
-  traffic: Traffic[];
-}
-
-async function inspect(method: string, n: number, precision: Step['precision']): Promise<Step> {
-  using device = openDevice('cuda-emulated', { precision });
-  const { norm } = Object.values(methods(batch)).find(({ name }) => name === method)!;
-  let step: TrainingStep | null = null;
-  // Recorded, not run: the emulation would take minutes.
-  const traffic = trafficOf(() => {
-    step = new TrainingStep(device, { n, norm, batch, size: 32, eager: false });
-  }, precision === 'bf16');
-  const { launches } = step!;
-  (step as TrainingStep | null)?.dispose();
-  await device.synchronize(); // only then its memory is given back
-  return { method, n, precision, launches: launches!, traffic };
-}
-
-function predict({ precision, launches, traffic }: Step): { replayed: number; eager: number } {
-  const peak = precision === 'fp32' ? gpu.fp32 : gpu.tensor;
-  const work = traffic.reduce((sum, { moved, operations }) => {
-    const memory = moved / (gpu.bandwidth * gpu.bandwidthShare);
-    return sum + Math.max(memory, operations / (peak * gpu.convolutionShare[precision]));
-  }, 0);
-  const replayed = Math.max(work, launches * gpu.kernel);
-  return { replayed, eager: Math.max(replayed, launches * gpu.launch) };
-}
+import { writeFileSync } from 'node:fs';
+import { type Cost, costOf, totals } from './predict/cost.js';
+import { batch, budgetFile, budgetOf, costed, predict } from './predict/steps.js';
 
 const mebi = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
-const steps: Step[] = [];
+
+function printTable(head: readonly string[], rows: readonly (readonly (string | number)[])[]): void {
+  console.log(`\n| ${head.join(' | ')} |\n|${' --- |'.repeat(head.length)}`);
+  for (const row of rows) console.log(`| ${row.join(' | ')} |`);
+}
+
+/** A row a kind, a column a method. */
+function printKinds(title: string, costs: ReadonlyMap<string, Cost>, of: (cost: Cost) => ReadonlyMap<string, string>) {
+  const columns = [...costs.values()].map(of);
+  const kinds = new Set(columns.flatMap((column) => [...column.keys()]));
+  printTable(
+    [title, ...costs.keys()],
+    [...kinds].map((kind) => [`\`${kind}\``, ...columns.map((column) => column.get(kind) ?? '')]),
+  );
+}
+
+const rows: (string | number)[][] = [];
+const short = new Map<string, Cost>();
 for (const n of [5, 18]) {
-  for (const method of ['bn S=1', 'bn S=64', 'kn sampled S=64', 'kn analytic S=64']) {
-    for (const precision of ['fp32', 'bf16'] as const) steps.push(await inspect(method, n, precision));
+  for (const method of costed) {
+    for (const precision of ['fp32', 'bf16'] as const) {
+      const cost = await costOf({ method, n, precision, batch });
+      if (n === 5 && precision === 'bf16') short.set(method.name, cost);
+      const { launches, needed, moved, operations } = totals(cost);
+      const { replayed, eager } = predict(cost, precision);
+      const times = [(replayed * 1e3).toFixed(2), (eager * 1e3).toFixed(2), Math.round(batch / replayed)];
+      rows.push([
+        method.name,
+        n,
+        precision,
+        launches,
+        mebi(needed),
+        mebi(moved),
+        Math.round(operations / 1e9),
+        ...times,
+      ]);
+    }
   }
 }
-
-console.log(
-  '| method | n | precision | launches | MiB needed | MiB moved | GFLOP | replayed, ms | eager, ms | images/s replayed |',
+printTable(
+  [
+    'method',
+    'n',
+    'precision',
+    'launches',
+    'MiB needed',
+    'MiB moved',
+    'GFLOP',
+    'predicted replayed, ms',
+    'predicted eager, ms',
+    'predicted images/s, replayed',
+  ],
+  rows,
 );
-console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |');
-for (const step of steps) {
-  const sum = (key: 'needed' | 'moved' | 'operations') => step.traffic.reduce((total, entry) => total + entry[key], 0);
-  const { replayed, eager } = predict(step);
-  const cells = [
-    step.method,
-    step.n,
-    step.precision,
-    step.launches,
-    mebi(sum('needed')),
-    mebi(sum('moved')),
-    (sum('operations') / 1e9).toFixed(0),
-    (replayed * 1e3).toFixed(1),
-    (eager * 1e3).toFixed(1),
-    Math.round(batch / replayed),
-  ];
-  console.log(`| ${cells.join(' | ')} |`);
-}
+console.log(`\nn = 5, bf16, batch ${batch}`);
+printKinds('launches of', short, ({ launches }) => new Map(Object.entries(launches).map(([k, v]) => [k, String(v)])));
+printKinds(
+  'MiB needed / moved',
+  short,
+  ({ traffic }) => new Map(traffic.map(({ name, needed, moved }) => [name, `${mebi(needed)} / ${mebi(moved)}`])),
+);
 
-for (const step of steps.filter(({ n, precision }) => n === 5 && precision === 'bf16')) {
-  console.log(`\n${step.method}, n = 5, bf16, batch ${batch}\n`);
-  console.log('| operation | calls | MiB needed | MiB moved | moved / needed |');
-  console.log('| --- | --- | --- | --- | --- |');
-  for (const { name, calls, needed, moved } of step.traffic) {
-    console.log(`| ${name} | ${calls} | ${mebi(needed)} | ${mebi(moved)} | ${(moved / needed).toFixed(2)} |`);
-  }
+if (process.argv.includes('--write-budget')) {
+  const budgets = [...short].map(([name, cost]) => [name, budgetOf(cost)] as const);
+  writeFileSync(budgetFile, `${JSON.stringify(Object.fromEntries(budgets), null, 2)}\n`);
 }

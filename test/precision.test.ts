@@ -1,5 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
+import { native } from '../lib/addon/load.js';
 import {
+  Adam,
   add,
   avgPool2d,
   backward,
@@ -12,6 +14,7 @@ import {
   groupNorm,
   kalmanNorm,
   moments,
+  type Optimizer,
   openDevice,
   type Precision,
   padChannels,
@@ -185,6 +188,43 @@ eachShort('the memory of activations is half', async (t, device) => {
   const before = device.memoryStats().inUse;
   device.zeros([8, 64, 16, 16]);
   t.is(device.memoryStats().inUse - before, 8 * 64 * 16 * 16 * 2);
+});
+
+eachShort("a filter's rounded values follow whatever writes it", async (t, device, _precision, random) => {
+  const shape = [4, 8, 3, 3];
+  const normals = (size: readonly number[]) => Float32Array.from(random.normals(size).data);
+  const values = () => normals(shape);
+  const x = device.tensor(normals([2, 8, 5, 5]), [2, 8, 5, 5]);
+  const w = device.tensor(values(), shape, { format: 'filter', requiresGrad: true });
+  const other = device.tensor(values(), shape, { format: 'filter' });
+  const step = (optimizer: Optimizer) => {
+    w.zeroGrad();
+    backward(conv2d(x, w), device.ones([2, 4, 3, 3]));
+    optimizer.step();
+  };
+  using sgd = new Sgd(device, [w], 0.1, { nesterov: true });
+  using adam = new Adam(device, [w], 0.1);
+  scope(() => step(sgd));
+  const { program } = device.record(() => scope(() => step(sgd)));
+  const writers: Record<string, () => void> = {
+    upload() {},
+    write: () => w.write(values()),
+    fill: () => w.fill(1 / 3),
+    copyFrom: () => w.copyFrom(other),
+    addInto: () => native.addInto({ target: w.handle, other: other.handle }),
+    sgd: () => step(sgd),
+    adam: () => step(adam),
+    replay: () => program.run(2),
+    clip: () => native.clipValue({ gradients: [w.handle], limit: 0.25 }),
+  };
+  for (const [name, write] of Object.entries(writers)) {
+    write();
+    // A copy that no upload made has no rounded values: they are made where they are used.
+    const fresh = device.zeros(shape, { format: 'filter' });
+    native.addInto({ target: fresh.handle, other: w.handle });
+    t.deepEqual(await conv2d(x, w).data(), await conv2d(x, fresh).data(), name);
+  }
+  program.dispose();
 });
 
 const dataset = syntheticDataset({ train: 32, test: 8, classes: 4 });

@@ -21,16 +21,24 @@ type Calls = Record<string, (args: Arguments) => unknown>;
 const ignored = /^(setErrorClass|signatures|create.*|cudaDevices|upload|write|download|full|empty|grow|fill)$/;
 
 /** What kernels read again, beside every input once. The comments above `run` in native/cuda say the same. */
-const readAgain: Readonly<Record<string, (args: Arguments) => unknown[]>> = {
+const readAgain: Readonly<Record<string, (args: Arguments, halved: boolean) => unknown[]>> = {
+  // The gradient's 16 bits are written and read beside its float32; the optimizer writes a filter's.
+  conv2dBackwardWeights: ({ w }, halved) => (halved ? [w] : []),
+  sgd: ({ parameters }, halved) =>
+    (parameters as { weight: Handle }[]).flatMap(({ weight }) =>
+      halved && weight.format === 'filter' ? [half(weight)] : [],
+    ),
   // The moments are a pass of their own, unless they are given.
   batchNorm: ({ x, mean }) => (mean ? [] : [x]),
   groupNorm: ({ x }) => [x],
   weightStandardize: ({ w }) => [w],
   kalmanNorm: ({ x, observationMean }) => (observationMean ? [] : [x]),
+  adaptiveKalmanNorm: ({ x, observationMean }) => (observationMean ? [] : [x]),
   batchNormBackward: ({ x, dy }) => [x, dy],
   groupNormBackward: ({ x, dy }) => [x, dy],
   weightStandardizeBackward: ({ w, dy }) => [w, dy],
   kalmanNormBackward: ({ x, dy }) => [x, dy],
+  adaptiveKalmanNormBackward: ({ x, dy }) => [x, dy],
 };
 
 /** Arguments that tell a shape only. */
@@ -67,21 +75,31 @@ function note(found: Map<string, Traffic>, name: string, args: Arguments, result
   const bytes = (value: unknown) => sizeOf(value, halved);
   const entry = found.get(name) ?? { name, calls: 0, needed: 0, moved: 0, operations: 0 };
   const read = Object.entries(args).filter(([parameter]) => parameter !== shapeOnly[name]);
-  const needed = read.reduce((sum, [, arg]) => sum + bytes(arg), 0) + bytes(result) - bytes(notRead(name, args));
+  const needed =
+    read.reduce((sum, [, arg]) => sum + bytes(arg), 0) + bytes(result) - bytes(notRead(name, args, halved));
   entry.calls++;
   entry.needed += needed;
-  entry.moved += needed + (readAgain[name]?.(args) ?? []).reduce<number>((sum, arg) => sum + bytes(arg), 0);
+  entry.moved += needed + (readAgain[name]?.(args, halved) ?? []).reduce<number>((sum, arg) => sum + bytes(arg), 0);
   entry.operations += operationsOf(name, args, result);
   found.set(name, entry);
 }
 
-/** What an argument holds besides what is read: the real samples of a Kalman layer's output, in its backward. */
-function notRead(name: string, args: Arguments): unknown {
+/**
+ * What an argument holds besides what is read: the real samples of a Kalman layer's output, in its backward; of a filter
+ * that is kept in 16 bits too, its float32.
+ */
+function notRead(name: string, args: Arguments, halved: boolean): unknown {
+  if (halved && (name === 'conv2d' || name === 'conv2dBackwardData')) return half(args.w as Handle);
   if (name !== 'kalmanNormBackward') return null;
   const y = args.y as Handle;
   const [samples = 0, ...rest] = y.shape;
   const drawn = args.sample ? (args.splits as number) : 0;
   return { dtype: y.dtype, format: y.format, share: y.share, shape: [samples - drawn, ...rest] };
+}
+
+/** As many bytes as a tensor's values have in 16 bits. */
+function half({ dtype, format, share, shape: [first = 0, ...rest] }: Handle): unknown {
+  return { dtype, format, share, shape: [first / 2, ...rest] };
 }
 
 function isHandle(value: unknown): value is Handle {

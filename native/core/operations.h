@@ -44,6 +44,7 @@
   X(Conv2d, "conv2d")                                         \
   X(Conv2dBackwardData, "conv2dBackwardData")                 \
   X(Conv2dBackwardWeights, "conv2dBackwardWeights")           \
+  X(RoundFilter, "roundFilter")                               \
   X(Linear, "linear")                                         \
   X(LinearBackward, "linearBackward")                         \
   X(AvgPool2d, "avgPool2d")                                   \

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <fstream>
 #include <random>
 
 #include "record.h"
@@ -162,6 +163,21 @@ cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t*
 cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType* type) {
   *type = node->kind;
   return cudaSuccess;
+}
+
+/// A node a line; names and kinds alone of what the driver's would tell.
+cudaError_t cudaGraphDebugDotPrint(cudaGraph_t graph, const char* path, unsigned) {
+  if (const cudaError_t error = entered()) return error;
+  std::ofstream file(path);
+  file << "digraph {\n";
+  for (size_t i = 0; i < graph->nodes.size(); ++i) {
+    const CUgraphNode_st& node = *graph->nodes[i];
+    const std::string name = node.name ? node.name() : node.kind == cudaGraphNodeTypeMemset ? "memset" : "memcpy";
+    file << i << " [label=\"" << name << "\"];\n";
+    for (const size_t before : node.after) file << before << " -> " << i << ";\n";
+  }
+  file << "}\n";
+  return file.good() ? cudaSuccess : failed(cudaErrorOperatingSystem);
 }
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {

@@ -140,11 +140,12 @@ cudaError_t enqueueLaunch(std::shared_ptr<Launch> launch, cudaStream_t stream) {
     if (const cudaError_t error = unsafeCall()) return error;
     isLoaded(launch->kernel, true);
   }
-  return enqueue(stream, cudaGraphNodeTypeKernel, [launch = std::move(launch), device = currentDevice()] {
+  const auto work = [launch, device = currentDevice()] {
     if (!countLaunch(device)) return;
     recordLaunch(*launch, [&] { runLaunch(*launch); });
     checkGuards(*launch);
-  });
+  };
+  return enqueue(stream, cudaGraphNodeTypeKernel, work, [launch] { return launch->name(); });
 }
 
 }  // namespace kn::emulation

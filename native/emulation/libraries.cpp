@@ -15,7 +15,6 @@ using emulation::storeRows;
 
 /// cuDNN hands a weight gradient of shorter activations out in their type.
 void roundGradient(DType type, int64_t count, float* values) {
-  if (type == DType::F32) return;
   std::vector<float> row(values, values + count);
   row.resize(paddedRow(count));
   std::vector<uint16_t> stored(count);
@@ -29,30 +28,30 @@ class EmulatedLibraries final : public Libraries {
   std::string versions() const override { return "emulated"; }
 
   void convolve(Context& context, const Convolution& problem, const void* a, const void* b, void* out) override {
-    run(context, [=] {
-      emulation::convolve(problem, a, b, out);
-      if (problem.direction == Direction::BackwardWeights) {
-        roundGradient(problem.type, problem.filterCount(), static_cast<float*>(out));
-      }
-    });
+    run(context, "convolution", [=] { emulation::convolve(problem, a, b, out); });
+    if (problem.direction != Direction::BackwardWeights || problem.type == DType::F32) return;
+    // A launch more with cuDNN too, whose result is widened.
+    run(context, "widened gradient",
+        [=] { roundGradient(problem.type, problem.filterCount(), static_cast<float*>(out)); });
   }
   void multiply(Context& context, const MatrixProduct& problem, const float* a, const float* b, const float* bias,
                 float* out) override {
-    run(context, [=] { emulation::multiply(problem, a, b, bias, out); });
+    run(context, "matrix product", [=] { emulation::multiply(problem, a, b, bias, out); });
   }
   void batchNorm(Context& context, const DnnBatchNorm& problem, float epsilon, const void* x, const float* gamma,
                  const float* beta, void* y, float* mean, float* rstd) override {
-    run(context, [=] { emulation::batchNorm(problem, epsilon, {x, gamma, beta, y, mean, rstd}); });
+    run(context, "cuDNN's batch normalization", [=] { emulation::batchNorm(problem, epsilon, {x, gamma, beta, y, mean, rstd}); });
   }
   void batchNormBackward(Context& context, const DnnBatchNorm& problem, const void* x, const void* dy,
                          const float* gamma, const float* mean, const float* rstd, void* dx, float* dgamma,
                          float* dbeta) override {
-    run(context, [=] { emulation::batchNormBackward(problem, {x, dy, gamma, mean, rstd, dx, dgamma, dbeta}); });
+    run(context, "cuDNN's batch normalization, backward",
+        [=] { emulation::batchNormBackward(problem, {x, dy, gamma, mean, rstd, dx, dgamma, dbeta}); });
   }
 
  private:
-  static void run(Context& context, std::function<void()> work) {
-    check(emulation::enqueue(context.stream, std::move(work)), "library call");
+  static void run(Context& context, const char* name, std::function<void()> work) {
+    check(emulation::enqueue(context.stream, name, std::move(work)), "library call");
   }
 };
 

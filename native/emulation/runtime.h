@@ -2,6 +2,7 @@
 #include <cuda_runtime_api.h>
 
 #include <functional>
+#include <string>
 
 #include "errors.h"
 
@@ -17,11 +18,12 @@ namespace kn::emulation {
 struct Launch;
 
 /// Appends to what the stream of the current device has to do, or to the graph that is being captured.
-cudaError_t enqueue(cudaStream_t stream, cudaGraphNodeType kind, std::function<void()> work);
+cudaError_t enqueue(cudaStream_t stream, cudaGraphNodeType kind, std::function<void()> work,
+                    std::function<std::string()> name = {});
 /// A library's call, in place of the kernels that it would launch.
-inline cudaError_t enqueue(cudaStream_t stream, std::function<void()> work) {
+inline cudaError_t enqueue(cudaStream_t stream, const char* name, std::function<void()> work) {
   if (const cudaError_t error = entered("library call")) return error;
-  return enqueue(stream, cudaGraphNodeTypeKernel, std::move(work));
+  return enqueue(stream, cudaGraphNodeTypeKernel, std::move(work), [name] { return name; });
 }
 /// An error if a capture forbids calls such as cudaMalloc; the capture is lost then.
 cudaError_t unsafeCall();

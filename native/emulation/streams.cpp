@@ -45,7 +45,8 @@ void waitForAll() {
   for (const auto& stream : Registry::instance().all()) stream->wait();
 }
 
-cudaError_t enqueue(cudaStream_t handle, cudaGraphNodeType kind, std::function<void()> work) {
+cudaError_t enqueue(cudaStream_t handle, cudaGraphNodeType kind, std::function<void()> work,
+                    std::function<std::string()> name) {
   Registry& registry = Registry::instance();
   const auto stream = registry.find(handle);
   if (!stream || stream->device != currentDevice()) return failed(cudaErrorInvalidResourceHandle);
@@ -56,7 +57,7 @@ cudaError_t enqueue(cudaStream_t handle, cudaGraphNodeType kind, std::function<v
     if (stream->capture) {
       if (stream->capture->lost) return failed(cudaErrorStreamCaptureInvalidated);
       auto& nodes = stream->capture->graph->nodes;
-      nodes.push_back(std::make_unique<CUgraphNode_st>(kind, std::move(work), std::move(stream->tail)));
+      nodes.push_back(std::make_unique<CUgraphNode_st>(kind, std::move(work), std::move(stream->tail), std::move(name)));
       stream->tail = {nodes.size() - 1};
       return cudaSuccess;
     }

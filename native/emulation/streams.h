@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -16,6 +17,7 @@ struct CUgraphNode_st {
   cudaGraphNodeType kind;
   std::function<void()> work;
   std::vector<size_t> after;  ///< the nodes that it waits for, all before it in the graph
+  std::function<std::string()> name;
 };
 
 struct CUgraph_st {

@@ -35,6 +35,7 @@ namespace kn::op {
 struct AdamParameter {
   float *w, *first, *second;
   const float* gradient;
+  void* rounded;  ///< the weights in `Adam::roundedType`, written too; may be null
   int32_t count;
   float weightDecay;
   float rateFactor;  ///< on the learning rate
@@ -50,6 +51,7 @@ struct Adam {
   float epsilon;
   bool decoupled;
   const float* lossScale;  ///< LossScale; may be null
+  DType roundedType;
 };
 
 }  // namespace kn::op

@@ -1,5 +1,6 @@
 #include "average.h"
 
+#include "memory.h"
 #include "parameter_checks.h"
 
 namespace kn {
@@ -17,6 +18,7 @@ void average(const std::vector<AverageTensors>& tensors, const Tensor& updates, 
                             parameterCount(device, t.value, {fn, "value"})});
   }
   device.launch(step);
+  for (const AverageTensors& t : tensors) written(t.average);
 }
 
 }  // namespace kn

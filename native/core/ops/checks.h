@@ -107,6 +107,10 @@ inline void checkSplits(int64_t splits, int64_t samples, Name name) {
           " must divide the number of samples; ", samples, " samples can't be cut into ", splits, " equal parts");
 }
 
+inline void* roundedValues(const Tensor& filter) {
+  return filter.storage->rounded ? filter.storage->rounded->data : nullptr;
+}
+
 /// A result of the shape and format of `t`.
 inline Tensor emptyLike(Device& device, const Tensor& t, int64_t virtualSamples = 0) {
   return device.empty(t.shape, DType::F32, t.format, virtualSamples);

@@ -1,6 +1,7 @@
 #include "clip.h"
 
 #include "loss_scale.h"
+#include "memory.h"
 #include "parameter_checks.h"
 
 namespace kn {
@@ -32,6 +33,7 @@ Tensor clipNorm(const std::vector<Tensor>& gradients, double maxNorm, const Tens
   Tensor norm = emptyVector(device, 1);
   clip.norm = norm.data();
   device.launch(clip);
+  for (const Tensor& gradient : gradients) written(gradient);
   return norm;
 }
 
@@ -40,6 +42,7 @@ void clipValue(const std::vector<Tensor>& gradients, double limit, const Tensor&
   Device& device = deviceOf(gradients, {fn, "gradients"});
   device.launch(op::ClipValue{clipped(device, gradients, {fn, "gradient"}), positive(limit, {fn, "limit"}),
                               optionalVector(device, lossScale, kLossScaleState, {fn, "lossScale"})});
+  for (const Tensor& gradient : gradients) written(gradient);
 }
 
 }  // namespace kn

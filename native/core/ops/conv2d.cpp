@@ -20,7 +20,7 @@ op::Filter filter(Device& device, const Tensor& t, Name name) {
   checkDevice(device, t, name);
   require(t.shape.rank() == 4 && t.format == Format::Filter, ErrorCode::ShapeMismatch, name,
           " must be a filter [out, in, height, width], got ", formatName(t.format), " ", t.shape.str());
-  return {t.data(), t.shape[0], t.shape[1], t.shape[2], t.shape[3]};
+  return {t.data(), t.shape[0], t.shape[1], t.shape[2], t.shape[3], roundedValues(t)};
 }
 
 Shape outputShape(const Shape& x, const Shape& w, const op::ConvShape& conv) {

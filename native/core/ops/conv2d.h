@@ -24,6 +24,12 @@ struct Conv2d {
   const float* bias = nullptr;
   bool relu = false;
 };
+/// A filter's values in the type that activations are stored in.
+struct RoundFilter {
+  static constexpr const char* cudaOnly = "roundFilter";
+  const float* from;
+  Values to;
+};
 struct Conv2dBackwardData {
   Act dy;
   Filter w;

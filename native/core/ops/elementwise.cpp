@@ -1,6 +1,7 @@
 #include "elementwise.h"
 
 #include "checks.h"
+#include "memory.h"
 
 namespace kn {
 namespace {
@@ -35,6 +36,7 @@ void addInto(const Tensor& target, const Tensor& other) {
   const op::Values left = same(device, target, target, {"addInto", "target"});
   const op::Values right = same(device, other, target, {"addInto", "other"});
   device.launch(op::Add{left, right, left});
+  written(target);
 }
 
 Tensor scale(const Tensor& x, double factor) {

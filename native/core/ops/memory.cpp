@@ -29,6 +29,7 @@ void checkFormat(const Shape& shape, Format format) {
 Tensor upload(Device& device, const Shape& shape, DType dtype, Format format, const void* values) {
   checkFormat(shape, format);
   Tensor t = device.empty(shape, dtype, format);
+  if (format == Format::Filter) device.addRounded(t);
   write(t, values, shape.count() * dtypeSize(dtype));
   return t;
 }
@@ -92,6 +93,14 @@ void write(const Tensor& t, const void* values, size_t bytes) {
   } else {
     device.launch(transfer(t, static_cast<float*>(staging.get()), true, true), staging);
   }
+  written(t);
+}
+
+void written(const Tensor& t) {
+  if (!t.storage->rounded) return;
+  Device& device = t.device();
+  const int64_t count = device.physicalCount(t.shape, t.format);
+  device.launch(op::RoundFilter{t.data(), {roundedValues(t), count, device.activationType()}});
 }
 
 void read(const Tensor& t, void* values, size_t bytes, std::shared_ptr<void> keep) {
@@ -122,6 +131,7 @@ void fill(const Tensor& t, double value) {
   const size_t size = dtypeSize(t.stored);
   const int64_t count = t.dtype == DType::F32 ? t.device().physicalCount(t.shape, t.format) : t.count();
   t.device().launch(op::Fill{t.data<void>(), count, bitsOf(t.stored, value), size});
+  written(t);
 }
 
 void copy(const Tensor& from, const Tensor& to) {
@@ -137,6 +147,7 @@ void copy(const Tensor& from, const Tensor& to) {
   const auto size = static_cast<int64_t>(dtypeSize(from.stored));
   const int64_t count = from.dtype == DType::F32 ? from.device().physicalCount(from.shape, from.format) : from.count();
   from.device().launch(op::Copy{from.data<void>(), to.data<void>(), static_cast<size_t>(count * size)});
+  written(to);
 }
 
 Tensor reshape(const Tensor& t, const Shape& shape, Format format) {

@@ -39,6 +39,8 @@ void write(const Tensor& tensor, const void* values, size_t bytes);
 void read(const Tensor& tensor, void* values, size_t bytes, std::shared_ptr<void> keep);
 Tensor full(Device& device, const Shape& shape, DType dtype, Format format, double value);
 void fill(const Tensor& tensor, double value);
+/// Whoever has overwritten a tensor says so: where it is a filter with rounded values, they follow.
+void written(const Tensor& tensor);
 void copy(const Tensor& from, const Tensor& to);
 /// The same values, row-major, under another shape and format.
 Tensor reshape(const Tensor& tensor, const Shape& shape, Format format);

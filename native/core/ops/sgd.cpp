@@ -14,12 +14,13 @@ void sgd(const std::vector<SgdTensors>& parameters, const Tensor& learningRate, 
                vector(device, learningRate, 1, {fn, "learningRate"}),
                fraction(momentum, {fn, "momentum"}),
                nesterov,
-               optionalVector(device, lossScale, kLossScaleState, {fn, "lossScale"})};
+               optionalVector(device, lossScale, kLossScaleState, {fn, "lossScale"}),
+               device.activationType()};
   for (const SgdTensors& p : parameters) {
     step.parameters.push_back(
         {valuesBeside(device, p.weight, p.weight, {fn, "weight"}),
          valuesBeside(device, p.momentum, p.weight, {fn, "momentum buffer"}),
-         valuesBeside(device, p.gradient, p.weight, {fn, "gradient"}), parameterCount(device, p.weight, {fn, "weight"}),
+         valuesBeside(device, p.gradient, p.weight, {fn, "gradient"}), roundedValues(p.weight), parameterCount(device, p.weight, {fn, "weight"}),
          notNegative(p.weightDecay, {fn, "weightDecay"}), notNegative(p.rateFactor, {fn, "rateFactor"})});
   }
   device.launch(step);

@@ -8,6 +8,7 @@ namespace kn::op {
 struct SgdParameter {
   float *w, *momentum;
   const float* gradient;
+  void* rounded;  ///< the weights in `Sgd::roundedType`, written too; may be null
   int32_t count;
   float weightDecay;
   float rateFactor;  ///< on the learning rate
@@ -20,6 +21,7 @@ struct Sgd {
   float momentum;
   bool nesterov;
   const float* lossScale;  ///< LossScale; may be null
+  DType roundedType;
 };
 
 }  // namespace kn::op

@@ -42,6 +42,7 @@ struct Values {
 struct Filter {
   float* data = nullptr;
   int64_t out = 0, in = 0, h = 0, w = 0;
+  const void* rounded = nullptr;  ///< the values in the type of activations, where they are kept
 
   int64_t count() const { return out * in * h * w; }
 };

@@ -29,6 +29,12 @@ Tensor Device::empty(const Shape& shape, DType dtype, Format format, int64_t vir
   return tensor;
 }
 
+void Device::addRounded(const Tensor& filter) {
+  if (activationType() == DType::F32) return;
+  const auto count = static_cast<size_t>(physicalCount(filter.shape, filter.format));
+  filter.storage->rounded = allocate(count * dtypeSize(activationType()), "a filter's rounded values");
+}
+
 std::shared_ptr<Storage> Device::allocate(size_t bytes, const std::string& purpose) {
   auto& pool = recordingPool_ ? recordingPool_ : allocator_;
   void* data = pool->allocate(bytes);

@@ -71,6 +71,9 @@ class Storage {
   Device* const device;
   void* const data;
   const size_t bytes;
+  /// Of a filter that was uploaded to a device of shorter activations: its values in their type, for convolutions.
+  /// Whoever writes the filter writes them too (`written` of ops/memory.h). Else null.
+  std::shared_ptr<Storage> rounded;
   const Allocator* pool() const { return allocator_.get(); }
 
  private:

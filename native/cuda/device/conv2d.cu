@@ -4,7 +4,8 @@
 #include "../nvidia/libraries.h"
 
 /// The convolutions are cuDNN's. What is done here: weights, kept in float32, are rounded to the type of the
-/// activations (6 bytes a weight and convolution), and images that lie row-major are brought to NHWC and back.
+/// activations (6 bytes a weight and convolution) where nobody keeps them so, and images that lie row-major are brought
+/// to NHWC and back.
 namespace kn::cuda {
 
 template <class T>
@@ -27,17 +28,9 @@ struct Weights {
 
 Weights weightsAs(DType type, const op::Filter& w, Context& context) {
   if (type == DType::F32) return {w.data, nullptr};
-  const int64_t count = w.count();
-  Scratch scratch = context.scratch(static_cast<size_t>(count) * dtypeSize(type));
-  const bool wide = aligned16(w.data) && aligned16(scratch->data);
-  const auto cast = [&]<class T>(T* to) {
-    launchItems(context, wide ? ceilDivide(count, kWide<T>) : count, castFilter<T>, w.data, to, count, wide);
-  };
-  if (type == DType::F16) {
-    cast(static_cast<Half*>(scratch->data));
-  } else {
-    cast(static_cast<Brain*>(scratch->data));
-  }
+  if (w.rounded) return {w.rounded, nullptr};
+  Scratch scratch = context.scratch(static_cast<size_t>(w.count()) * dtypeSize(type));
+  run(op::RoundFilter{w.data, {scratch->data, w.count(), type}}, context);
   return {scratch->data, scratch};
 }
 
@@ -74,6 +67,19 @@ Convolution problemOf(Direction direction, const op::Act& x, const op::Filter& w
 }
 
 }  // namespace
+
+void run(const op::RoundFilter& o, Context& context) {
+  const int64_t count = o.to.count;
+  const bool wide = aligned16(o.from) && aligned16(o.to.data);
+  const auto cast = [&]<class T>(T* to) {
+    launchItems(context, wide ? ceilDivide(count, kWide<T>) : count, castFilter<T>, o.from, to, count, wide);
+  };
+  if (o.to.stored == DType::F16) {
+    cast(o.to.values<Half>());
+  } else {
+    cast(o.to.values<Brain>());
+  }
+}
 
 void run(const op::Conv2d& o, Context& context) {
   const DType type = o.y.stored;

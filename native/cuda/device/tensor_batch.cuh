@@ -43,6 +43,17 @@ __device__ __forceinline__ Chunk chunkOf(int64_t block, int64_t count, bool alig
 
 __device__ __forceinline__ uintptr_t addressOf(const void* data) { return reinterpret_cast<uintptr_t>(data); }
 
+/// Writes a filter's copy in 16 bits, where the tensor has one.
+template <int V>
+__device__ __forceinline__ void storeRounded(void* copy, DType type, int64_t at, const Pack<V>& pack) {
+  if (!copy) return;
+  if (type == DType::F16) {
+    store<V>(static_cast<Half*>(copy) + at, pack);
+  } else {
+    store<V>(static_cast<Brain*>(copy) + at, pack);
+  }
+}
+
 inline int64_t blocksOf(int64_t count) { return ceilDivide(count, kChunk); }
 
 /// Calls launchBatch(batch, blocks) for as many tensors at a time as fit; `make` gives a tensor its first block.

@@ -62,6 +62,10 @@ struct Raw<4> {
   using Type = uint32_t;
 };
 template <>
+struct Raw<8> {
+  using Type = uint2;
+};
+template <>
 struct Raw<16> {
   using Type = uint4;
 };

@@ -80,6 +80,7 @@ class CudaDevice : public Device {
         precision_(options.precision),
         debugSync_(isSet("KN_DEBUG_SYNC")),
         debugPoison_(isSet("KN_DEBUG_POISON", kPoisoned)),
+        debugGraph_(std::getenv("KN_DEBUG_GRAPH") ? std::getenv("KN_DEBUG_GRAPH") : ""),
         stream_(openStream(options.index)),
         outside_(makeStream()),
         hostPool_(std::make_shared<Allocator>(std::make_shared<PinnedMemory>(), 0)),
@@ -263,6 +264,9 @@ class CudaDevice : public Device {
     if (graph.get()) {
       KN_CUDA_CHECK(cudaGraphGetNodes(graph.get(), nullptr, &recording->launches));
       recording->launches -= poisoned_;
+      if (!debugGraph_.empty()) {
+        KN_CUDA_CHECK(cudaGraphDebugDotPrint(graph.get(), debugGraph_.c_str(), cudaGraphDebugDotFlagsVerbose));
+      }
       KN_CUDA_CHECK(cudaGraphInstantiate(recording->graph.out(), graph.get(), 0));
     }
     recording->pool = std::move(pool);
@@ -344,6 +348,7 @@ class CudaDevice : public Device {
   const int index_;
   const Precision precision_;
   const bool debugSync_, debugPoison_;
+  const std::string debugGraph_;  ///< a file for what was recorded; may be empty
   mutable std::mutex mutex_;
   std::string failure_;
   Stream stream_, outside_;

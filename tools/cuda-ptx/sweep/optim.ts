@@ -14,7 +14,10 @@ export default {
   /** A gradient that is clipped, and one that isn't finite under a loss scale. */
   once(inputs) {
     const { device } = inputs;
-    const weights = ['w', 'v'].map((name, i) => [name, inputs.tensor([9, 500 + i])] as const);
+    const shapes = { w: [9, 500], v: [9, 501], filter: [8, 8, 3, 3], odd: [3, 1, 3, 3] };
+    const weights = Object.entries(shapes).map(
+      ([name, shape]) => [name, inputs.tensor(shape, shape.length === 4 ? 'filter' : 'plain')] as const,
+    );
     const parameters = new Map(weights);
     const average = new WeightAverage(device, parameters, { warmUp: true });
     for (const optimizer of [
