@@ -40,13 +40,16 @@ class EmulatedLibraries final : public Libraries {
   }
   void batchNorm(Context& context, const DnnBatchNorm& problem, float epsilon, const void* x, const float* gamma,
                  const float* beta, void* y, float* mean, float* rstd) override {
-    run(context, "cuDNN's batch normalization", [=] { emulation::batchNorm(problem, epsilon, {x, gamma, beta, y, mean, rstd}); });
+    run(context, "cuDNN's batch normalization", [=] {
+      emulation::batchNorm(problem, epsilon, {x, gamma, beta, y, mean, rstd});
+    });
   }
   void batchNormBackward(Context& context, const DnnBatchNorm& problem, const void* x, const void* dy,
                          const float* gamma, const float* mean, const float* rstd, void* dx, float* dgamma,
                          float* dbeta) override {
-    run(context, "cuDNN's batch normalization, backward",
-        [=] { emulation::batchNormBackward(problem, {x, dy, gamma, mean, rstd, dx, dgamma, dbeta}); });
+    run(context, "cuDNN's batch normalization, backward", [=] {
+      emulation::batchNormBackward(problem, {x, dy, gamma, mean, rstd, dx, dgamma, dbeta});
+    });
   }
 
  private:

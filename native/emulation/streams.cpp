@@ -57,7 +57,8 @@ cudaError_t enqueue(cudaStream_t handle, cudaGraphNodeType kind, std::function<v
     if (stream->capture) {
       if (stream->capture->lost) return failed(cudaErrorStreamCaptureInvalidated);
       auto& nodes = stream->capture->graph->nodes;
-      nodes.push_back(std::make_unique<CUgraphNode_st>(kind, std::move(work), std::move(stream->tail), std::move(name)));
+      nodes.push_back(
+          std::make_unique<CUgraphNode_st>(kind, std::move(work), std::move(stream->tail), std::move(name)));
       stream->tail = {nodes.size() - 1};
       return cudaSuccess;
     }

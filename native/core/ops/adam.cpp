@@ -31,12 +31,13 @@ void adam(const std::vector<AdamTensors>& parameters, const Tensor& learningRate
                 optionalVector(device, lossScale, kLossScaleState, {fn, "lossScale"}),
                 device.activationType()};
   for (const AdamTensors& p : parameters) {
-    step.parameters.push_back(
-        {valuesBeside(device, p.weight, p.weight, {fn, "weight"}),
-         valuesBeside(device, p.first, p.weight, {fn, "first moment"}),
-         valuesBeside(device, p.second, p.weight, {fn, "second moment"}),
-         valuesBeside(device, p.gradient, p.weight, {fn, "gradient"}), roundedValues(p.weight), parameterCount(device, p.weight, {fn, "weight"}),
-         notNegative(p.weightDecay, {fn, "weightDecay"}), notNegative(p.rateFactor, {fn, "rateFactor"})});
+    step.parameters.push_back({valuesBeside(device, p.weight, p.weight, {fn, "weight"}),
+                               valuesBeside(device, p.first, p.weight, {fn, "first moment"}),
+                               valuesBeside(device, p.second, p.weight, {fn, "second moment"}),
+                               valuesBeside(device, p.gradient, p.weight, {fn, "gradient"}), roundedValues(p.weight),
+                               parameterCount(device, p.weight, {fn, "weight"}),
+                               notNegative(p.weightDecay, {fn, "weightDecay"}),
+                               notNegative(p.rateFactor, {fn, "rateFactor"})});
   }
   device.launch(step);
 }

@@ -17,11 +17,12 @@ void sgd(const std::vector<SgdTensors>& parameters, const Tensor& learningRate, 
                optionalVector(device, lossScale, kLossScaleState, {fn, "lossScale"}),
                device.activationType()};
   for (const SgdTensors& p : parameters) {
-    step.parameters.push_back(
-        {valuesBeside(device, p.weight, p.weight, {fn, "weight"}),
-         valuesBeside(device, p.momentum, p.weight, {fn, "momentum buffer"}),
-         valuesBeside(device, p.gradient, p.weight, {fn, "gradient"}), roundedValues(p.weight), parameterCount(device, p.weight, {fn, "weight"}),
-         notNegative(p.weightDecay, {fn, "weightDecay"}), notNegative(p.rateFactor, {fn, "rateFactor"})});
+    step.parameters.push_back({valuesBeside(device, p.weight, p.weight, {fn, "weight"}),
+                               valuesBeside(device, p.momentum, p.weight, {fn, "momentum buffer"}),
+                               valuesBeside(device, p.gradient, p.weight, {fn, "gradient"}), roundedValues(p.weight),
+                               parameterCount(device, p.weight, {fn, "weight"}),
+                               notNegative(p.weightDecay, {fn, "weightDecay"}),
+                               notNegative(p.rateFactor, {fn, "rateFactor"})});
   }
   device.launch(step);
 }
