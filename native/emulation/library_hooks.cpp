@@ -10,7 +10,7 @@ namespace {
 
 cudaError_t append(cudaStream_t stream, std::function<void()> work) {
   // The legacy stream, which waits for all others, is nobody's choice.
-  return stream ? enqueue(stream, std::move(work)) : failed(cudaErrorInvalidResourceHandle);
+  return stream ? enqueue(stream, "collective", std::move(work)) : failed(cudaErrorInvalidResourceHandle);
 }
 
 bool owns(int device, const void* data, size_t bytes) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "../../core/ops/checks.h"
+#include "../../core/ops/memory.h"
 
 namespace kn::nccl {
 namespace {
@@ -66,6 +67,7 @@ void Communicator::allReduce(const std::vector<Tensor>& tensors, bool mean) {
     const Result ended = api_.GroupEnd();
     return result == Success || result == InProgress ? ended : result;
   });
+  for (const Tensor& tensor : tensors) written(tensor);
 }
 
 void Communicator::broadcast(const Tensor& tensor, int root) {
@@ -75,6 +77,7 @@ void Communicator::broadcast(const Tensor& tensor, int root) {
   enqueue("ncclBroadcast", [&](void* stream) {
     return api_.Broadcast(block.data, block.data, block.count, Float32, root, comm_, stream);
   });
+  written(tensor);
 }
 
 void Communicator::allGather(const Tensor& from, const Tensor& to) {
