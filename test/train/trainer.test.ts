@@ -64,6 +64,10 @@ for (const [name, norm] of Object.entries<NormSpec>({
   test(`a batch in parts gives the weights of one in splits: ${name}`, async (t) => {
     const splits = norm.type === 'batch' ? { ...norm, splits: 8 } : norm;
     const [whole, parts] = [setUp(splits), setUp(norm, { accumulate: 8 })];
+    // Far from 0: a ReLU's input within rounding of its kink would have a gradient in one training and none in the other.
+    for (const { model } of [whole, parts]) {
+      for (const [key, tensor] of model.namedParameters()) if (key.endsWith('.beta')) tensor.fill(6);
+    }
     const [one, other] = [await whole.trainer.trainEpoch(1), await parts.trainer.trainEpoch(1)];
     t.is(other.error, one.error);
     t.true(Math.abs(other.loss - one.loss) < 1e-5 * one.loss, `${other.loss} and ${one.loss}`);
@@ -71,8 +75,8 @@ for (const [name, norm] of Object.entries<NormSpec>({
     for (const [key, { data }] of a) {
       const largest = Math.max(...Array.from(data, Math.abs));
       const off = Math.max(...Array.from(data, (value, i) => Math.abs(value - (b.get(key)?.data[i] as number))));
-      // Six steps, each with a rounding of gradients that add up in another order.
-      t.true(off <= 1e-4 * largest, `${key}: off by ${off} of ${largest}`);
+      // Six steps, each with a rounding of gradients that add up in another order; at most 8e-7 was seen.
+      t.true(off <= 1e-5 * largest, `${key}: off by ${off} of ${largest}`);
     }
     for (const run of [whole, parts]) {
       run.trainer.dispose();
