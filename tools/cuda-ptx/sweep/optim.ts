@@ -28,7 +28,7 @@ export default {
       for (const factor of [1, Number.NaN]) {
         for (const [, weight] of weights) {
           weight.zeroGrad();
-          backward(scale(weight, 1), device.full(weight.shape, factor));
+          backward(scale(weight, 1), device.full(weight.shape, factor, { format: weight.format }));
         }
         clipGradValue(parameters, 0.5, scaler);
         clipGradNorm(parameters, 2, scaler);
