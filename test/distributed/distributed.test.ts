@@ -1,69 +1,22 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { type NormSpec, openProcessGroup, processGroupProblem, processPlace } from '../../lib/index.js';
 import { parseLaunch } from '../../tools/launch.mjs';
-import type { Trained, Training } from './train-worker.js';
+import { difference, groupTests, launch, linesOf, trainer } from './launched.js';
+import type { Training } from './train-worker.js';
 
 const folder = await mkdtemp(join(tmpdir(), 'kalman-norm-distributed-'));
 test.after.always(() => rm(folder, { recursive: true, force: true }));
 
 const problem = processGroupProblem();
-/** One at a time: each starts several processes. */
-function groupTest(title: string, body: (t: ExecutionContext) => Promise<void>): void {
-  if (problem) test.skip(`SKIPPED, ${problem}: ${title}`, () => {});
-  else test.serial(title, body);
-}
-
-/** Runs a program to its end. */
-function run(args: readonly string[]): Promise<{ code: number | null; output: string }> {
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on('data', (text) => {
-      output += text;
-    });
-  }
-  return new Promise((resolve) => {
-    child.on('close', (code) => resolve({ code, output }));
-  });
-}
-
-const launched = (processes: number, ...rest: string[]) =>
-  run(['tools/kalman-norm.mjs', 'launch', '--processes', String(processes), ...rest]);
-
-const TRAINER = 'test/distributed/train-worker.ts';
-let runs = 0;
-
-async function train(processes: number, training: Training): Promise<Trained> {
-  const out = join(folder, `${++runs}.json`);
-  const args = [TRAINER, JSON.stringify(training), out];
-  const { code, output } = await (processes === 1 ? run(['--import', 'tsx', ...args]) : launched(processes, ...args));
-  if (code !== 0) throw new Error(output);
-  return JSON.parse(await readFile(out, 'utf8')) as Trained;
-}
-
-/**
- * Largest difference of two networks' values: as a share of each tensor's largest value, which rounding is one of, and of the
- * longest way that any value of the tensor has come, which a mistake is one of.
- */
-function difference(a: Trained, b: Trained): { ofValue: number; ofWay: number } {
-  const shares = Object.keys(a.start).map((name) => {
-    const [start, one, other] = [a.start, a.weights, b.weights].map((values) => values[name] as readonly number[]);
-    const largest = (from: readonly number[] = [], to?: readonly number[]) =>
-      Math.max(...from.map((value, i) => Math.abs(value - (to?.[i] ?? 0))));
-    const apart = largest(one, other);
-    // The threshold of an activation doesn't move where all its inputs lie above.
-    return apart === 0 ? [0, 0] : [apart / largest(one), apart / largest(one, start)];
-  });
-  const [ofValue, ofWay] = [0, 1].map((which) => Math.max(...shares.map((share) => share[which] as number)));
-  return { ofValue: ofValue as number, ofWay: ofWay as number };
-}
+const groupTest = groupTests(problem);
+const train = trainer(folder);
 
 /**
  * Norms that keep nothing from step to step that training depends on. In a step a quarter of a million values go into ReLUs,
@@ -138,40 +91,40 @@ groupTest('a process that ends while others wait for its statistics is named', a
 const MEMBER = 'test/distributed/member.ts';
 
 groupTest('collectives', async (t) => {
-  const { code, output } = await launched(3, MEMBER, 'collectives');
+  const { code, output } = await launch(3, [MEMBER, 'collectives']);
   t.is(code, 0, output);
-  const results = [...output.matchAll(/^\[\d\] (\{.*)$/gm)].map(([, line]) => JSON.parse(line as string));
+  const results = linesOf(output);
   t.is(results.length, 3);
   for (const result of results) t.deepEqual(result, { values: [3, 3], mean: [1], given: [10], all: [0, 1, 2] });
 });
 
 groupTest('a process that is killed ends the others, and is named', async (t) => {
-  const { code, output } = await launched(3, MEMBER, 'kill');
+  const { code, output } = await launch(3, [MEMBER, 'kill']);
   t.is(code, 1);
   t.regex(output, /launch: rank 2 was ended by SIGKILL/);
   t.regex(output, /\[0\] .*rank 2 ended early; this is rank 0/);
 });
 
 groupTest('an exception ends the others, with its last words', async (t) => {
-  const { code, output } = await launched(2, MEMBER, 'throw');
+  const { code, output } = await launch(2, [MEMBER, 'throw']);
   t.is(code, 1);
   t.regex(output, /launch: rank 1 failed with exit status 1; its last words:.*the data ran out/s);
 });
 
 groupTest('a process that hangs is named within the time-out', async (t) => {
-  const { code, output } = await launched(3, '--grace', '1', MEMBER, 'hang');
+  const { code, output } = await launch(3, ['--grace', '1', MEMBER, 'hang']);
   t.is(code, 1);
   t.regex(output, /rank 2 did not answer in time/);
 });
 
 groupTest('--restarts starts all anew', async (t) => {
-  const { code, output } = await launched(2, '--restarts', '1', MEMBER, 'kill');
+  const { code, output } = await launch(2, ['--restarts', '1', MEMBER, 'kill']);
   t.is(code, 0, output);
   t.regex(output, /starting all anew, 1 of 1/);
 });
 
 groupTest('processes of different configurations are refused on every rank', async (t) => {
-  const { output } = await launched(2, MEMBER, 'configuration');
+  const { output } = await launch(2, [MEMBER, 'configuration']);
   t.regex(output, /\[0\] .*rank 1 has another configuration than rank 0/);
   t.regex(output, /\[1\] .*rank 0 has another configuration than rank 1/);
 });

@@ -1,22 +1,19 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { parseOptions } from '../../experiments/options.js';
 import { processGroupProblem } from '../../lib/index.js';
 import { SEED, TestRandom } from '../support/random.js';
+import { groupTests, runNode } from './launched.js';
 
 const root = await mkdtemp(join(tmpdir(), 'kalman-norm-processes-'));
 test.after.always(() => rm(root, { recursive: true, force: true }));
 
 const problem = processGroupProblem();
-/** One at a time: each starts several processes. */
-function groupTest(title: string, body: (t: ExecutionContext) => Promise<void>): void {
-  if (problem) test.skip(`SKIPPED, ${problem}: ${title}`, () => {});
-  else test.serial(title, body);
-}
+const groupTest = groupTests(problem);
 
 /** How often a run is killed; KN_FAULT_KILLS for more. */
 const KILLS = Number(process.env.KN_FAULT_KILLS ?? 2);
@@ -36,29 +33,7 @@ const TINY = [
   '0.05',
 ];
 
-interface Run {
-  code: number | null;
-  output: string;
-  milliseconds: number;
-}
-
-/** Starts a program; `during` gets its process. */
-function run(args: readonly string[], during?: (child: ChildProcess) => void): Promise<Run> {
-  const began = performance.now();
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on('data', (text) => {
-      output += text;
-    });
-  }
-  during?.(child);
-  return new Promise((resolve) =>
-    child.on('close', (code) => resolve({ code, output, milliseconds: performance.now() - began })),
-  );
-}
-
-const alone = (script: string, ...flags: string[]) => run(['--import=tsx', `experiments/${script}.ts`, ...flags]);
+const alone = (script: string, ...flags: string[]) => runNode(['--import=tsx', `experiments/${script}.ts`, ...flags]);
 
 type Entry = Record<string, unknown> & { type: string };
 
@@ -148,7 +123,7 @@ groupTest('a run whose processes are killed at random moments is the undisturbed
     return [...launcher, 'experiments/cifar-kn-microbatch.ts', ...training];
   };
   const undisturbed = join(root, 'undisturbed');
-  const whole = await run(command(undisturbed));
+  const whole = await runNode(command(undisturbed));
   t.is(whole.code, 0, whole.output);
   const expected = await resultOf(undisturbed);
   for (let kill = 1; kill <= KILLS; ) {
@@ -156,7 +131,7 @@ groupTest('a run whose processes are killed at random moments is the undisturbed
     await rm(folder, { recursive: true, force: true });
     const [rank, moment] = [random.below(2), random.below(whole.milliseconds)];
     let killed = false;
-    const { code, output, milliseconds } = await run(command(folder, '--restarts', '1'), async (launcher) => {
+    const during = async (launcher: ChildProcess) => {
       await sleep(moment);
       const process = await processOf(launcher, rank);
       try {
@@ -164,7 +139,8 @@ groupTest('a run whose processes are killed at random moments is the undisturbed
       } catch {
         // It has just ended.
       }
-    });
+    };
+    const { code, output, milliseconds } = await runNode(command(folder, '--restarts', '1'), { during });
     t.is(code, 0, output);
     t.deepEqual(await resultOf(folder), expected, `kill ${kill}: rank ${rank} after ${moment} ms`);
     await rm(folder, { recursive: true });

@@ -1,17 +1,16 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { hasEmulation } from '../../lib/cuda.js';
 import { openDevice, openProcessGroup, processGroupProblem } from '../../lib/index.js';
-import { linesOf, runNode } from './launched.js';
-import type { Trained, Training } from './train-worker.js';
+import { difference, groupTests, launch, linesOf, runNode, trainer } from './launched.js';
+import type { Training } from './train-worker.js';
 
 // Over a played NCCL (native/emulation/nccl), which checks what it is told and moves values between processes.
 
 const DEVICE = 'cuda-emulated';
 const MEMBER = 'test/distributed/member.ts';
-const TRAINER = 'test/distributed/train-worker.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'kalman-norm-nccl-'));
 test.after.always(() => rm(folder, { recursive: true, force: true }));
@@ -19,33 +18,8 @@ test.after.always(() => rm(folder, { recursive: true, force: true }));
 const problem = hasEmulation()
   ? processGroupProblem({ device: openDevice(DEVICE) })
   : 'the emulated device is not built';
-/** One at a time: each starts several processes. */
-function ncclTest(title: string, body: (t: ExecutionContext) => Promise<void>): void {
-  if (problem) test.skip(`SKIPPED, ${problem}: ${title}`, () => {});
-  else test.serial(title, body);
-}
-
-const launch = (processes: number, args: readonly string[], environment?: NodeJS.ProcessEnv) =>
-  runNode(['tools/kalman-norm.mjs', 'launch', '--processes', String(processes), ...args], environment);
-
-let runs = 0;
-async function train(processes: number, training: Training): Promise<Trained> {
-  const out = join(folder, `${++runs}.json`);
-  const args = [TRAINER, JSON.stringify({ ...training, device: DEVICE }), out];
-  const { code, output } = await (processes === 1 ? runNode(['--import', 'tsx', ...args]) : launch(processes, args));
-  if (code !== 0) throw new Error(output);
-  return JSON.parse(await readFile(out, 'utf8')) as Trained;
-}
-
-/** Largest difference of any weight, as a share of its tensor's largest. */
-function difference(a: Trained, b: Trained): number {
-  const shares = Object.entries(a.weights).map(([name, values]) => {
-    const others = b.weights[name] as readonly number[];
-    const apart = Math.max(...values.map((value, i) => Math.abs(value - (others[i] as number))));
-    return apart / Math.max(...values.map(Math.abs), Number.MIN_VALUE);
-  });
-  return Math.max(...shares);
-}
+const ncclTest = groupTests(problem);
+const train = trainer(folder, { device: DEVICE });
 
 ncclTest('collectives of values of the host', async (t) => {
   const { code, output } = await launch(3, [MEMBER, 'collectives', DEVICE]);
@@ -74,7 +48,7 @@ for (const norm of [
     const training: Training = { norm, learningRate: 1e-3, epochs: 2, shift: 6 };
     const alone = await train(1, training);
     for (const processes of [2, 4]) {
-      const apart = difference(alone, await train(processes, training));
+      const apart = difference(alone, await train(processes, training)).ofValue;
       t.log(`${processes} processes differ by ${apart.toExponential(1)} of the value`);
       t.true(apart < 1e-5, `${processes} processes differ by ${apart} of the value`);
     }
@@ -83,7 +57,7 @@ for (const norm of [
 
 ncclTest('a recorded step gives what an eager one does', async (t) => {
   const training: Training = { norm: { type: 'kalman', splits: 4 }, learningRate: 0.02, epochs: 1 };
-  t.is(difference(await train(2, training), await train(2, { ...training, eager: true })), 0);
+  t.is(difference(await train(2, training), await train(2, { ...training, eager: true })).ofValue, 0);
 });
 
 ncclTest('a process that is killed ends the others within a second or two, and is named', async (t) => {
@@ -164,14 +138,14 @@ ncclTest('where there is no NCCL, it is said how to get it', async (t) => {
     await openProcessGroup({ place, rendezvous: ${JSON.stringify(folder)}, device: openDevice('${DEVICE}') })
       .catch(({ code, message }) => console.log(code, message));`;
   const args = ['--import', 'tsx', '--input-type=module', '--eval', script];
-  const { output } = await runNode(args, { KN_EMULATION_NCCL: 'libnccl.so.0' });
+  const { output } = await runNode(args, { environment: { KN_EMULATION_NCCL: 'libnccl.so.0' } });
   t.regex(
     output,
     /^DEVICE_UNAVAILABLE openProcessGroup: libnccl.so.0, which a process group over NCCL needs, is missing/,
   );
   t.regex(output, /nvidia-nccl-cu13/);
   t.regex(
-    (await runNode(args, { KN_EMULATION_NCCL: '/none/libnccl.so.2' })).output,
+    (await runNode(args, { environment: { KN_EMULATION_NCCL: '/none/libnccl.so.2' } })).output,
     /^DEVICE_UNAVAILABLE .*can't be had/,
   );
 });
