@@ -29,8 +29,7 @@ export interface ProcessGroupOptions {
 /** Why no process group can be opened here with these options, and the remedy; null where one can. */
 export function processGroupProblem(options: Pick<ProcessGroupOptions, 'device' | 'backend'> = {}): string | null {
   checkObjects('processGroupProblem', { options });
-  const { backend, device } = checkedBackend('processGroupProblem', options);
-  return backend === 'nccl' ? ncclProblem(device as Device) : glooProblem();
+  return problemOf(checkedBackend('processGroupProblem', options));
 }
 
 /**
@@ -72,8 +71,9 @@ export async function openProcessGroup(options: ProcessGroupOptions = {}): Promi
     'INVALID_ARGUMENT',
     'openProcessGroup: rendezvous must be a folder, new for each run; or set KALMAN_NORM_RENDEZVOUS',
   );
-  const { backend, device } = checkedBackend('openProcessGroup', options);
-  const problem = processGroupProblem(options);
+  const chosen = checkedBackend('openProcessGroup', options);
+  const { backend, device } = chosen;
+  const problem = problemOf(chosen);
   check(problem === null, 'DEVICE_UNAVAILABLE', `openProcessGroup: ${problem}`);
   endWithLauncher();
   const meeting = new Rendezvous(rendezvous, { rank, size });
@@ -83,10 +83,16 @@ export async function openProcessGroup(options: ProcessGroupOptions = {}): Promi
     : GlooProcessGroup.connect({ rank, size }, meeting, timeout);
 }
 
-function checkedBackend(
-  name: string,
-  { device, backend }: Pick<ProcessGroupOptions, 'device' | 'backend'>,
-): { backend: ProcessGroupBackend; device: Device | undefined } {
+interface Chosen {
+  backend: ProcessGroupBackend;
+  device: Device | undefined;
+}
+
+function problemOf({ backend, device }: Chosen): string | null {
+  return backend === 'nccl' ? ncclProblem(device as Device) : glooProblem();
+}
+
+function checkedBackend(name: string, { device, backend }: Pick<ProcessGroupOptions, 'device' | 'backend'>): Chosen {
   check(
     device === undefined || device instanceof Device,
     'INVALID_ARGUMENT',

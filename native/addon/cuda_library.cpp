@@ -3,8 +3,10 @@
 #include <dlfcn.h>
 #include <glob.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -62,16 +64,19 @@ std::string missingLibrary(const std::string& loaderMessage) {
 }
 
 std::string remedy(const std::string& library) {
-  const bool cudnn = library.find("cudnn") != std::string::npos, blas = library.find("cublas") != std::string::npos;
-  const bool nccl = library.find("nccl") != std::string::npos;
   const std::string major = library.substr(library.rfind('.') + 1);
-  std::string text = "Install ";
-  text += cudnn ? "cuDNN 9" : blas ? "cuBLAS of CUDA " + major : nccl ? "NCCL 2" : "it";
-  text += " (NVIDIA's packages, or the Python wheel nvidia-";
-  text += cudnn  ? "cudnn-cu13 or nvidia-cudnn-cu12"
-          : blas ? "cublas or nvidia-cublas-cu12"
-          : nccl ? "nccl-cu13 or nvidia-nccl-cu12"
-                 : "of that name";
+  struct Product {
+    const char* part;
+    std::string name, wheels;
+  };
+  const Product products[] = {{"cudnn", "cuDNN 9", "cudnn-cu13 or nvidia-cudnn-cu12"},
+                              {"cublas", "cuBLAS of CUDA " + major, "cublas or nvidia-cublas-cu12"},
+                              {"nccl", "NCCL 2", "nccl-cu13 or nvidia-nccl-cu12"},
+                              {"", "it", "of that name"}};
+  const Product& product = *std::find_if(std::begin(products), std::end(products), [&](const Product& known) {
+    return library.find(known.part) != std::string::npos;
+  });
+  std::string text = "Install " + product.name + " (NVIDIA's packages, or the Python wheel nvidia-" + product.wheels;
   return text + "), or set KN_CUDA_PATH to the folders that have it, separated by colons";
 }
 

@@ -68,6 +68,18 @@ KN_AVX512 void multiplyWide(const float* v, const float* u, int64_t step, int64_
   }
 }
 
+/// The columns of multiplyTiles that Width blocks of filters give.
+template <int Width>
+void multiplyRows(const float* v, const float* u, int64_t step, int64_t in, int64_t tiles, float* m, int64_t out) {
+  for (int64_t row = 0; row < tiles; row += 2 * kRows) {
+    if (tiles - row > kRows) {
+      multiplyWide<2 * kRows, Width>(v + row * in, u, step, in, m + row * out, out);
+    } else {
+      multiplyWide<kRows, Width>(v + row * in, u, step, in, m + row * out, out);
+    }
+  }
+}
+
 /// As accumulateBlock, for eight rows and Width vectors of sixteen channels.
 template <int Width>
 KN_AVX512 void accumulateWide(const float* v, int64_t in, const float* d, int64_t out, int64_t tiles, float* sums) {
@@ -109,20 +121,13 @@ void multiplyTiles(const float* v, const float* u, const Packed& packed, int64_t
     width = std::min(left, kColumns);
 #ifdef KN_AVX512
     if (left >= kColumns && wideProducts()) {
-      if (left >= 2 * kColumns) width = 2 * kColumns;
-      const bool two = width > kColumns;
       const int64_t step = packed.offset(0, 1);
-      for (int64_t row = 0, rows; row < tiles; row += rows) {
-        const float* from = v + row * in;
-        float* to = m + row * out + first * kLanes;
-        rows = tiles - row > kRows ? 2 * kRows : kRows;
-        if (rows > kRows) {
-          two ? multiplyWide<2 * kRows, 2>(from, filters, step, in, to, out)
-              : multiplyWide<2 * kRows, 1>(from, filters, step, in, to, out);
-        } else {
-          two ? multiplyWide<kRows, 2>(from, filters, step, in, to, out)
-              : multiplyWide<kRows, 1>(from, filters, step, in, to, out);
-        }
+      float* to = m + first * kLanes;
+      if (left >= 2 * kColumns) {
+        width = 2 * kColumns;
+        multiplyRows<2>(v, filters, step, in, tiles, to, out);
+      } else {
+        multiplyRows<1>(v, filters, step, in, tiles, to, out);
       }
       continue;
     }

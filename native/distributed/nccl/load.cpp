@@ -22,7 +22,7 @@ template <class Function>
 void find(void* library, const char* name, Function& function) {
   function = reinterpret_cast<Function>(dlsym(library, name));
   require(function != nullptr, ErrorCode::DeviceUnavailable,
-          "NCCL 2.14 or newer is needed: the library that was found ", "has no ", name);
+          "NCCL 2.14 or newer is needed: the library that was found has no ", name);
 }
 
 Api functionsOf(void* library) {
