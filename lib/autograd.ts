@@ -2,7 +2,7 @@ import type { Handle } from './addon/contract.js';
 import { native } from './addon/load.js';
 import { checkTensors } from './arguments.js';
 import { callSynchronous, check } from './errors.js';
-import { type Operation, TapeNode } from './tape.js';
+import { type Leaf, type Operation, TapeNode } from './tape.js';
 import type { Tensor } from './tensor.js';
 
 let enabled = true;
@@ -42,9 +42,15 @@ export function record(
  *
  * @param outputs one or several tensors
  * @param gradients what flows into each output; default: ones, for outputs of one value
+ * @param options.whenFinal called for each leaf when nothing that is still to be enqueued adds to its gradient, so that
+ *   something can be done with it while the rest is computed
  * @throws KalmanNormError `INVALID_STATE` where an output has no graph, or it was freed by an earlier backward
  */
-export function backward(outputs: Tensor | readonly Tensor[], gradients?: Tensor | readonly Tensor[]): void {
+export function backward(
+  outputs: Tensor | readonly Tensor[],
+  gradients?: Tensor | readonly Tensor[],
+  { whenFinal }: { whenFinal?: (leaf: Tensor) => void } = {},
+): void {
   const roots = Array.isArray(outputs) ? (outputs as readonly Tensor[]) : [outputs as Tensor];
   const seeds = gradients === undefined ? undefined : Array.isArray(gradients) ? gradients : [gradients];
   check(
@@ -87,10 +93,22 @@ export function backward(outputs: Tensor | readonly Tensor[], gradients?: Tensor
       if (edge && 'node' in edge) reached.add(edge.node);
     }
   }
-  for (const node of [...reached].sort((a, b) => b.id - a.id)) {
+  const nodes = [...reached].sort((a, b) => b.id - a.id);
+  const final = whenFinal && finalLeaves(nodes);
+  for (const node of nodes) {
     if (node.grads.some((grad) => grad !== null)) node.run();
     else node.dispose();
+    for (const leaf of final?.get(node) ?? []) whenFinal?.(leaf);
   }
+}
+
+/** The leaves that no later node in this order adds to. */
+function finalLeaves(nodes: readonly TapeNode[]): Map<TapeNode, Tensor[]> {
+  const last = new Map<Leaf, TapeNode>();
+  for (const node of nodes) for (const edge of node.edges) if (edge && 'leaf' in edge) last.set(edge.leaf, node);
+  const final = new Map<TapeNode, Tensor[]>();
+  for (const [leaf, node] of last) final.set(node, [...(final.get(node) ?? []), leaf as Tensor]);
+  return final;
 }
 
 /** The gradient of an output with respect to itself. */

@@ -17,6 +17,8 @@ export interface Handle {
   readonly format: Format;
   /** How many virtual samples its memory has room for, behind its own. */
   readonly virtualSamples: number;
+  /** Whether there are other references to the same memory. */
+  readonly shared: boolean;
   /** Gives this reference up; later use of it throws `DISPOSED`. A second call does nothing. */
   dispose(): void;
   /** Another reference to the same memory. */
@@ -59,6 +61,8 @@ export interface NativeDevice {
   synchronize(): Promise<void>;
   readonly queueDepth: number;
   cancel(): void;
+  /** What is enqueued from now on finds the results of exchanges with other processes, which run beside the stream. */
+  joinExchanges(): void;
   beginRecording(): void;
   endRecording(): NativeProgram;
   abandonRecording(): void;

@@ -1,5 +1,6 @@
+import type { Handle } from '../addon/contract.js';
 import { check, KalmanNormError } from '../errors.js';
-import type { Device, Tensor } from '../tensor.js';
+import { type Device, Tensor } from '../tensor.js';
 import type { ProcessGroup, ProcessGroupBackend } from './group.js';
 import type { ProcessPlace } from './process-environment.js';
 import type { Rendezvous } from './rendezvous.js';
@@ -10,6 +11,8 @@ export abstract class BaseGroup implements ProcessGroup {
   abstract readonly device: Device | null;
   readonly rank: number;
   readonly size: number;
+  /** Devices with exchanges that aren't joined. */
+  private readonly exchanging = new Set<Device>();
   private failed: KalmanNormError | null = null;
   private blaming: Promise<KalmanNormError> | null = null;
 
@@ -51,7 +54,20 @@ export abstract class BaseGroup implements ProcessGroup {
     await this.run('barrier', () => this.waitForAll());
   }
 
-  abstract enqueueAllReduce(tensors: readonly Tensor[], operation?: 'sum' | 'mean'): void;
+  enqueueAllReduce(tensors: readonly Tensor[], operation: 'sum' | 'mean' = 'sum'): void {
+    this.begin('enqueueAllReduce', tensors, operation);
+    this.joinAllReduces();
+  }
+
+  startAllReduce(tensors: readonly Tensor[], operation: 'sum' | 'mean' = 'sum'): void {
+    this.begin('startAllReduce', tensors, operation);
+  }
+
+  joinAllReduces(): void {
+    for (const device of this.exchanging) device.native.joinExchanges();
+    this.exchanging.clear();
+  }
+
   abstract watch<T>(outcome: Promise<T>): Promise<T>;
 
   close(): void {
@@ -60,6 +76,8 @@ export abstract class BaseGroup implements ProcessGroup {
     this.leave();
   }
 
+  /** Has a device begin an exchange, of one tensor at least. */
+  protected abstract startReduction(tensors: readonly Handle[], mean: boolean): void;
   /** Makes a call, when it is its turn. */
   protected abstract run<T>(name: string, start: () => Promise<T>): Promise<T>;
   protected abstract reduceValues(values: Float32Array, mean: boolean): Promise<void>;
@@ -95,6 +113,31 @@ export abstract class BaseGroup implements ProcessGroup {
     return this.blaming;
   }
 
+  private begin(name: string, tensors: readonly Tensor[], operation: 'sum' | 'mean'): void {
+    check(
+      Array.isArray(tensors) && tensors.every((tensor) => tensor instanceof Tensor),
+      'INVALID_ARGUMENT',
+      `${name}: tensors must be an array of tensors`,
+    );
+    checkOperation(name, operation);
+    this.checkOpen();
+    const [first] = tensors as readonly Tensor[];
+    if (!first) return;
+    try {
+      this.startReduction(
+        tensors.map(({ handle }) => handle),
+        operation === 'mean',
+      );
+    } catch (error) {
+      if (!(error instanceof KalmanNormError) || error.code !== 'DEVICE_FAILED') throw error;
+      void this.fail(name, error);
+      throw new KalmanNormError('GROUP_FAILED', `${name}: ${error.message}; this is rank ${this.rank}`, {
+        cause: error,
+      });
+    }
+    this.exchanging.add(first.device);
+  }
+
   private async blame(name: string, cause: unknown): Promise<KalmanNormError> {
     this.abandon();
     const blamed = await this.meeting.blame(cause instanceof KalmanNormError ? cause.message : '');
@@ -103,8 +146,7 @@ export abstract class BaseGroup implements ProcessGroup {
   }
 }
 
-/** @internal */
-export function checkOperation(name: string, operation: unknown): void {
+function checkOperation(name: string, operation: unknown): void {
   check(
     operation === 'sum' || operation === 'mean',
     'INVALID_ARGUMENT',

@@ -1,11 +1,18 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { buildFolder } from '../addon/load.js';
+import type { Handle } from '../addon/contract.js';
+import { buildFolder, native } from '../addon/load.js';
 import { KalmanNormError } from '../errors.js';
-import type { Tensor } from '../tensor.js';
 import { BaseGroup } from './base-group.js';
 import type { ProcessPlace } from './process-environment.js';
 import type { Rendezvous } from './rendezvous.js';
+
+declare module '../addon/contract.js' {
+  interface Operations {
+    /** Begins an exchange; see {@link ProcessGroup.startAllReduce}. `group`: a {@link ProcessGroup}'s `collective`. */
+    startAllReduce(args: { tensors: readonly Handle[]; mean: boolean; group: object }): void;
+  }
+}
 
 /** What native/distributed/gloo.cpp exports. */
 interface GlooGroup {
@@ -62,13 +69,6 @@ export class GlooProcessGroup extends BaseGroup {
     return group;
   }
 
-  enqueueAllReduce(_tensors: readonly Tensor[], _operation?: 'sum' | 'mean'): void {
-    throw new KalmanNormError(
-      'INVALID_STATE',
-      'enqueueAllReduce: Gloo knows memory of the host only; open with a CUDA device',
-    );
-  }
-
   /** Gloo's own calls have the time-out, on a device's thread, too: there they make the device fail, which knows no ranks. */
   async watch<T>(outcome: Promise<T>): Promise<T> {
     try {
@@ -77,6 +77,10 @@ export class GlooProcessGroup extends BaseGroup {
       if (error instanceof KalmanNormError && error.code === 'GROUP_FAILED') throw await this.fail('watch', error);
       throw error;
     }
+  }
+
+  protected startReduction(tensors: readonly Handle[], mean: boolean): void {
+    native.startAllReduce({ tensors, mean, group: this.collective });
   }
 
   protected run<T>(name: string, start: () => Promise<T>): Promise<T> {

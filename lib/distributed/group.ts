@@ -11,7 +11,7 @@ export type ProcessGroupBackend = 'gloo' | 'nccl';
  */
 export interface ProcessGroup extends ProcessPlace {
   readonly backend: ProcessGroupBackend;
-  /** Whose tensors {@link ProcessGroup.enqueueAllReduce} takes; null with Gloo. */
+  /** Whose tensors {@link ProcessGroup.enqueueAllReduce} takes; null with Gloo, which takes those of any. */
   readonly device: Device | null;
   /** Overwrites values with their sum or mean over all processes, the same bits in each. All have the same number. */
   allReduce(values: Float32Array, operation?: 'sum' | 'mean'): Promise<void>;
@@ -23,14 +23,28 @@ export interface ProcessGroup extends ProcessPlace {
   barrier(): Promise<void>;
   /**
    * Overwrites float32 tensors of {@link ProcessGroup.device} with their sums or means over all processes, which have tensors
-   * of the same shapes. It is enqueued like an operation, and {@link Device.record} records it; nothing goes by way of the
-   * host. Read results through {@link ProcessGroup.watch}, so that nobody waits for a process that is gone. The first call
-   * may wait for the others' while NCCL connects.
+   * of the same shapes. It is enqueued like an operation, and {@link Device.record} records it; with NCCL nothing goes by way
+   * of the host. Read results through {@link ProcessGroup.watch}, so that nobody waits for a process that is gone. The first
+   * call may wait for the others' while NCCL connects.
    *
-   * @throws KalmanNormError `INVALID_STATE` with Gloo; `DTYPE_MISMATCH`, `DEVICE_MISMATCH` for other tensors;
-   *   `GROUP_FAILED` where NCCL refuses
+   * @param operation default `sum`
+   * @throws KalmanNormError `DTYPE_MISMATCH`, `DEVICE_MISMATCH` for other tensors; `GROUP_FAILED` where NCCL refuses
    */
   enqueueAllReduce(tensors: readonly Tensor[], operation?: 'sum' | 'mean'): void;
+  /**
+   * As {@link ProcessGroup.enqueueAllReduce}, but beside the device's stream: it begins when what was enqueued before has run,
+   * and what is enqueued later runs meanwhile, up to {@link ProcessGroup.joinAllReduces}. Until then nothing may use the
+   * tensors' memory. Those that were started run one after the other.
+   *
+   * @example
+   * group.startAllReduce([gradient], 'mean');
+   * const y = conv2d(x, weight); // needn't wait
+   * group.joinAllReduces();
+   * optimizer.step();
+   */
+  startAllReduce(tensors: readonly Tensor[], operation?: 'sum' | 'mean'): void;
+  /** Whatever is enqueued from now on finds the results of all that {@link ProcessGroup.startAllReduce} began. */
+  joinAllReduces(): void;
   /**
    * The outcome of work that may wait for other processes, such as a read of what {@link ProcessGroup.enqueueAllReduce}
    * wrote.

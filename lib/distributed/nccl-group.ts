@@ -2,10 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Handle, TensorData } from '../addon/contract.js';
 import { native } from '../addon/load.js';
 import { ncclLibrary } from '../cuda.js';
-import { check, KalmanNormError } from '../errors.js';
+import { KalmanNormError } from '../errors.js';
 import { noScope } from '../scope.js';
-import { type Device, Tensor } from '../tensor.js';
-import { BaseGroup, checkOperation } from './base-group.js';
+import type { Device, Tensor } from '../tensor.js';
+import { BaseGroup } from './base-group.js';
 import type { ProcessPlace } from './process-environment.js';
 import type { Rendezvous } from './rendezvous.js';
 
@@ -13,7 +13,7 @@ import type { Rendezvous } from './rendezvous.js';
 interface NativeCommunicator {
   /** Whether all have come; throws what NCCL has noticed since. */
   ready(): boolean;
-  allReduce(tensors: readonly Handle[], mean: boolean): void;
+  startAllReduce(tensors: readonly Handle[], mean: boolean): void;
   broadcast(tensor: Handle, root: number): void;
   allGather(from: Handle, to: Handle): void;
   /** Waits for what is enqueued, in a thread of its own. */
@@ -89,27 +89,12 @@ export class NcclProcessGroup extends BaseGroup {
     return group;
   }
 
-  enqueueAllReduce(tensors: readonly Tensor[], operation: 'sum' | 'mean' = 'sum'): void {
-    check(
-      Array.isArray(tensors) && tensors.every((tensor) => tensor instanceof Tensor),
-      'INVALID_ARGUMENT',
-      'enqueueAllReduce: tensors must be an array of tensors',
-    );
-    checkOperation('enqueueAllReduce', operation);
-    this.checkOpen();
-    const handles = tensors.map(({ handle }) => handle);
-    try {
-      this.communicator.allReduce(handles, operation === 'mean');
-    } catch (error) {
-      if (!(error instanceof KalmanNormError) || error.code !== 'DEVICE_FAILED') throw error;
-      void this.fail('enqueueAllReduce', error);
-      const message = `enqueueAllReduce: ${error.message}; this is rank ${this.rank}`;
-      throw new KalmanNormError('GROUP_FAILED', message, { cause: error });
-    }
-  }
-
   watch<T>(outcome: Promise<T>): Promise<T> {
     return this.guard('watch', () => this.supervise(outcome));
+  }
+
+  protected startReduction(tensors: readonly Handle[], mean: boolean): void {
+    this.communicator.startAllReduce(tensors, mean);
   }
 
   /** At once: its place among the calls is that on the stream. */
@@ -120,7 +105,8 @@ export class NcclProcessGroup extends BaseGroup {
   protected async reduceValues(values: Float32Array, mean: boolean): Promise<void> {
     values.set(
       await this.through(values, (tensor) => {
-        this.communicator.allReduce([tensor.handle], mean);
+        this.communicator.startAllReduce([tensor.handle], mean);
+        this.device.native.joinExchanges();
       }),
     );
   }

@@ -1,16 +1,20 @@
 import { createHash } from 'node:crypto';
+import { noGrad } from '../autograd.js';
 import type { ProcessGroup } from '../distributed/group.js';
 import { check } from '../errors.js';
 import type { Module } from '../nn/module.js';
 import { SyncBatchNorm2d } from '../nn/sync-batch-norm.js';
+import { scale } from '../ops/elementwise.js';
 import type { Loss } from '../ops/loss.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { noScope } from '../scope.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { BatchFigures } from './history.js';
 
-/** Values that are reduced in one call: 25 MiB, as in PyTorch's DistributedDataParallel. */
-const BUCKET = (25 * 2 ** 20) / 4;
+/** Values that are reduced in one call at most: 25 MiB, as in PyTorch's DistributedDataParallel. */
+const LARGEST_BUCKET = (25 * 2 ** 20) / 4;
+/** In how many buckets gradients travel at least: what the backward pass ends with has nothing to hide behind. */
+const BUCKETS = 4;
 
 /**
  * What the processes of a group tell each other while they train: means of gradients, loss and errors of each batch, and
@@ -20,11 +24,15 @@ const BUCKET = (25 * 2 ** 20) / 4;
  */
 export class DataParallel {
   /** Of the whole batch, from one exchange to the next. */
-  readonly figures: Loss;
-  /** Whether the exchange is work of the device, a part of the recorded step. */
-  readonly onDevice: boolean;
+  private readonly figures: Loss;
   /** How many processes want to end, where the device adds them up. */
   private readonly stops: Tensor;
+  /** Values from which on a bucket is full. */
+  private readonly bucketSize: number;
+  /** Parameters whose gradients haven't been sent in the step that is being enqueued. */
+  private waiting = new Set<Tensor>();
+  /** Gradients of the bucket that is being filled. */
+  private bucket: Tensor[] = [];
 
   constructor(
     readonly group: ProcessGroup,
@@ -32,66 +40,62 @@ export class DataParallel {
     private readonly model: Module,
     private readonly optimizer: Optimizer,
   ) {
-    this.onDevice = group.device === device;
     this.figures = noScope(() => ({ loss: device.zeros([1]), errors: device.zeros([1]) }));
     this.stops = noScope(() => device.zeros([1]));
+    this.bucketSize = Math.min(LARGEST_BUCKET, sizeOf(optimizer.parameters()) / BUCKETS);
     for (const module of model.modules()) if (module instanceof SyncBatchNorm2d) module.group ??= group;
   }
 
-  /** Keeps the figures of this process's part of a batch, for the exchange. */
-  note({ loss, errors }: Loss): void {
-    this.figures.loss.copyFrom(loss);
-    this.figures.errors.copyFrom(errors);
-  }
-
-  /** The exchange on the device: enqueues it between a step's gradients and its update. */
-  enqueueExchange(): void {
-    const { loss, errors } = this.figures;
-    this.group.enqueueAllReduce([...this.optimizer.parameters().map(({ grad }) => grad as Tensor), loss], 'mean');
-    this.group.enqueueAllReduce([errors, this.stops], 'sum');
-  }
-
-  /** Tells, before a step whose exchange is the device's, whether this process wants to end. */
+  /** Tells, before a step, whether this process wants to end. */
   announce(stop: boolean): void {
     this.stops.write(Float32Array.of(stop ? 1 : 0));
   }
 
-  /** What has come of the exchange on the device; as {@link DataParallel.exchange} */
+  /** Enqueues the beginning of a step's exchange. */
+  begin(): void {
+    this.waiting = new Set(this.optimizer.parameters());
+    this.bucket = [];
+  }
+
+  /** Takes the gradient of a parameter, which doesn't change any more; full buckets go on their way. */
+  send(parameter: Tensor): void {
+    const { grad } = parameter;
+    if (!grad || !this.waiting.delete(parameter)) return;
+    // What it shares its memory with, as the gradient of a sum does, may have readers still.
+    if (grad.handle.shared) parameter.grad = noScope(() => noGrad(() => scale(grad, 1)));
+    this.bucket.push(parameter.grad as Tensor);
+    if (sizeOf(this.bucket) < this.bucketSize) return;
+    this.group.startAllReduce(this.bucket, 'mean');
+    this.bucket = [];
+  }
+
+  /**
+   * Sends what is left, with the figures of this process's part of a batch. What is enqueued from now on finds means of
+   * gradients.
+   *
+   * @returns the figures of the whole batch
+   */
+  end({ loss, errors }: Loss): Loss {
+    for (const parameter of this.waiting) this.send(parameter);
+    this.figures.loss.copyFrom(loss);
+    this.figures.errors.copyFrom(errors);
+    this.group.startAllReduce([...this.bucket, this.figures.loss], 'mean');
+    this.group.startAllReduce([this.figures.errors, this.stops], 'sum');
+    this.group.joinAllReduces();
+    return this.figures;
+  }
+
+  /** What has come of a step: the batch's loss, and whether any process wants to end; the same in all. */
   async outcome(): Promise<{ loss: number; stop: boolean }> {
     const read = Promise.all([this.figures.loss.data(), this.stops.data()]);
     const [[loss = Number.NaN], [stops = 0]] = await this.group.watch(read);
     return { loss, stop: stops > 0 };
   }
 
-  /**
-   * Overwrites all gradients with their means over the processes, and the figures with those of the whole batch. The
-   * gradients of the last layers, which are there first, go first; while a bucket is on its way, the next is read.
-   *
-   * @param stop whether this process wants to end
-   * @returns the batch's loss, and whether any process wants to end: the same in all
-   */
-  async exchange(stop: boolean): Promise<{ loss: number; stop: boolean }> {
-    const { loss, errors } = this.figures;
-    const gradients = this.optimizer.parameters().map(({ grad }) => grad as Tensor);
-    const sums = Promise.all([loss.data(), errors.data()]).then(async ([losses, counts]) => {
-      const values = Float32Array.of(losses[0] as number, counts[0] as number, stop ? 1 : 0);
-      await this.group.allReduce(values);
-      return values;
-    });
-    const buckets = bucketsOf(gradients.reverse()).map((members) => this.reduce(members, sums));
-    // The step that is read may have waited for others' statistics.
-    const [[lossSum = 0, errorSum = 0, stops = 0]] = await this.group.watch(Promise.all([sums, ...buckets]));
-    const mean = Math.fround(lossSum / this.group.size);
-    loss.write(Float32Array.of(mean));
-    errors.write(Float32Array.of(errorSum));
-    return { loss: mean, stop: stops > 0 };
-  }
-
   /** Running averages and the filter's state become their means over the processes. */
   async averageStatistics(): Promise<void> {
     const buffers = this.statistics();
     if (buffers.length === 0) return;
-    if (!this.onDevice) return this.reduce(buffers, Promise.resolve());
     this.group.enqueueAllReduce(buffers, 'mean');
     await this.group.watch((buffers[0] as Tensor).device.synchronize());
   }
@@ -173,14 +177,6 @@ export class DataParallel {
   private statistics(): Tensor[] {
     return [...this.model.namedBuffers().values()].filter(({ dtype }) => dtype === 'float32');
   }
-
-  /** Overwrites tensors with their means over the processes, after what is to be sent before. */
-  private async reduce(tensors: readonly Tensor[], before: Promise<unknown>): Promise<void> {
-    const bucket = flat((await Promise.all(tensors.map((tensor) => tensor.data()))) as Float32Array[]);
-    await before;
-    await this.group.allReduce(bucket, 'mean');
-    writeFlat(tensors, bucket);
-  }
 }
 
 /** Arrays, one behind the other. */
@@ -203,17 +199,6 @@ function writeFlat(tensors: readonly Tensor[], values: Float32Array): void {
   }
 }
 
-/** Tensors in their order, in lists of about {@link BUCKET} values. */
-function bucketsOf(tensors: readonly Tensor[]): Tensor[][] {
-  const buckets: Tensor[][] = [];
-  let room = 0;
-  for (const tensor of tensors) {
-    if (buckets.length === 0 || room < tensor.size) {
-      buckets.push([]);
-      room = BUCKET;
-    }
-    (buckets.at(-1) as Tensor[]).push(tensor);
-    room -= tensor.size;
-  }
-  return buckets;
+function sizeOf(tensors: readonly Tensor[]): number {
+  return tensors.reduce((sum, { size }) => sum + size, 0);
 }

@@ -14,8 +14,8 @@ import type { History } from './history.js';
 import type { TrainerOptions } from './trainer-options.js';
 
 /**
- * The step of a training, from the batch to the moved weights: recorded once and replayed, whole, or in two halves between
- * which the host exchanges gradients with other processes.
+ * The step of a training, from the batch to the moved weights: recorded once and replayed, exchanges with other processes
+ * included.
  *
  * @internal
  */
@@ -23,8 +23,8 @@ export class TrainingStep {
   private readonly random: DeviceRandom;
   /** Gradients of float16 activations would underflow. */
   private readonly scaler: LossScaler | null;
-  /** The recorded step or its halves, and the modes of the modules that it was recorded with. */
-  private recorded: { programs: Program[]; modes: string } | null = null;
+  /** The recorded step, and the modes of the modules that it was recorded with. */
+  private recorded: { program: Program; modes: string } | null = null;
 
   /**
    * @param images whose order and cursor say which batch comes next
@@ -64,7 +64,7 @@ export class TrainingStep {
 
   /** Frees what is its own. */
   dispose(): void {
-    for (const program of this.recorded?.programs ?? []) program.dispose();
+    this.recorded?.program.dispose();
     this.random.dispose();
     this.scaler?.dispose();
   }
@@ -81,66 +81,47 @@ export class TrainingStep {
     }
   }
 
-  private repeat(count: number): void {
-    const { eager } = this.options;
-    const direct = eager ? count : this.programs() ? 0 : 1;
-    for (let i = 0; i < direct; i++) this.step();
-    if (!eager && direct > 0) this.record([() => this.step()]);
-    if (count > direct) this.programs()?.[0]?.run(count - direct);
-  }
-
   /**
-   * Steps of all processes. Between its two halves a step waits for the others, or, where the exchange is the device's, at
-   * its end.
+   * Steps of all processes, at the end of each of which it waits for the others.
    *
    * @returns how many were made, fewer where a process wants to end or the loss isn't finite: the same in all
    */
   private async stepTogether(
     parallel: DataParallel,
     count: number,
-    done: number,
+    before: number,
     signal: AbortSignal | undefined,
   ): Promise<{ made: number; stop: boolean }> {
-    const { schedule, optimizer, eager } = this.options;
-    const before = () => {
-      scope(() => parallel.note(this.gradients()));
-      this.random.advance();
-    };
-    const after = () => scope(() => this.update(parallel.figures));
-    const whole = () => {
-      before();
-      parallel.enqueueExchange();
-      after();
-    };
-    const parts = parallel.onDevice ? [whole] : [before, after];
     for (let made = 1; ; made++) {
-      if (schedule) optimizer.learningRate = schedule(done + made);
-      const programs = eager ? null : this.programs();
-      const run = (part: number) => (programs ? programs[part]?.run() : parts[part]?.());
-      const wanted = signal?.aborted ?? false;
-      if (parallel.onDevice) parallel.announce(wanted);
-      run(0);
-      const { loss, stop } = await (parallel.onDevice ? parallel.outcome() : parallel.exchange(wanted));
-      run(1);
-      if (!eager && !programs) this.record(parts);
+      parallel.announce(signal?.aborted ?? false);
+      this.enqueue(1, before + made - 1);
+      const { loss, stop } = await parallel.outcome();
       if (made === count || stop || !Number.isFinite(loss)) return { made, stop };
     }
   }
 
-  /** The recorded step, or its halves; null where there is none for the modes that the modules are in. */
-  private programs(): Program[] | null {
-    return this.recorded?.modes === this.modes() ? this.recorded.programs : null;
+  private repeat(count: number): void {
+    const { eager } = this.options;
+    const direct = eager ? count : this.program() ? 0 : 1;
+    for (let i = 0; i < direct; i++) this.step();
+    if (!eager && direct > 0) this.record();
+    if (count > direct) this.program()?.run(count - direct);
+  }
+
+  /** The recorded step; null where there is none for the modes that the modules are in. */
+  private program(): Program | null {
+    return this.recorded?.modes === this.modes() ? this.recorded.program : null;
   }
 
   /**
    * Records a step, which has been made before: what a GPU does at an operation's first use, such as timing a convolution's
    * algorithms, it may not do while it records.
    */
-  private record(parts: readonly (() => void)[]): void {
-    for (const program of this.recorded?.programs ?? []) program.dispose();
+  private record(): void {
+    this.recorded?.program.dispose();
     this.recorded = null;
-    const programs = parts.map((part) => this.options.device.record(part).program);
-    this.recorded = { programs, modes: this.modes() };
+    const { program } = this.options.device.record(() => this.step());
+    this.recorded = { program, modes: this.modes() };
   }
 
   private modes(): string {
@@ -149,7 +130,11 @@ export class TrainingStep {
   }
 
   private step(): void {
-    scope(() => this.update(this.gradients()));
+    scope(() => {
+      this.parallel?.begin();
+      const own = this.gradients();
+      this.update(this.parallel?.end(own) ?? own);
+    });
     this.random.advance();
   }
 
@@ -165,8 +150,14 @@ export class TrainingStep {
     model.zeroGrad();
     if (accumulate > 1) return this.inParts(images, labels, accumulate);
     const result = crossEntropy(model.forward(images, this.random), labels, { smoothing });
-    backward(result.loss, this.scaler?.factor);
+    this.backward(result.loss, this.scaler?.factor, true);
     return result;
+  }
+
+  /** @param last whether nothing is added to the gradients afterwards, so that they can go to other processes */
+  private backward(loss: Tensor, seed: Tensor | undefined, last: boolean): void {
+    const { parallel } = this;
+    backward(loss, seed, last && parallel ? { whenFinal: (parameter) => parallel.send(parameter) } : {});
   }
 
   /** Moves the weights by the gradients, and notes the batch's figures. */
@@ -193,7 +184,7 @@ export class TrainingStep {
       scope(() => {
         const [own, classes] = [images, labels].map((all) => samples(all, part * size, size)) as [Tensor, Tensor];
         const { loss, errors } = crossEntropy(model.forward(own, this.random), classes, { smoothing });
-        backward(loss, seed);
+        this.backward(loss, seed, part === count - 1);
         noGrad(() => addInto(total.loss, scale(loss, share)));
         addInto(total.errors, errors);
       });

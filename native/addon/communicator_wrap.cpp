@@ -36,8 +36,8 @@ Napi::Value connectNccl(Environment& environment, const std::shared_ptr<Device>&
 Napi::Value ready(Environment& environment, const nccl::Communicator& communicator) {
   return Napi::Boolean::New(environment.env, communicator.ready());
 }
-void allReduce(nccl::Communicator& communicator, const std::vector<Tensor>& tensors, bool mean) {
-  communicator.allReduce(tensors, mean);
+void startAllReduce(nccl::Communicator& communicator, const std::vector<Tensor>& tensors, bool mean) {
+  communicator.startAllReduce(tensors, mean);
 }
 void broadcast(nccl::Communicator& communicator, const Tensor& tensor, int64_t root) {
   communicator.broadcast(tensor, static_cast<int>(root));
@@ -59,7 +59,7 @@ const Functions functions{
 const Bindings& CommunicatorWrap::bindings() {
   static const Bindings table{
       method<&ready>("ready", "communicator"),
-      method<&allReduce>("allReduce", "communicator", "tensors", "mean"),
+      method<&startAllReduce>("startAllReduce", "communicator", "tensors", "mean"),
       method<&broadcast>("broadcast", "communicator", "tensor", "root"),
       method<&allGather>("allGather", "communicator", "from", "to"),
       method<&close>("close", "communicator"),

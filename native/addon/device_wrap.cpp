@@ -26,6 +26,8 @@ void cancel(Environment& environment, Device& device) {
   environment.completions->cancel(device);
 }
 
+void joinExchanges(Device& device) { device.joinExchanges(); }
+
 void beginRecording(Device& device) { device.beginRecording(); }
 Napi::Value endRecording(Environment& environment, const std::shared_ptr<Device>& device) {
   return ProgramWrap::make(environment, device, device->endRecording());
@@ -69,6 +71,7 @@ const Bindings& DeviceWrap::bindings() {
       method<&synchronize>("synchronize", "device"),
       getter<&queueDepth>("queueDepth", "device"),
       method<&cancel>("cancel", "device"),
+      method<&joinExchanges>("joinExchanges", "device"),
       method<&beginRecording>("beginRecording", "device"),
       method<&endRecording>("endRecording", "device"),
       method<&abandonRecording>("abandonRecording", "device"),

@@ -8,6 +8,10 @@ DType dtype(const Tensor& tensor) { return tensor.dtype; }
 Format format(const Tensor& tensor) { return tensor.format; }
 double virtualSamples(const Tensor& tensor) { return static_cast<double>(tensor.virtualSamples); }
 
+Napi::Value shared(Environment& environment, Handle& handle) {
+  return Napi::Boolean::New(environment.env, handle.tensor.storage.use_count() > 1);
+}
+
 void dispose(Handle& handle) { handle.release(); }
 
 Tensor share(const Tensor& tensor) { return tensor; }
@@ -22,6 +26,7 @@ const Bindings& Handle::bindings() {
       getter<&dtype>("dtype", "tensor"),
       getter<&format>("format", "tensor"),
       getter<&virtualSamples>("virtualSamples", "tensor"),
+      getter<&shared>("shared", "tensor"),
       method<&dispose>("dispose", "tensor"),
       method<&share>("share", "tensor"),
       method<&samples>("samples", "tensor", "from", "count"),

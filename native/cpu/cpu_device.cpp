@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <utility>
@@ -109,6 +110,19 @@ class CpuProgram : public Program {
   const std::shared_ptr<const Recording> recording;
 };
 
+/// Values of several blocks in one exchange: what a collective costs at least, it costs once.
+void reduceAll(const std::vector<FloatBlock>& blocks, std::vector<float>& bucket, bool mean, Collective& group) {
+  if (blocks.size() == 1) return group.allReduce(blocks[0].data, blocks[0].count, mean);
+  float* place = bucket.data();
+  for (const auto& [data, count] : blocks) place = std::copy_n(data, count, place);
+  group.allReduce(bucket.data(), static_cast<int64_t>(bucket.size()), mean);
+  const float* result = bucket.data();
+  for (const auto& [data, count] : blocks) {
+    std::copy_n(result, count, data);
+    result += count;
+  }
+}
+
 /// Runs on the executor's thread.
 void replayTasks(Executor& executor, const Recording& recording, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
@@ -150,17 +164,35 @@ class CpuDevice : public Device {
     // Composite, because it isn't work that a profile should show.
     executor_.submitAlways({"whenDone", [this, done = std::move(done)] { done(executor_.failure()); }, true});
   }
-  void synchronize() override { executor_.wait(); }
-  void cancel() override { executor_.cancel(); }
-  void abandon() override { executor_.abandon(); }
+  void synchronize() override {
+    executor_.wait();
+    if (exchanges_) exchanges_->wait();
+  }
+  void cancel() override {
+    executor_.cancel();
+    // Who waited for them may have been dropped, and memory that they write to may be given to others.
+    if (exchanges_) executor_.submitAlways({"joinExchanges", [this] { exchanges_->wait(); }, true});
+  }
+  void abandon() override {
+    executor_.abandon();
+    if (exchanges_) exchanges_->abandon();
+  }
   size_t queueDepth() override { return executor_.depth(); }
   void checkHealth() const override {
     const Failure failure = executor_.failure();
     require(!failure, failure.code, name(), ": ", failure.reason);
   }
 
-  void setProfiling(bool on) override { executor_.setProfiling(on); }
-  std::map<std::string, ProfileEntry> profile() const override { return executor_.profile(); }
+  void setProfiling(bool on) override {
+    profiling_ = on;
+    executor_.setProfiling(on);
+    if (exchanges_) exchanges_->setProfiling(on);
+  }
+  std::map<std::string, ProfileEntry> profile() const override {
+    auto profile = executor_.profile();
+    if (exchanges_) profile.merge(exchanges_->profile());
+    return profile;
+  }
 
   /// The layouts have no padding.
   int64_t physicalCount(const Shape& shape, Format) const override { return shape.count(); }
@@ -175,6 +207,19 @@ class CpuDevice : public Device {
   void launchAllGather(float* rows, int64_t count, std::shared_ptr<Collective> group) override {
     add({"allGather", [rows, count, group = std::move(group)] { group->allGather(rows, count); }});
   }
+  void launchAllReduce(const std::vector<FloatBlock>& blocks, bool mean, std::shared_ptr<Collective> group) override {
+    if (!exchanges_) {
+      exchanges_ = std::make_unique<Executor>([] {});
+      exchanges_->setProfiling(profiling_);
+    }
+    size_t count = 0;
+    for (const FloatBlock& block : blocks) count += static_cast<size_t>(block.count);
+    // Shared, because a task is copyable.
+    const auto bucket = std::make_shared<std::vector<float>>(blocks.size() == 1 ? 0 : count);
+    const Task exchange{"allReduce", [=] { reduceAll(blocks, *bucket, mean, *group); }};
+    add({"startAllReduce", [this, exchange] { exchanges_->submit(exchange); }, true});
+  }
+
 #define KN_LAUNCH(Op, name) \
   void launch(const op::Op& o) override { enqueue(name, o); }
   KN_OPERATIONS(KN_LAUNCH)
@@ -188,6 +233,13 @@ class CpuDevice : public Device {
     return std::make_unique<CpuProgram>(this, std::move(kept));
   }
   void discardRecording() override { recorded_.clear(); }
+
+  void enqueueJoin() override {
+    add({"joinExchanges", [this] {
+           exchanges_->wait();
+           if (const Failure failure = exchanges_->failure()) throw Error(failure.code, failure.reason);
+         }});
+  }
 
   void enqueueReplay(Program& program, int64_t count) override {
     executor_.submit(
@@ -221,6 +273,8 @@ class CpuDevice : public Device {
   cpu::ConvCache convolutions_;
   cpu::Context context_{convolutions_};
   std::vector<Task> recorded_;
+  bool profiling_ = false;
+  std::unique_ptr<Executor> exchanges_;  ///< since the first; tasks of `executor_` hand them on and wait for them
   Executor executor_;  // last, so that it drains before anything is gone that its tasks use
 };
 

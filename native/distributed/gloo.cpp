@@ -23,6 +23,20 @@ namespace {
 
 using Mesh = std::shared_ptr<gloo::rendezvous::Context>;
 
+/// Calls of three kinds, which may be under way at one time: those that promises stand for, all with the first, and two
+/// of a device's.
+constexpr uint32_t kPromiseTag = 0, kGatherTag = 1, kReduceTag = 2;
+
+/// Sums over all processes, in place. The ring gives the same bits to all.
+void sum(const Mesh& mesh, uint32_t tag, float* values, size_t count) {
+  gloo::AllreduceOptions options(mesh);
+  options.setTag(tag);
+  options.setAlgorithm(gloo::AllreduceOptions::Algorithm::RING);
+  options.setOutput(values, count);
+  options.setReduceFunction(static_cast<void (*)(void*, const void*, const void*, size_t)>(&gloo::sum<float>));
+  gloo::allreduce(options);
+}
+
 /// A promise that is kept when `body` has run in another thread. The object, a typed array whose memory is worked on,
 /// stays alive until then.
 class Work : public Napi::AsyncWorker {
@@ -56,17 +70,28 @@ class GlooCollective : public kn::Collective {
 
   void allGather(float* rows, int64_t count) override {
     gloo::AllgatherOptions options(mesh_);
-    // Apart from the calls that promises stand for, which may be under way.
-    options.setTag(1);
+    options.setTag(kGatherTag);
     options.setOutput(rows, static_cast<size_t>(count * size()));
+    attempt([&] { gloo::allgather(options); });
+  }
+
+  void allReduce(float* values, int64_t count, bool mean) override {
+    attempt([&] { sum(mesh_, kReduceTag, values, static_cast<size_t>(count)); });
+    if (!mean) return;
+    const auto processes = static_cast<float>(size());
+    for (int64_t i = 0; i < count; ++i) values[i] /= processes;
+  }
+
+ private:
+  template <class Call>
+  static void attempt(const Call& call) {
     try {
-      gloo::allgather(options);
+      call();
     } catch (const std::exception& error) {
       throw kn::Error(kn::ErrorCode::GroupFailed, error.what());
     }
   }
 
- private:
   const Mesh mesh_;
 };
 
@@ -99,15 +124,11 @@ class Group : public Napi::ObjectWrap<Group> {
     });
   }
 
-  /// (values): the sum over all processes in each, in place. The ring gives the same bits to all.
+  /// (values): the sum over all processes in each, in place.
   Napi::Value allReduce(const Napi::CallbackInfo& info) {
     auto values = info[0].As<Napi::Float32Array>();
     return Work::start(values, [mesh = mesh_, data = values.Data(), count = values.ElementLength()] {
-      gloo::AllreduceOptions options(mesh);
-      options.setAlgorithm(gloo::AllreduceOptions::Algorithm::RING);
-      options.setOutput(data, count);
-      options.setReduceFunction(static_cast<void (*)(void*, const void*, const void*, size_t)>(&gloo::sum<float>));
-      gloo::allreduce(options);
+      sum(mesh, kPromiseTag, data, count);
     });
   }
 

@@ -17,7 +17,10 @@ std::shared_ptr<Collective> convert(const Argument& argument) {
 
 namespace {
 
-const Functions functions{bind<&allGather>("allGather", "parts", "group")};
+const Functions functions{
+    bind<&allGather>("allGather", "parts", "group"),
+    bind<&startAllReduce>("startAllReduce", "tensors", "mean", "group"),
+};
 
 }  // namespace
 }  // namespace kn::addon

@@ -1,7 +1,5 @@
 #include "collective.h"
 
-#include "checks.h"
-
 namespace kn {
 
 Tensor allGather(const std::vector<Tensor>& parts, const std::shared_ptr<Collective>& group) {
@@ -23,6 +21,26 @@ Tensor allGather(const std::vector<Tensor>& parts, const std::shared_ptr<Collect
   }
   device.launchAllGather(rows.data(), count, group);
   return rows;
+}
+
+FloatBlock floatBlock(Device& device, const Tensor& tensor, Name name) {
+  checkFloat(tensor, name);
+  require(tensor.stored == DType::F32, ErrorCode::DTypeMismatch, name, " must be stored as float32, got ",
+          dtypeName(tensor.stored));
+  checkDevice(device, tensor, name);
+  return {tensor.data(), device.physicalCount(tensor.shape, tensor.format)};
+}
+
+void startAllReduce(const std::vector<Tensor>& tensors, bool mean, const std::shared_ptr<Collective>& group) {
+  const Name name{"allReduce", "tensors"};
+  require(!tensors.empty(), ErrorCode::InvalidArgument, name, " must not be empty");
+  checkAlive(tensors[0], name);
+  Device& device = tensors[0].device();
+  std::vector<FloatBlock> blocks;
+  blocks.reserve(tensors.size());
+  for (const Tensor& tensor : tensors) blocks.push_back(floatBlock(device, tensor, name));
+  device.launchAllReduce(blocks, mean, group);
+  device.exchanging(tensors);
 }
 
 }  // namespace kn

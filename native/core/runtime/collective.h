@@ -7,7 +7,7 @@ namespace kn {
 /// native/distributed, marked with this tag; another one is due whenever the class changes.
 class Collective {
  public:
-  static constexpr uint64_t kTag[2] = {0x4b6e0a1c93d27f58, 0xa51e64c70db8f392};
+  static constexpr uint64_t kTag[2] = {0x4b6e0a1c93d27f58, 0x9c27f1d64e8a0b35};
 
   virtual ~Collective() = default;
   virtual int rank() const = 0;
@@ -15,6 +15,15 @@ class Collective {
   /// Gathers rows of `count` values in the order of ranks; this process's own is in its place. Blocks until all have
   /// come, so only a thread of a device may call it. Throws GroupFailed where one doesn't come.
   virtual void allGather(float* rows, int64_t count) = 0;
+  /// Overwrites values with their sums or means over all processes, the same bits in each; otherwise as `allGather`,
+  /// beside which it may be under way.
+  virtual void allReduce(float* values, int64_t count, bool mean) = 0;
+};
+
+/// float32 values of a device, one behind the other.
+struct FloatBlock {
+  float* data;
+  int64_t count;
 };
 
 }  // namespace kn

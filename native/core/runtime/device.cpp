@@ -73,16 +73,24 @@ void Device::trimMemory() {
 void Device::beginRecording() {
   require(!recording(), ErrorCode::InvalidState, "record: a recording is under way on this device");
   checkHealth();
+  joinExchanges();  // here, as a recorded step can't wait for what isn't a part of it
   startRecording();
   recordingPool_ = std::make_shared<Allocator>(allocator_);
 }
 
 std::unique_ptr<Program> Device::endRecording() {
   require(recording(), ErrorCode::InvalidState, "record: no recording is under way");
+  joinExchanges();
   return finishRecording(std::exchange(recordingPool_, nullptr), std::exchange(retained_, {}));
 }
 
 void Device::abandonRecording() {
+  try {
+    joinExchanges();
+  } catch (const Error&) {
+    // What went wrong has been thrown already.
+  }
+  exchanged_.clear();
   discardRecording();
   recordingPool_ = nullptr;
   retained_.clear();
@@ -97,6 +105,16 @@ void Device::replay(Program& program, int64_t count) {
 
 void Device::launchForeign(const char* label, const std::function<void(void* stream)>&) {
   require(false, ErrorCode::InvalidArgument, label, ": needs a CUDA device, got ", name());
+}
+
+void Device::exchanging(const std::vector<Tensor>& tensors) {
+  exchanged_.insert(exchanged_.end(), tensors.begin(), tensors.end());
+}
+
+void Device::joinExchanges() {
+  if (exchanged_.empty()) return;
+  enqueueJoin();
+  for (const Tensor& tensor : std::exchange(exchanged_, {})) written(tensor);
 }
 
 void Device::retain(const Tensor& tensor) {

@@ -13,6 +13,7 @@
 
 namespace kn {
 
+struct FloatBlock;
 class Collective;
 class Device;
 
@@ -85,20 +86,32 @@ class Device {
 #define KN_LAUNCH(Op, name) virtual void launch(const op::Op&) = 0;
   KN_OPERATIONS(KN_LAUNCH)
 #undef KN_LAUNCH
-  /// Has a library enqueue work of its own: `call` gets the device's CUDA stream, on the calling thread, whose current
-  /// device it is. A recorded step keeps that work, too. Throws InvalidArgument on a device without such a stream.
-  virtual void launchForeign(const char* label, const std::function<void(void* stream)>& call);
   /// `keep` holds the host memory until the transfer is done.
   virtual void launch(const op::Transfer&, std::shared_ptr<void> keep) = 0;
   virtual void launchHostCopy(const op::Copy&, bool upload, std::shared_ptr<void> keep) = 0;
-  /// Rows of `count` values of all processes; this process's own is in its place.
+  /// Rows of `count` values of all processes; this process's own is in its place. The stream waits for them.
   virtual void launchAllGather(float* rows, int64_t count, std::shared_ptr<Collective> group) = 0;
+
+  /// Exchanges with other processes run beside the stream, one after the other: each begins when what was enqueued before
+  /// it has run, and what is enqueued later doesn't wait for it before `joinExchanges`. Recorded steps keep them.
+  ///
+  /// Here all values become their sums or means over all processes, in one call of the collective.
+  virtual void launchAllReduce(const std::vector<FloatBlock>& blocks, bool mean, std::shared_ptr<Collective> group) = 0;
+  /// Has a library enqueue an exchange: `call` gets a CUDA stream, on the calling thread, whose current device it is.
+  /// Throws InvalidArgument on a device without such a stream.
+  virtual void launchForeign(const char* label, const std::function<void(void* stream)>& call);
+  /// Keeps tensors that an exchange overwrites alive until it is joined; nothing else may use them.
+  void exchanging(const std::vector<Tensor>& tensors);
+  /// Whatever is enqueued from now on finds the results of all exchanges.
+  void joinExchanges();
 
  protected:
   Device(std::shared_ptr<MemorySource> source, size_t memoryLimit);
   /// Memory of the pool, for `purpose` in the message of an OutOfMemory.
   std::shared_ptr<Storage> allocate(size_t bytes, const std::string& purpose);
   virtual void startRecording() {}
+  /// The stream waits for all exchanges; there are some.
+  virtual void enqueueJoin() = 0;
   /// What is handed out may be made to hold what nobody mistakes for a result.
   virtual void poison(void* /*data*/, size_t /*bytes*/) {}
   /// A program of the launches kept since `beginRecording`; it owns the pool and the retained memory.
@@ -112,6 +125,7 @@ class Device {
   std::shared_ptr<Allocator> allocator_;
   std::shared_ptr<Allocator> recordingPool_;
   std::set<std::shared_ptr<Storage>> retained_;
+  std::vector<Tensor> exchanged_;  ///< of exchanges that aren't joined
   std::function<bool()> reclaim_;
 };
 

@@ -83,6 +83,7 @@ class CudaDevice : public Device {
         debugGraph_(std::getenv("KN_DEBUG_GRAPH") ? std::getenv("KN_DEBUG_GRAPH") : ""),
         stream_(openStream(options.index)),
         outside_(makeStream()),
+        exchanges_(makeStream()),
         hostPool_(std::make_shared<Allocator>(std::make_shared<PinnedMemory>(), 0)),
         waiter_(options.index) {
     context_.stream = stream_.get();
@@ -94,7 +95,8 @@ class CudaDevice : public Device {
 
   ~CudaDevice() override {
     use();
-    succeeded(waitFor([this] { return cudaStreamSynchronize(stream_.get()); }));
+    for (const Stream* stream : {&stream_, &exchanges_})
+      succeeded(waitFor([stream] { return cudaStreamSynchronize(stream->get()); }));
   }
 
   std::string name() const override { return deviceName(index_); }
@@ -116,6 +118,7 @@ class CudaDevice : public Device {
 
   void synchronize() override {
     use();
+    if (!recording()) waitFor([this] { return cudaStreamSynchronize(exchanges_.get()); });
     const cudaError_t status = waitFor([this] { return cudaStreamSynchronize(running()); });
     if (status != cudaSuccess) fail({ErrorCode::DeviceFailed, cudaGetErrorString(status)});
     waiter_.drain();
@@ -182,10 +185,6 @@ class CudaDevice : public Device {
     return {data, [pool = hostPool_](void* p) { pool->free(p); }};
   }
 
-  void launchForeign(const char* label, const std::function<void(void* stream)>& call) override {
-    enqueue(label, [&] { call(stream_.get()); });
-  }
-
   void launch(const op::Transfer& o, std::shared_ptr<void> keep) override {
     if (!o.host) return enqueue("transfer", [&] { run(o, context_); });
     const int64_t count = o.format == Format::Filter ? o.filter.count() : o.act.count();
@@ -221,21 +220,20 @@ class CudaDevice : public Device {
     });
   }
 
-  /// By way of the host, whose function is a part of the stream, and of a recorded step.
+  /// By way of the host, whose function is a part of the stream, and of a recorded step. All such functions are in one
+  /// stream, as the driver may run them one after the other: another order in another process would be a deadlock.
   void launchAllGather(float* rows, int64_t count, std::shared_ptr<Collective> group) override {
-    const size_t bytes = static_cast<size_t>(group->size()) * static_cast<size_t>(count) * sizeof(float);
-    auto call = std::make_shared<GatherCall>(*this, hostMemory(bytes), count, std::move(group));
-    void* const landing = call->rows.get();
-    enqueue("allGather", [&] {
-      KN_CUDA_CHECK(cudaMemcpyAsync(landing, rows, bytes, cudaMemcpyDeviceToHost, stream_.get()));
-      KN_CUDA_CHECK(cudaLaunchHostFunc(stream_.get(), &GatherCall::run, call.get()));
-      KN_CUDA_CHECK(cudaMemcpyAsync(rows, landing, bytes, cudaMemcpyHostToDevice, stream_.get()));
-    });
-    if (recording()) {
-      calls_.push_back(std::move(call));
-    } else {
-      waiter_.after(stream_.get(), [call = std::move(call)](const Failure&) {});
-    }
+    exchangeOnHost("allGather", {{rows, group->size() * count}},
+                   [=](float* values) { group->allGather(values, count); });
+    enqueueJoin();
+  }
+  void launchAllReduce(const std::vector<FloatBlock>& blocks, bool mean, std::shared_ptr<Collective> group) override {
+    int64_t count = 0;
+    for (const FloatBlock& block : blocks) count += block.count;
+    exchangeOnHost("allReduce", blocks, [=](float* values) { group->allReduce(values, count, mean); });
+  }
+  void launchForeign(const char* label, const std::function<void(void* stream)>& call) override {
+    exchange(label, [&](cudaStream_t stream) { call(stream); });
   }
 
 #define KN_LAUNCH(Op, name)                   \
@@ -285,6 +283,10 @@ class CudaDevice : public Device {
     }
   }
 
+  void enqueueJoin() override {
+    guarded("joinExchanges", [&] { order(exchanges_, stream_); });
+  }
+
   void poison(void* data, size_t bytes) override {
     if (!debugPoison_) return;
     use();
@@ -321,13 +323,62 @@ class CudaDevice : public Device {
 
   template <class Launch>
   void enqueue(const char* label, const Launch& launch) {
+    guarded(label, [&] {
+      const Profiler::Span span = profiler_.span(label, stream_.get(), recording());
+      launch();
+      if (debugSync_ && !recording()) KN_CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+    });
+  }
+
+  /// `launch` gets the stream of the exchanges, which goes on behind what has been enqueued.
+  template <class Launch>
+  void exchange(const char* label, const Launch& launch) {
+    guarded(label, [&] {
+      order(stream_, exchanges_);
+      const Profiler::Span span = profiler_.span(label, exchanges_.get(), recording());
+      launch(exchanges_.get());
+    });
+  }
+
+  void exchangeOnHost(const char* label, const std::vector<FloatBlock>& blocks, std::function<void(float*)> body) {
+    int64_t count = 0;
+    for (const FloatBlock& block : blocks) count += block.count;
+    auto call = std::make_shared<HostCall>(*this, label, hostMemory(static_cast<size_t>(count) * sizeof(float)),
+                                           std::move(body));
+    const auto copyAll = [&](cudaMemcpyKind kind, cudaStream_t stream) {
+      auto* host = static_cast<float*>(call->values.get());
+      for (const auto& [data, length] : blocks) {
+        const bool down = kind == cudaMemcpyDeviceToHost;
+        KN_CUDA_CHECK(cudaMemcpyAsync(down ? host : data, down ? data : host, length * sizeof(float), kind, stream));
+        host += length;
+      }
+    };
+    exchange(label, [&](cudaStream_t stream) {
+      copyAll(cudaMemcpyDeviceToHost, stream);
+      KN_CUDA_CHECK(cudaLaunchHostFunc(stream, &HostCall::run, call.get()));
+      copyAll(cudaMemcpyHostToDevice, stream);
+    });
+    if (recording()) {
+      calls_.push_back(std::move(call));
+    } else {
+      waiter_.after(exchanges_.get(), [call = std::move(call)](const Failure&) {});
+    }
+  }
+
+  /// What is enqueued in one stream from now on waits for what is in the other.
+  static void order(const Stream& first, const Stream& then) {
+    const Event reached = recordEvent(first.get());
+    KN_CUDA_CHECK(cudaStreamWaitEvent(then.get(), reached.get(), 0));
+  }
+
+  /// Enqueues, and tells a failure of the call from one of the device.
+  template <class Body>
+  void guarded(const char* label, const Body& body) {
     checkHealth();
     use();
     try {
-      const Profiler::Span span = profiler_.span(label, stream_.get(), recording());
-      launch();
+      body();
       if (!recording()) ++enqueued_;
-      if (debugSync_ && !recording()) KN_CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
     } catch (const Error& error) {
       cudaGetLastError();  // a library may have left one behind
       if (ended()) fail({ErrorCode::DeviceFailed, std::string(label) + ": " + error.what()});
@@ -352,24 +403,25 @@ class CudaDevice : public Device {
   mutable std::mutex mutex_;
   Failure failure_;
   Stream stream_, outside_;
+  Stream exchanges_;  ///< with other processes, beside the stream
   struct Mark {
     size_t enqueued;  ///< how many launches are before it
     Event event;
   };
-  /// Work of the host between two copies in the stream.
-  struct GatherCall {
+  /// Work of the host between copies in a stream.
+  struct HostCall {
     CudaDevice& device;
-    std::shared_ptr<void> rows;
-    int64_t count;
-    std::shared_ptr<Collective> group;
+    const char* label;
+    std::shared_ptr<void> values;
+    std::function<void(float*)> body;
 
     /// In a thread of the driver. What is behind it runs even where it fails, as the stream can't be told.
     static void run(void* self) {
-      auto& call = *static_cast<GatherCall*>(self);
+      auto& call = *static_cast<HostCall*>(self);
       try {
-        if (!call.device.failure()) call.group->allGather(static_cast<float*>(call.rows.get()), call.count);
+        if (!call.device.failure()) call.body(static_cast<float*>(call.values.get()));
       } catch (const std::exception& error) {
-        call.device.fail({ErrorCode::GroupFailed, std::string("allGather: ") + error.what()});
+        call.device.fail({ErrorCode::GroupFailed, std::string(call.label) + ": " + error.what()});
       }
     }
   };

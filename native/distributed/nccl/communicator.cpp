@@ -3,8 +3,7 @@
 #include <thread>
 #include <utility>
 
-#include "../../core/ops/checks.h"
-#include "../../core/ops/memory.h"
+#include "../../core/ops/collective.h"
 
 namespace kn::nccl {
 namespace {
@@ -14,19 +13,11 @@ using Clock = std::chrono::steady_clock;
 /// Between two looks at a call that goes on in a thread of NCCL's.
 constexpr std::chrono::microseconds kLookInterval{50};
 
-/// A tensor's values as they lie in memory, which is the same in all processes for one shape and format.
-struct Block {
-  void* data;
-  size_t count;
-};
-
-Block blockOf(Device& device, const Tensor& tensor, DType dtype, Name name) {
+void* bytesOf(Device& device, const Tensor& tensor, Name name) {
   checkAlive(tensor, name);
-  require(tensor.dtype == dtype && tensor.stored == dtype, ErrorCode::DTypeMismatch, name, " must be ",
-          dtypeName(dtype), ", got ", dtypeName(tensor.stored));
+  require(tensor.dtype == DType::U8, ErrorCode::DTypeMismatch, name, " must be uint8, got ", dtypeName(tensor.dtype));
   checkDevice(device, tensor, name);
-  const int64_t count = dtype == DType::F32 ? device.physicalCount(tensor.shape, tensor.format) : tensor.count();
-  return {tensor.data<void>(), static_cast<size_t>(count)};
+  return tensor.data<void>();
 }
 
 }  // namespace
@@ -50,43 +41,45 @@ bool Communicator::ready() const {
   return now == Success;
 }
 
-void Communicator::allReduce(const std::vector<Tensor>& tensors, bool mean) {
-  std::vector<Block> blocks;
+void Communicator::startAllReduce(const std::vector<Tensor>& tensors, bool mean) {
+  std::vector<FloatBlock> blocks;
   blocks.reserve(tensors.size());
-  for (const Tensor& tensor : tensors)
-    blocks.push_back(blockOf(*device_, tensor, DType::F32, {"allReduce", "tensors"}));
+  for (const Tensor& tensor : tensors) blocks.push_back(floatBlock(*device_, tensor, {"allReduce", "tensors"}));
   if (blocks.empty()) return;
   enqueue("ncclAllReduce", [&](void* stream) {
     if (const Result begun = api_.GroupStart(); begun != Success) return begun;
     Result result = Success;
     for (const auto& [data, count] : blocks) {
-      result = api_.AllReduce(data, data, count, Float32, mean ? Average : Sum, comm_, stream);
+      result = api_.AllReduce(data, data, static_cast<size_t>(count), Float32, mean ? Average : Sum, comm_, stream);
       if (result != Success && result != InProgress) break;
     }
     // A group that has begun has to end, whatever its calls said.
     const Result ended = api_.GroupEnd();
     return result == Success || result == InProgress ? ended : result;
   });
-  for (const Tensor& tensor : tensors) written(tensor);
+  device_->exchanging(tensors);
 }
 
 void Communicator::broadcast(const Tensor& tensor, int root) {
   require(root >= 0 && root < place_.size, ErrorCode::InvalidArgument, "broadcast: root must be a rank below ",
           place_.size, ", got ", root);
-  const Block block = blockOf(*device_, tensor, DType::F32, {"broadcast", "tensor"});
+  const FloatBlock block = floatBlock(*device_, tensor, {"broadcast", "tensor"});
   enqueue("ncclBroadcast", [&](void* stream) {
-    return api_.Broadcast(block.data, block.data, block.count, Float32, root, comm_, stream);
+    return api_.Broadcast(block.data, block.data, static_cast<size_t>(block.count), Float32, root, comm_, stream);
   });
-  written(tensor);
+  device_->exchanging({tensor});
+  device_->joinExchanges();
 }
 
 void Communicator::allGather(const Tensor& from, const Tensor& to) {
-  const Block own = blockOf(*device_, from, DType::U8, {"allGather", "from"});
-  const Block all = blockOf(*device_, to, DType::U8, {"allGather", "to"});
-  require(all.count == own.count * static_cast<size_t>(place_.size), ErrorCode::ShapeMismatch,
-          "allGather: to must have ", own.count * static_cast<size_t>(place_.size), " values, got ", all.count);
-  enqueue("ncclAllGather",
-          [&](void* stream) { return api_.AllGather(own.data, all.data, own.count, Uint8, comm_, stream); });
+  const void* const own = bytesOf(*device_, from, {"allGather", "from"});
+  void* const all = bytesOf(*device_, to, {"allGather", "to"});
+  require(to.count() == from.count() * place_.size, ErrorCode::ShapeMismatch, "allGather: to must have ",
+          from.count() * place_.size, " values, got ", to.count());
+  const auto count = static_cast<size_t>(from.count());
+  enqueue("ncclAllGather", [&](void* stream) { return api_.AllGather(own, all, count, Uint8, comm_, stream); });
+  device_->exchanging({from, to});
+  device_->joinExchanges();
 }
 
 // NCCL waits for its own kernels, and for a recorded step that still refers to them: in a thread, so that nobody else

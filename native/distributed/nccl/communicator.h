@@ -15,9 +15,9 @@ struct Place {
   int rank, size;
 };
 
-/// One process's end of a group of devices. Collectives are enqueued on the device's stream, and kept by a step that is
-/// being recorded; what they overwrite is there when the stream has come so far. NCCL never makes the caller wait for
-/// others, except, at a collective's first use, until the time-out.
+/// One process's end of a group of devices. Collectives are exchanges of the device (Device::joinExchanges), all in one
+/// stream, so that their order is that of the calls; a step that is being recorded keeps them. NCCL never makes the caller
+/// wait for others, except, at a collective's first use, until the time-out.
 ///
 /// Failures of NCCL throw DeviceFailed; the group is of no use afterwards and has to be aborted, which lets go what
 /// waits on the stream for others.
@@ -31,8 +31,8 @@ class Communicator {
   /// Whether all have come; throws what has happened since.
   bool ready() const;
 
-  /// Overwrites float32 tensors with their sums or means over all processes, in one launch.
-  void allReduce(const std::vector<Tensor>& tensors, bool mean);
+  /// Begins to overwrite float32 tensors with their sums or means over all processes, in one launch; the others join.
+  void startAllReduce(const std::vector<Tensor>& tensors, bool mean);
   /// Overwrites a float32 tensor with that of one process.
   void broadcast(const Tensor& tensor, int root);
   /// uint8: `to` has room for the bytes of all processes, by rank.
