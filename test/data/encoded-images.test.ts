@@ -136,7 +136,12 @@ test('decoders and threads that are none are refused', async (t) => {
   await refused({ decoder: 'libvips' }, /decoder must be "auto", "native" or "sharp", got "libvips"/);
   await refused({ threads: 0 }, /threads must be a whole number from 1 to 1024, got 0/);
   await refused({ parallel: 0.5 }, /parallel must be a whole number from 1 to 4096, got 0\.5/);
-  t.is((await decodeImages(train, { decoder: 'sharp' })).decoder, 'sharp');
+  const source = await decodeImages(train, { decoder: 'sharp', size: 8 });
+  t.is(source.decoder, 'sharp');
+  await t.throwsAsync(async () => source.read(Int32Array.of(0, 1), new Uint8Array(3 * 8 * 8)), {
+    code: 'SHAPE_MISMATCH',
+    message: /expected room for 2 × 192 bytes, got 192/,
+  } as object);
   await Promise.all([train.close(), val.close()]);
 });
 

@@ -243,6 +243,9 @@ native('files and bytes give the same, many at a time, each into its own place',
     }),
     { message: 'no part' },
   );
+  for (const length of [bytes - 1, bytes + 1]) {
+    await t.throwsAsync(one(images[0]!.jpeg, new Uint8Array(length)), { instanceOf: RangeError });
+  }
 });
 
 native(
