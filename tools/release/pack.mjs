@@ -81,7 +81,9 @@ async function stagePrebuilt() {
   const folder = join(OUT, platform);
   mkdirSync(folder, { recursive: true });
   await runStep(['cmake', '--install', 'build', '--strip', '--prefix', folder]);
-  const libraries = neededLibraries(['kalman_norm.node', 'kalman_norm_jpeg.node'].map((name) => join(folder, name)));
+  const addons = ['kalman_norm.node', 'kalman_norm_jpeg.node'].map((name) => join(folder, name));
+  if (!existsSync(addons[1])) throw new SetupError('The addon for JPEGs is not built: install libjpeg62-turbo-dev.');
+  const libraries = neededLibraries(addons);
   for (const { name, path } of libraries) {
     copy(path, join(folder, name));
     // Debian's libraries belong to root and can't be executed; npm wants neither.
