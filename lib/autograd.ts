@@ -2,7 +2,7 @@ import type { Handle } from './addon/contract.js';
 import { native } from './addon/load.js';
 import { checkTensors } from './arguments.js';
 import { callSynchronous, check } from './errors.js';
-import { type Leaf, type Operation, TapeNode } from './tape.js';
+import { type Leaf, LeafGradients, type Operation, TapeNode } from './tape.js';
 import type { Tensor } from './tensor.js';
 
 let enabled = true;
@@ -36,20 +36,28 @@ export function record(
   });
 }
 
+/** How {@link backward} hands out gradients as soon as they are final, those of last layers first. */
+export interface GradientPortions {
+  /** Number of values that make a portion; the last one has what is left. */
+  size: number;
+  /** Is called with leaves whose `grad` nothing adds to any more, and can enqueue what is to be done with them. */
+  ready(leaves: readonly Tensor[]): void;
+}
+
 /**
  * Brings the gradients of `outputs` to all leaves that require them, adding to what their `grad` holds, and frees the
- * graph. Operations run backward in the reverse order of their forward.
+ * graph. Operations run backward in the reverse order of their forward; at the end of it leaves get their gradients, none
+ * of them where it throws.
  *
  * @param outputs one or several tensors
  * @param gradients what flows into each output; default: ones, for outputs of one value
- * @param options.whenFinal called for each leaf when nothing that is still to be enqueued adds to its gradient, so that
- *   something can be done with it while the rest is computed
+ * @param options.portions hands gradients out while backward goes on; where it throws, leaves keep what was handed out
  * @throws KalmanNormError `INVALID_STATE` where an output has no graph, or it was freed by an earlier backward
  */
 export function backward(
   outputs: Tensor | readonly Tensor[],
   gradients?: Tensor | readonly Tensor[],
-  { whenFinal }: { whenFinal?: (leaf: Tensor) => void } = {},
+  { portions }: { portions?: GradientPortions } = {},
 ): void {
   const roots = Array.isArray(outputs) ? (outputs as readonly Tensor[]) : [outputs as Tensor];
   const seeds = gradients === undefined ? undefined : Array.isArray(gradients) ? gradients : [gradients];
@@ -94,11 +102,23 @@ export function backward(
     }
   }
   const nodes = [...reached].sort((a, b) => b.id - a.id);
-  const final = whenFinal && finalLeaves(nodes);
-  for (const node of nodes) {
-    if (node.grads.some((grad) => grad !== null)) node.run();
-    else node.dispose();
-    for (const leaf of final?.get(node) ?? []) whenFinal?.(leaf);
+  const final = portions && finalLeaves(nodes);
+  const leaves = new LeafGradients();
+  let portion: Tensor[] = [];
+  try {
+    for (const node of nodes) {
+      if (node.grads.some((grad) => grad !== null)) node.run(leaves);
+      else node.dispose();
+      portion.push(...(final?.get(node) ?? []));
+      if (!portions || portion.length === 0 || valuesOf(portion) < portions.size) continue;
+      leaves.deliver(portion);
+      portions.ready(portion);
+      portion = [];
+    }
+    leaves.deliver();
+    if (portion.length > 0) portions?.ready(portion);
+  } finally {
+    leaves.dispose();
   }
 }
 
@@ -109,6 +129,10 @@ function finalLeaves(nodes: readonly TapeNode[]): Map<TapeNode, Tensor[]> {
   const final = new Map<TapeNode, Tensor[]>();
   for (const [leaf, node] of last) final.set(node, [...(final.get(node) ?? []), leaf as Tensor]);
   return final;
+}
+
+function valuesOf(tensors: readonly Tensor[]): number {
+  return tensors.reduce((sum, { size }) => sum + size, 0);
 }
 
 /** The gradient of an output with respect to itself. */

@@ -13,6 +13,8 @@ export interface BackwardContext {
   virtualSamples: number;
   /** Whether the gradient of an input is wanted. */
   wanted(input: number): boolean;
+  /** Whether it goes to a leaf, which takes a filter's in the type of activations, too. */
+  toLeaf(input: number): boolean;
 }
 
 /** An operation as the tape knows it; see ops/differentiable.ts for how they are written. */
@@ -30,8 +32,10 @@ export interface Operation {
 
 /** What ends a path of gradients: a tensor that no operation made. */
 export interface Leaf {
-  /** Adds a gradient, given as an own reference. */
-  addGrad(gradient: Handle): void;
+  /** The gradient that it has. */
+  readonly grad: { readonly handle: Handle } | null;
+  /** Gives it another gradient, as an own reference. */
+  setGrad(gradient: Handle): void;
 }
 
 /** Where an input's gradient goes: to an output of an earlier operation, or to a leaf; null for nowhere. */
@@ -66,8 +70,16 @@ export class TapeNode {
     return gradient;
   }
 
-  /** Hands the outputs' gradients on to where the inputs came from, and frees the node. */
-  run(): void {
+  /** Hands the outputs' gradients on to where the inputs came from, those of leaves to `leaves`, and frees the node. */
+  run(leaves: LeafGradients): void {
+    try {
+      this.propagate(leaves);
+    } finally {
+      this.dispose();
+    }
+  }
+
+  private propagate(leaves: LeafGradients): void {
     const { operation, edges } = this;
     check(
       !this.spent,
@@ -81,6 +93,7 @@ export class TapeNode {
       existing,
       virtualSamples: first?.virtualSamples ?? 0,
       wanted: (input) => edges[input] !== null,
+      toLeaf: (input) => 'leaf' in (edges[input] ?? {}),
     });
     existing?.dispose();
     edges.forEach((edge, i) => {
@@ -88,20 +101,75 @@ export class TapeNode {
       if (!gradient) return;
       if (!edge) gradient.dispose();
       else if ('node' in edge) edge.node.accumulate(edge.output, gradient);
-      else edge.leaf.addGrad(gradient);
+      else leaves.add(edge.leaf, gradient);
     });
-    this.dispose();
   }
 
   /** Frees what backward would have needed. */
   dispose(): void {
+    // A gradient may have come to a node that was freed before.
+    for (const handle of this.grads) handle?.dispose();
+    this.grads.fill(null);
     if (this.spent) return;
     this.spent = true;
     for (const handle of this.operation.saved) handle?.dispose();
-    for (const handle of this.grads) handle?.dispose();
-    this.grads.fill(null);
     release(this);
   }
+}
+
+/** Gradients of more values are added as they come: a GPU takes longer for one such sum than waiting saves it. */
+const MOST_WAITING = 2 ** 18;
+
+/**
+ * The gradients that come to leaves in a backward, each leaf's added up in the order of their coming. Networks have many
+ * small parameters with two gradients each, of a convolution and of a transition, say: the last sums of all leaves are one
+ * launch, at the end. So a gradient waits beside the sum of those before it, and never more than one. The same launch
+ * widens filters' gradients that are alone, where they are stored in 16 bits.
+ */
+export class LeafGradients {
+  /** What a leaf had and what came: a gradient, or two that are to be added. */
+  private readonly found = new Map<Leaf, Handle[]>();
+
+  /** Takes a gradient, as an own reference. */
+  add(leaf: Leaf, gradient: Handle): void {
+    const gradients = this.found.get(leaf) ?? (leaf.grad ? [leaf.grad.handle.share()] : []);
+    this.found.set(leaf, gradients);
+    if (gradients.length === 2) sumEach([gradients]);
+    gradients.push(gradient);
+    if (gradients.length === 2 && valuesOf(gradient) > MOST_WAITING) sumEach([gradients]);
+  }
+
+  /** Adds what waits, and gives leaves their gradients: some, to which no more comes, or all. */
+  deliver(leaves: Iterable<Leaf> = [...this.found.keys()]): void {
+    const delivered = [...leaves].flatMap((leaf) => {
+      const gradients = this.found.get(leaf);
+      return gradients ? [{ leaf, gradients }] : [];
+    });
+    const lists = delivered.map(({ gradients }) => gradients);
+    sumEach(lists.filter(([first, second]) => second || first?.format === 'filter'));
+    for (const { leaf, gradients } of delivered) {
+      leaf.setGrad(gradients[0] as Handle);
+      this.found.delete(leaf);
+    }
+  }
+
+  /** Frees what has not been delivered: leaves keep what they had. */
+  dispose(): void {
+    for (const handle of [...this.found.values()].flat()) handle.dispose();
+    this.found.clear();
+  }
+}
+
+/** Replaces one or two gradients by their sum, in each list. */
+function sumEach(lists: readonly Handle[][]): void {
+  const sums = native.addEach({ pairs: lists.map(([a, b]) => ({ a: a as Handle, b: b ?? null })) });
+  for (const [i, list] of lists.entries()) {
+    for (const handle of list.splice(0, 2, sums[i] as Handle)) handle.dispose();
+  }
+}
+
+function valuesOf({ shape }: Handle): number {
+  return shape.reduce((product, size) => product * size, 1);
 }
 
 /** The sum of two gradients, which it takes over; the second alone where there is no first. */

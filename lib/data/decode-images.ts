@@ -49,7 +49,8 @@ export interface DecodedImages extends BatchSource {
  *
  * @throws KalmanNormError `INVALID_ARGUMENT` for options outside their domain; `PACKAGE_MISSING` where the decoder isn't
  *   there. `read` throws `FILE_CORRUPT` for an image that can't be decoded, naming it and the cause. By libjpeg-turbo, any
- *   damage in what is read of an image counts, and a missing end; by sharp, a missing end
+ *   damage in what is read of an image counts, and a missing end; by sharp, a missing end. `SHAPE_MISMATCH` for too little
+ *   room
  *
  * @example
  * const { train, val } = await openImageSplits('imagenet');
@@ -100,6 +101,11 @@ export async function decodeImages(images: EncodedImages, options: DecodeImagesO
     varies: crop === 'random',
     decoder: by,
     async read(indices, into, epoch) {
+      check(
+        into.length >= indices.length * bytes,
+        'SHAPE_MISMATCH',
+        () => `decodeImages: read: expected room for ${indices.length} × ${bytes} bytes, got ${into.length}`,
+      );
       const one = async (index: number, at: number) => {
         const choose =
           crop === 'random' && epoch !== undefined

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { buildFolder } from '../addon/load.js';
+import { addonFolder } from '../addon/load.js';
 import type { CropSize, DecodeCrop } from './crop.js';
 
 /** What native/jpeg/addon.cpp exports. */
@@ -21,7 +21,7 @@ interface JpegAddon {
   readonly version: string;
 }
 
-const ADDON = join(buildFolder, 'kalman_norm_jpeg.node');
+const ADDON = join(addonFolder, 'kalman_norm_jpeg.node');
 const remedy = 'on Debian: apt-get install libjpeg62-turbo-dev, then build the addon anew';
 
 /** Decodes as {@link DecodeCrop}, but refuses, by `false`, what is for other decoders. @internal */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { noGrad } from '../autograd.js';
+import { type GradientPortions, noGrad } from '../autograd.js';
 import type { ProcessGroup } from '../distributed/group.js';
 import { check } from '../errors.js';
 import type { Module } from '../nn/module.js';
@@ -23,26 +23,27 @@ const BUCKETS = 4;
  * @internal
  */
 export class DataParallel {
+  /** For the backward pass of a step: buckets of gradients, which go on their way as they become full. */
+  readonly portions: GradientPortions;
   /** Of the whole batch, from one exchange to the next. */
   private readonly figures: Loss;
   /** How many processes want to end, where the device adds them up. */
   private readonly stops: Tensor;
-  /** Values from which on a bucket is full. */
-  private readonly bucketSize: number;
-  /** Parameters whose gradients haven't been sent in the step that is being enqueued. */
-  private waiting = new Set<Tensor>();
-  /** Gradients of the bucket that is being filled. */
-  private bucket: Tensor[] = [];
 
   constructor(
     readonly group: ProcessGroup,
     device: Device,
     private readonly model: Module,
-    private readonly optimizer: Optimizer,
+    optimizer: Optimizer,
   ) {
     this.figures = noScope(() => ({ loss: device.zeros([1]), errors: device.zeros([1]) }));
     this.stops = noScope(() => device.zeros([1]));
-    this.bucketSize = Math.min(LARGEST_BUCKET, sizeOf(optimizer.parameters()) / BUCKETS);
+    const trained = new Set(optimizer.parameters());
+    const values = [...trained].reduce((sum, { size }) => sum + size, 0);
+    this.portions = {
+      size: Math.ceil(Math.min(LARGEST_BUCKET, values / BUCKETS)),
+      ready: (leaves) => this.send(leaves.filter((leaf) => trained.has(leaf))),
+    };
     for (const module of model.modules()) if (module instanceof SyncBatchNorm2d) module.group ??= group;
   }
 
@@ -51,36 +52,17 @@ export class DataParallel {
     this.stops.write(Float32Array.of(stop ? 1 : 0));
   }
 
-  /** Enqueues the beginning of a step's exchange. */
-  begin(): void {
-    this.waiting = new Set(this.optimizer.parameters());
-    this.bucket = [];
-  }
-
-  /** Takes the gradient of a parameter, which doesn't change any more; full buckets go on their way. */
-  send(parameter: Tensor): void {
-    const { grad } = parameter;
-    if (!grad || !this.waiting.delete(parameter)) return;
-    // What it shares its memory with, as the gradient of a sum does, may have readers still.
-    if (grad.handle.shared) parameter.grad = noScope(() => noGrad(() => scale(grad, 1)));
-    this.bucket.push(parameter.grad as Tensor);
-    if (sizeOf(this.bucket) < this.bucketSize) return;
-    this.group.startAllReduce(this.bucket, 'mean');
-    this.bucket = [];
-  }
-
   /**
-   * Sends what is left, with the figures of this process's part of a batch. What is enqueued from now on finds means of
-   * gradients.
+   * Ends a step's exchange: what is enqueued from now on finds the means of all gradients.
    *
-   * @returns the figures of the whole batch
+   * @param own figures of this process's part of a batch
+   * @returns those of the whole batch
    */
-  end({ loss, errors }: Loss): Loss {
-    for (const parameter of this.waiting) this.send(parameter);
-    this.figures.loss.copyFrom(loss);
-    this.figures.errors.copyFrom(errors);
-    this.group.startAllReduce([...this.bucket, this.figures.loss], 'mean');
-    this.group.startAllReduce([this.figures.errors, this.stops], 'sum');
+  end(own: Loss): Loss {
+    const { loss, errors } = this.figures;
+    noGrad(() => loss.copyFrom(scale(own.loss, 1 / this.group.size)));
+    errors.copyFrom(own.errors);
+    this.group.startAllReduce([loss, errors, this.stops], 'sum');
     this.group.joinAllReduces();
     return this.figures;
   }
@@ -173,6 +155,18 @@ export class DataParallel {
     this.stops.dispose();
   }
 
+  private send(parameters: readonly Tensor[]): void {
+    const gradients: Tensor[] = [];
+    for (const parameter of parameters) {
+      const { grad } = parameter;
+      if (!grad) continue;
+      // What it shares its memory with, as the gradient of a sum does, may have readers still.
+      if (grad.handle.shared) parameter.grad = noScope(() => noGrad(() => scale(grad, 1)));
+      gradients.push(parameter.grad as Tensor);
+    }
+    this.group.startAllReduce(gradients, 'mean');
+  }
+
   /** Running averages and the filter's state. */
   private statistics(): Tensor[] {
     return [...this.model.namedBuffers().values()].filter(({ dtype }) => dtype === 'float32');
@@ -197,8 +191,4 @@ function writeFlat(tensors: readonly Tensor[], values: Float32Array): void {
     tensor.write(values.subarray(place, place + tensor.size));
     place += tensor.size;
   }
-}
-
-function sizeOf(tensors: readonly Tensor[]): number {
-  return tensors.reduce((sum, { size }) => sum + size, 0);
 }

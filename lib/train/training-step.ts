@@ -131,7 +131,6 @@ export class TrainingStep {
 
   private step(): void {
     scope(() => {
-      this.parallel?.begin();
       const own = this.gradients();
       this.update(this.parallel?.end(own) ?? own);
     });
@@ -156,8 +155,7 @@ export class TrainingStep {
 
   /** @param last whether nothing is added to the gradients afterwards, so that they can go to other processes */
   private backward(loss: Tensor, seed: Tensor | undefined, last: boolean): void {
-    const { parallel } = this;
-    backward(loss, seed, last && parallel ? { whenFinal: (parameter) => parallel.send(parameter) } : {});
+    backward(loss, seed, last && this.parallel ? { portions: this.parallel.portions } : {});
   }
 
   /** Moves the weights by the gradients, and notes the batch's figures. */

@@ -177,6 +177,7 @@ Format convert(const Argument& argument) {
 
 template <>
 bool convert(const Argument& argument) {
+  if (argument.absent()) return false;
   if (!argument.value.IsBoolean()) argument.fail("a boolean");
   return argument.value.As<Napi::Boolean>();
 }
@@ -254,6 +255,12 @@ MeanVar Read<MeanVar>::from(Call& call) {
 Napi::Value toJs(Call& call, const Tensor& tensor) {
   if (!tensor) return call.env().Null();
   return Handle::make(call.environment(), call.owner(tensor.device()), tensor);
+}
+
+Napi::Value toJs(Call& call, const std::vector<Tensor>& tensors) {
+  auto elements = Napi::Array::New(call.env(), tensors.size());
+  for (uint32_t i = 0; i < tensors.size(); ++i) elements[i] = toJs(call, tensors[i]);
+  return elements;
 }
 
 Napi::Value toJs(Call& call, const Shape& shape) {

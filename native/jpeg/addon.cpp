@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -85,9 +86,13 @@ class JpegPool : public Napi::ObjectWrap<JpegPool> {
   /// part.
   Napi::Value decode(const Napi::CallbackInfo& info) {
     auto into = info[1].As<Napi::Uint8Array>();
+    const int size = info[2].ToNumber().Int32Value();
+    if (size < 1 || into.ByteLength() != 3 * static_cast<size_t>(size) * size) {
+      throw Napi::RangeError::New(env_, "expected room for 3 planes of size × size pixels");
+    }
     auto task = std::make_unique<Task>(Task{
         .job = jobFor(info[0]),
-        .size = info[2].ToNumber().Int32Value(),
+        .size = size,
         .beyond = info[4].ToBoolean(),
         .whole = info[5].ToBoolean(),
         .pixels = into.Data(),
@@ -98,8 +103,8 @@ class JpegPool : public Napi::ObjectWrap<JpegPool> {
         .into = Napi::Persistent(static_cast<Napi::Object>(into)),
     });
     const Napi::Promise promise = task->promise.Promise();
-    if (pending_++ == 0) bell_.Ref(env_);
     enqueue(queued_, std::move(task));
+    if (pending_++ == 0) bell_.Ref(env_);
     return promise;
   }
 
@@ -113,11 +118,18 @@ class JpegPool : public Napi::ObjectWrap<JpegPool> {
 
   void enqueue(Queue& queue, std::unique_ptr<Task> task) {
     const std::lock_guard lock(mutex_);
+    if (idle_ <= queued_.size() + chosen_.size() && threads_.size() < most_) startThread();
     queue.push_back(std::move(task));
-    if (idle_ < queued_.size() + chosen_.size() && threads_.size() < most_) {
-      threads_.emplace_back([this] { work(); });
-    }
     ready_.notify_one();
+  }
+
+  void startThread() {
+    try {
+      threads_.emplace_back([this] { work(); });
+    } catch (const std::system_error& error) {
+      // The system gives no more; fewer do it, too.
+      if (threads_.empty()) throw Napi::Error::New(env_, error.what());
+    }
   }
 
   void work() {
@@ -148,33 +160,27 @@ class JpegPool : public Napi::ObjectWrap<JpegPool> {
     }
     for (auto& task : done) {
       const Napi::HandleScope scope(env_);
-      if (task->state == Task::Opened && choose(*task)) {
-        enqueue(chosen_, std::move(task));
-        continue;
-      }
-      if (task->state == Task::Failed) {
-        task->promise.Reject(Napi::Error::New(env_, task->failure).Value());
-      } else {
+      try {
+        if (task->state == Task::Failed) throw Napi::Error::New(env_, task->failure);
+        if (task->state == Task::Opened) {
+          task->part = chosenPart(*task);
+          enqueue(chosen_, std::move(task));
+          continue;
+        }
         task->promise.Resolve(Napi::Boolean::New(env_, task->state == Task::Decoded));
+      } catch (const Napi::Error& error) {
+        task->promise.Reject(error.Value());
       }
       task.reset();
       if (--pending_ == 0) bell_.Unref(env_);
     }
   }
 
-  /// Asks for the part of an image; false where there is no answer.
-  bool choose(Task& task) {
-    try {
-      const auto of = [&](int pixels) { return Napi::Number::New(env_, pixels); };
-      const auto part = task.choose.Call({of(task.job.width()), of(task.job.height())}).ToObject();
-      const auto at = [&](uint32_t i) { return part.Get(i).ToNumber().DoubleValue(); };
-      task.part = {at(0), at(1), at(2), at(3)};
-      return true;
-    } catch (const std::exception& error) {
-      task.state = Task::Failed;
-      task.failure = error.what();
-      return false;
-    }
+  Box chosenPart(const Task& task) const {
+    const auto of = [&](int pixels) { return Napi::Number::New(env_, pixels); };
+    const auto part = task.choose.Call({of(task.job.width()), of(task.job.height())}).ToObject();
+    const auto at = [&](uint32_t i) { return part.Get(i).ToNumber().DoubleValue(); };
+    return {at(0), at(1), at(2), at(3)};
   }
 
   /// Waits for what is being decoded, so that nothing writes to memory of JavaScript any more, and drops the rest.

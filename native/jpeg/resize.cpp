@@ -14,6 +14,7 @@ namespace kn::jpeg {
 namespace {
 
 using Pixel [[gnu::vector_size(16)]] = float;
+using Whole [[gnu::vector_size(16)]] = int;
 
 KN_WIDE void weigh(float* sums, const uint8_t* row, size_t length, float weight) {
   for (size_t i = 0; i < length; i++) sums[i] = weight * static_cast<float>(row[i]);
@@ -69,18 +70,23 @@ void Resizer::add(const uint8_t* row) {
 }
 
 void Resizer::write(int i) {
-  const float* sums = this->sums(i);
-  uint8_t* to = place_.first + i * place_.row;
-  const int left = columns_.span().begin;
-  for (int c = 0; c < columns_.size(); c++, to += place_.column) {
-    const Span span = columns_.span(c);
-    const float* weights = columns_.weights(c);
+  // Own copies, which bytes that are written can't be taken for.
+  const Place place = place_;
+  const Span* span = columns_.spans();
+  const Span* const end = span + columns_.size();
+  const float* weights = columns_.weights(0);
+  const size_t width = columns_.width();
+  const float* const sums = this->sums(i) - ptrdiff_t{4} * span->begin;
+  uint8_t* to = place.first + i * place.row;
+  for (; span < end; span++, weights += width, to += place.column) {
+    const int count = span->length();
+    const float* from = sums + ptrdiff_t{4} * span->begin;
     Pixel pixel = {0.5F, 0.5F, 0.5F, 0.5F};
-    const float* from = sums + 4 * (span.begin - left);
-    for (int tap = 0; tap < span.length(); tap++, from += 4) {
-      pixel += weights[tap] * Pixel{from[0], from[1], from[2], from[3]};
-    }
-    for (int plane = 0; plane < 3; plane++) to[plane * place_.plane] = static_cast<uint8_t>(pixel[plane]);
+    for (int tap = 0; tap < count; tap++, from += 4) pixel += weights[tap] * Pixel{from[0], from[1], from[2], from[3]};
+    const auto whole = __builtin_convertvector(pixel, Whole);
+    to[0] = static_cast<uint8_t>(whole[0]);
+    to[place.plane] = static_cast<uint8_t>(whole[1]);
+    to[2 * place.plane] = static_cast<uint8_t>(whole[2]);
   }
 }
 

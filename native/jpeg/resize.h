@@ -24,6 +24,9 @@ class Taps {
   /// The pixels that make one of the others, and their weights, of the sum 1.
   Span span(int i) const { return spans_[i]; }
   const float* weights(int i) const { return &weights_[i * width_]; }
+  /// From the weights of one to those of the next.
+  size_t width() const { return width_; }
+  const Span* spans() const { return spans_.data(); }
   /// All pixels that are used.
   Span span() const { return {spans_.front().begin, spans_.back().end}; }
 

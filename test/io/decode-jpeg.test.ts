@@ -243,6 +243,9 @@ native('files and bytes give the same, many at a time, each into its own place',
     }),
     { message: 'no part' },
   );
+  for (const length of [bytes - 1, bytes + 1]) {
+    await t.throwsAsync(one(images[0]!.jpeg, new Uint8Array(length)), { instanceOf: RangeError });
+  }
 });
 
 native(
@@ -294,6 +297,6 @@ test('where the addon is missing, sharp decodes, or the remedy is told', async (
   t.is(code, 0, output);
   t.regex(
     output,
-    /^sharp\nPACKAGE_MISSING decodeImages: .*apt-get install libjpeg62-turbo-dev.*: libjpeg\.so\.62: cannot/,
+    /^sharp\nPACKAGE_MISSING decodeImages: .*apt-get install libjpeg62-turbo-dev.*: (libjpeg\.so\.62: cannot|Cannot find module)/,
   );
 });

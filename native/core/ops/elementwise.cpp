@@ -1,7 +1,10 @@
 #include "elementwise.h"
 
+#include <map>
+
 #include "checks.h"
 #include "memory.h"
+#include "parameter_checks.h"
 
 namespace kn {
 namespace {
@@ -27,6 +30,29 @@ Tensor add(const Tensor& a, const Tensor& b) {
   const op::Values right = same(device, b, a, {"add", "b"});
   Tensor out = emptyLike(device, a);
   device.launch(op::Add{left, right, values(out)});
+  return out;
+}
+
+std::vector<Tensor> addEach(const std::vector<AddPair>& pairs) {
+  constexpr const char* fn = "addEach";
+  std::vector<Tensor> out;
+  std::map<Device*, op::AddEach> launches;
+  for (const auto& [a, b] : pairs) {
+    checkFloat(a, {fn, "a"});
+    Device& device = a.device();
+    const bool shortFilter = a.format == Format::Filter && a.stored != DType::F32;
+    if (!b && !shortFilter) {
+      out.push_back(a);
+    } else if (b && (a.format != b.format || (a.stored != DType::F32 && !shortFilter))) {
+      out.push_back(add(a, b));
+    } else {
+      const op::Values left = same(device, a, a, {fn, "a"});
+      const op::Values right = b ? same(device, b, a, {fn, "b"}) : op::Values{};
+      out.push_back(emptyLike(device, a));
+      launches[&device].pairs.push_back({left, right, out.back().data(), parameterCount(device, a, {fn, "a"})});
+    }
+  }
+  for (const auto& [device, sums] : launches) device->launch(sums);
   return out;
 }
 

@@ -1,4 +1,6 @@
 #pragma once
+#include <vector>
+
 #include "map_functions.h"
 #include "views.h"
 
@@ -7,6 +9,15 @@ namespace kn::op {
 /// `out` may be a or b.
 struct Add {
   Values a, b, out;
+};
+struct AddedPair {
+  Values a, b;
+  float* out;
+  int32_t count;
+};
+/// out = a + b, or a where b has no data, pair by pair. They may be stored in any way.
+struct AddEach {
+  std::vector<AddedPair> pairs;
 };
 struct Scale {
   Values x, out;
@@ -36,6 +47,12 @@ struct MapBackward {
 namespace kn {
 
 Tensor add(const Tensor& a, const Tensor& b);
+struct AddPair {
+  Tensor a, b;
+};
+/// Sums a + b, or a alone where b is empty. One launch on each device adds all pairs of one order, but for activations in
+/// 16 bits; filters are stored as float32 afterwards.
+std::vector<Tensor> addEach(const std::vector<AddPair>& pairs);
 void addInto(const Tensor& target, const Tensor& other);
 Tensor scale(const Tensor& x, double factor);
 /// x times a tensor of one value.
