@@ -11,6 +11,7 @@ import {
   kalmanNorm,
   linear,
   moments,
+  mul,
   noGrad,
   openDevice,
   relu,
@@ -135,6 +136,47 @@ eachDevice(test, 'the last sums of all leaves are one launch, those of large one
   t.is(add, undefined);
   t.is(addEach?.calls, 4 + 1 + 1);
   for (const weight of weights) t.true((await weight.grad?.data())?.every((value) => value === 10));
+});
+
+eachDevice(test, 'gradients are handed out in portions when they are final', async (t, device) => {
+  const [a, b, c, d] = [2, 3, 5, 7].map((value) => leaf(device, [value])) as [Tensor, Tensor, Tensor, Tensor];
+  // b is used twice: its gradient is final with the first use, the last in backward.
+  const y = mul(mul(mul(mul(a, b), c), b), d);
+  const portions: { leaves: Tensor[]; missing: Tensor[]; read: Promise<unknown> }[] = [];
+  const take = (size: number) => {
+    for (const tensor of [a, b, c, d]) tensor.zeroGrad();
+    portions.length = 0;
+    return {
+      size,
+      ready(leaves: readonly Tensor[]) {
+        const read = Promise.all(leaves.map(({ grad }) => values(grad)));
+        portions.push({ leaves: [...leaves], missing: [a, b, c, d].filter(({ grad }) => !grad), read });
+      },
+    };
+  };
+  backward(y, undefined, { portions: take(1) });
+  t.deepEqual(
+    portions.map(({ leaves }) => leaves),
+    [[d], [c], [b, a]],
+  );
+  t.deepEqual(
+    portions.map(({ missing }) => missing),
+    [[a, b, c], [a, b], []],
+  );
+  t.deepEqual(await Promise.all(portions.map(({ read }) => read)), [[[90]], [[126]], [[420], [315]]]);
+  const again = mul(mul(a, b), c);
+  backward(again, undefined, { portions: take(2) });
+  t.deepEqual(
+    portions.map(({ leaves }) => leaves),
+    [[c, a, b]],
+    'a portion has as many values, or more',
+  );
+  backward(mul(mul(a, b), c), undefined, { portions: take(100) });
+  t.deepEqual(
+    portions.map(({ leaves }) => leaves),
+    [[c, a, b]],
+    'the last has what is left',
+  );
 });
 
 test('a backward that fails leaves all gradients as they were, and no memory behind', async (t) => {

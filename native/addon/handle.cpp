@@ -22,14 +22,10 @@ Tensor samples(const Tensor& tensor, int64_t from, int64_t count) { return tenso
 
 const Bindings& Handle::bindings() {
   static const Bindings table{
-      getter<&shape>("shape", "tensor"),
-      getter<&dtype>("dtype", "tensor"),
-      getter<&format>("format", "tensor"),
-      getter<&virtualSamples>("virtualSamples", "tensor"),
-      getter<&shared>("shared", "tensor"),
-      method<&dispose>("dispose", "tensor"),
-      method<&share>("share", "tensor"),
-      method<&samples>("samples", "tensor", "from", "count"),
+      getter<&shape>("shape", "tensor"),   getter<&dtype>("dtype", "tensor"),
+      getter<&format>("format", "tensor"), getter<&virtualSamples>("virtualSamples", "tensor"),
+      getter<&shared>("shared", "tensor"), method<&dispose>("dispose", "tensor"),
+      method<&share>("share", "tensor"),   method<&samples>("samples", "tensor", "from", "count"),
   };
   return table;
 }

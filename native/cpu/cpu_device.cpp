@@ -275,7 +275,7 @@ class CpuDevice : public Device {
   std::vector<Task> recorded_;
   bool profiling_ = false;
   std::unique_ptr<Executor> exchanges_;  ///< since the first; tasks of `executor_` hand them on and wait for them
-  Executor executor_;  // last, so that it drains before anything is gone that its tasks use
+  Executor executor_;                    // last, so that it drains before anything is gone that its tasks use
 };
 
 }  // namespace

@@ -6,7 +6,19 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
-import { type NormSpec, openProcessGroup, processGroupProblem, processPlace } from '../../lib/index.js';
+import {
+  CifarResNet,
+  type NormSpec,
+  openDevice,
+  openProcessGroup,
+  type ProcessGroup,
+  processGroupProblem,
+  processPlace,
+  Sgd,
+  syntheticDataset,
+  type Tensor,
+  Trainer,
+} from '../../lib/index.js';
 import { parseLaunch } from '../../tools/launch.mjs';
 import { difference, groupTests, launch, linesOf, trainer } from './launched.js';
 import type { Training } from './train-worker.js';
@@ -46,8 +58,8 @@ for (const own of trainings) {
       const { ofValue, ofWay } = difference(alone, together);
       const figures = `${ofValue.toExponential(1)} of the value, ${ofWay.toExponential(1)} of the way`;
       t.log(`${processes} processes differ by ${figures}`);
-      // Measured: 6e-6 and 9e-4 with frn, else up to 8e-7 and 2e-4, where a shift of 6 is 5e-7 from the next float. One
-      // process alone whose weights begin 1e-7 off: 2e-5 of the value with frn, else up to 3e-6.
+      // Measured: 6e-6 and 9e-4 with frn, else up to 8e-7 and 2e-4. One process alone whose weights begin 1e-7 off: 2e-5 of
+      // the value with frn, else up to 3e-6.
       t.true(ofValue < 1e-4 && ofWay < 1e-2, figures);
       t.true(Math.abs((alone.losses[3] as number) / (together.losses[3] as number) - 1) < 1e-4);
     }
@@ -101,6 +113,55 @@ groupTest('collectives', async (t) => {
   const results = linesOf(output);
   t.is(results.length, 3);
   for (const result of results) t.deepEqual(result, { values: [3, 3], mean: [1], given: [10], all: [0, 1, 2] });
+});
+
+groupTest('tensors are reduced within the stream, in a recorded step too', async (t) => {
+  const { code, output } = await launch(2, [MEMBER, 'enqueued']);
+  t.is(code, 0, output);
+  t.deepEqual(linesOf(output), [
+    { first: [4, 8], second: [8] },
+    { first: [4, 8], second: [8] },
+  ]);
+});
+
+groupTest('the stream goes on while an exchange waits for the others', async (t) => {
+  const { code, output } = await launch(2, [MEMBER, 'beside']);
+  t.is(code, 0, output);
+  t.regex(output, /\[0\] \[2,2,2,2\]/);
+  t.regex(output, /\[1\] \[2,2,2,2\]/);
+});
+
+groupTest('buckets of gradients go on their way before backward is done', async (t) => {
+  using device = openDevice('cpu', { threads: 1 });
+  const group = await openProcessGroup({ place: { rank: 0, size: 1 }, rendezvous: join(folder, 'buckets') });
+  const dataset = syntheticDataset({ classes: 4, train: 16, test: 4, size: 16 });
+  const model = new CifarResNet(device, { n: 1, norm: { type: 'group' }, classes: 4 });
+  const optimizer = new Sgd(device, model.namedParameters(), 0.1);
+  const parameters = optimizer.parameters();
+  // Of each exchange: the values of its gradients, and the parameters that have none when it begins.
+  const begun: { values: number; missing: number }[] = [];
+  const watched = Object.assign(Object.create(group) as ProcessGroup, {
+    startAllReduce(tensors: readonly Tensor[], operation: 'sum' | 'mean') {
+      const values = tensors.reduce((sum, { size }) => sum + size, 0);
+      if (operation === 'mean') begun.push({ values, missing: parameters.filter(({ grad }) => !grad).length });
+      group.startAllReduce(tensors, operation);
+    },
+    joinAllReduces: () => group.joinAllReduces(),
+  });
+  const options = { device, model, optimizer, dataset, batchSize: 16, eager: true, group: watched };
+  await new Trainer(options).trainEpoch(1);
+  t.log(begun.map(({ values, missing }) => `${values} values while ${missing} gradients are missing`).join('; '));
+  const all = parameters.reduce((sum, { size }) => sum + size, 0);
+  t.is(
+    begun.reduce((sum, { values }) => sum + values, 0),
+    all,
+  );
+  t.true(begun.length >= 3);
+  t.is(begun.at(-1)?.missing, 0);
+  t.true(begun.slice(0, -1).every(({ missing }) => missing > 0));
+  // A quarter of all values is on its way while more than half of the parameters have no gradient yet.
+  t.true((begun[0]?.values ?? 0) >= all / 4 && (begun[0]?.missing ?? 0) > parameters.length / 2);
+  group.close();
 });
 
 groupTest('a process that is killed ends the others, and is named', async (t) => {

@@ -1,6 +1,6 @@
 /** A process of a group, for tests of collectives and of faults: `member.ts WHAT [DEVICE]`. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type KalmanNormError, openDevice, openProcessGroup, SyncBatchNorm2d } from '../../lib/index.js';
+import { type KalmanNormError, openDevice, openProcessGroup, SyncBatchNorm2d, scale } from '../../lib/index.js';
 
 const [what = '', name = 'cpu'] = process.argv.slice(2);
 const device = openDevice(name, { threads: 1 });
@@ -35,6 +35,20 @@ if (what === 'collectives') {
   const [first, second] = await group.watch(Promise.all([a.data(), b.data()]));
   console.log(JSON.stringify({ first: [...first], second: [...new Set(second)] }));
   program.dispose();
+  group.close();
+} else if (what === 'beside') {
+  // Rank 0's stream has to get past an exchange that rank 1 begins only when rank 0 has read what is behind it.
+  const x = device.full([4], rank);
+  if (rank === 1) await group.barrier();
+  group.startAllReduce([x]);
+  const behind = scale(device.ones([4]), 3);
+  if (rank === 0) {
+    await behind.data();
+    await group.barrier();
+  }
+  group.joinAllReduces();
+  const sum = scale(x, 2);
+  console.log(JSON.stringify([...(await group.watch(sum.data()))]));
   group.close();
 } else if (what === 'mismatch') {
   const values = device.zeros([rank === 1 ? 5 : 4]);

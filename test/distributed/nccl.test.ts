@@ -1,9 +1,17 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { hasEmulation } from '../../lib/cuda.js';
-import { openDevice, openProcessGroup, processGroupProblem } from '../../lib/index.js';
+import {
+  CifarResNet,
+  openDevice,
+  openProcessGroup,
+  processGroupProblem,
+  Sgd,
+  syntheticDataset,
+  Trainer,
+} from '../../lib/index.js';
 import { difference, groupTests, launch, linesOf, runNode, trainer } from './launched.js';
 import type { Training } from './train-worker.js';
 
@@ -55,10 +63,64 @@ for (const norm of [
   });
 }
 
+ncclTest('over Gloo, too, by way of the host', async (t) => {
+  // Its statistics and gradients are functions of the host within the recorded step, in one order.
+  const training: Training = { norm: { type: 'sync-batch' }, learningRate: 1e-3, epochs: 1, shift: 6 };
+  const alone = await train(1, training);
+  const apart = difference(alone, await train(2, { ...training, backend: 'gloo' })).ofValue;
+  t.true(apart < 1e-5, `2 processes differ by ${apart} of the value`);
+});
+
+ncclTest('in a recorded step buckets of gradients and the backward pass do not wait for each other', async (t) => {
+  const file = join(folder, 'step.dot');
+  process.env.KN_DEBUG_GRAPH = file;
+  const device = openDevice(DEVICE);
+  delete process.env.KN_DEBUG_GRAPH;
+  const place = { rank: 0, size: 1 };
+  const group = await openProcessGroup({ place, rendezvous: join(folder, 'graph'), device });
+  const dataset = syntheticDataset({ classes: 4, train: 4, test: 4, size: 8 });
+  const model = new CifarResNet(device, { n: 1, norm: { type: 'group' }, classes: 4 });
+  const optimizer = new Sgd(device, model.namedParameters(), 0.1);
+  await new Trainer({ device, model, optimizer, dataset, batchSize: 4, group }).trainEpoch(1);
+  const { labels, edges } = parseGraph(await readFile(file, 'utf8'));
+  const kernels = [...labels].flatMap(([node, label]) => (label === 'collective' ? [] : [node]));
+  // A bucket is a collective for each of its tensors, one behind the other in a stream of their own.
+  const collectives = [...labels].flatMap(([node, label]) => (label === 'collective' ? [node] : []));
+  const beside = collectives.map((node) => {
+    const [before, behind] = [reached(node, edges, 'to'), reached(node, edges, 'from')];
+    return kernels.filter((kernel) => !before.has(kernel) && !behind.has(kernel)).length;
+  });
+  t.log(`${kernels.length} kernels; beside the collectives, from the first on: ${beside.join(', ')}`);
+  t.is(collectives.length, optimizer.parameters().length + 3);
+  t.true((beside[0] ?? 0) > kernels.length / 4);
+  t.is(beside.at(-1), 0, 'the update waits for the last');
+  group.close();
+});
+
 ncclTest('a recorded step gives what an eager one does', async (t) => {
   const training: Training = { norm: { type: 'kalman', splits: 4 }, learningRate: 0.02, epochs: 1 };
   t.is(difference(await train(2, training), await train(2, { ...training, eager: true })).ofValue, 0);
 });
+
+/** A graph as KN_DEBUG_GRAPH writes it. */
+function parseGraph(text: string) {
+  const labels = new Map([...text.matchAll(/^(\d+) \[label="(.*)"\];$/gm)].map(([, node, label]) => [node, label]));
+  const edges = [...text.matchAll(/^(\d+) -> (\d+);$/gm)].map(([, from, to]) => ({ from, to }));
+  return { labels, edges };
+}
+
+/** Nodes that come before one, looking for it at the ends `to` of edges, or behind it. */
+function reached(
+  node: string | undefined,
+  edges: ReturnType<typeof parseGraph>['edges'],
+  end: 'from' | 'to',
+): Set<string | undefined> {
+  const found = new Set([node]);
+  for (const at of found) {
+    for (const edge of edges) if (edge[end] === at) found.add(edge[end === 'to' ? 'from' : 'to']);
+  }
+  return found;
+}
 
 ncclTest('a process that is killed ends the others within a second or two, and is named', async (t) => {
   const { code, output } = await launch(3, [MEMBER, 'kill', DEVICE]);

@@ -9,6 +9,7 @@ import {
   type NormSpec,
   openDevice,
   openProcessGroup,
+  type ProcessGroupBackend,
   processPlace,
   Sgd,
   syntheticDataset,
@@ -31,6 +32,8 @@ export interface Training {
   other?: 'settings' | 'weights' | 'end';
   /** Default `cpu`. */
   device?: string;
+  /** Default: that of the device. */
+  backend?: ProcessGroupBackend;
 }
 
 /** What comes of it; values by name. */
@@ -42,10 +45,10 @@ export interface Trained {
 
 const [options = '{}', out = ''] = process.argv.slice(2);
 const training = JSON.parse(options) as Training;
-const { norm, epochs, shift = 0, unshifted, eager = false } = training;
+const { norm, epochs, shift = 0, unshifted, eager = false, backend } = training;
 const device = openDevice(training.device, { threads: 1 });
 // Generous: with as many processes as a test starts, one may wait long for a core.
-const group = processPlace() ? await openProcessGroup({ device, timeout: 120 }) : null;
+const group = processPlace() ? await openProcessGroup({ device, timeout: 120, ...(backend && { backend }) }) : null;
 const other = group?.rank === 1 ? training.other : undefined;
 const learningRate = training.learningRate * (other === 'settings' ? 2 : 1);
 const perturbation = other === 'weights' ? 1e-3 : (training.perturbation ?? 0);

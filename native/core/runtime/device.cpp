@@ -109,6 +109,7 @@ void Device::replay(Program& program, int64_t count) {
   require(program.device == this, ErrorCode::DeviceMismatch, "replay: the program is another device's");
   require(count >= 0, ErrorCode::InvalidArgument, "replay: count must not be negative, got ", count);
   require(!recording(), ErrorCode::InvalidState, "replay: a program can't be replayed within a recording");
+  joinExchanges();  // the program may have some of its own
   enqueueReplay(program, count);
 }
 

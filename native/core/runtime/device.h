@@ -94,8 +94,9 @@ class Device {
   /// Rows of `count` values of all processes; this process's own is in its place. The stream waits for them.
   virtual void launchAllGather(float* rows, int64_t count, std::shared_ptr<Collective> group) = 0;
 
-  /// Exchanges with other processes run beside the stream, one after the other: each begins when what was enqueued before
-  /// it has run, and what is enqueued later doesn't wait for it before `joinExchanges`. Recorded steps keep them.
+  /// Exchanges with other processes run beside the stream, one after the other: each begins when what was enqueued
+  /// before it has run, and what is enqueued later doesn't wait for it before `joinExchanges`. Recorded steps keep
+  /// them.
   ///
   /// Here all values become their sums or means over all processes, in one call of the collective.
   virtual void launchAllReduce(const std::vector<FloatBlock>& blocks, bool mean, std::shared_ptr<Collective> group) = 0;

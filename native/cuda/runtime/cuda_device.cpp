@@ -343,8 +343,8 @@ class CudaDevice : public Device {
   void exchangeOnHost(const char* label, const std::vector<FloatBlock>& blocks, std::function<void(float*)> body) {
     int64_t count = 0;
     for (const FloatBlock& block : blocks) count += block.count;
-    auto call = std::make_shared<HostCall>(*this, label, hostMemory(static_cast<size_t>(count) * sizeof(float)),
-                                           std::move(body));
+    auto call =
+        std::make_shared<HostCall>(*this, label, passage(static_cast<size_t>(count) * sizeof(float)), std::move(body));
     const auto copyAll = [&](cudaMemcpyKind kind, cudaStream_t stream) {
       auto* host = static_cast<float*>(call->values.get());
       for (const auto& [data, length] : blocks) {
@@ -363,6 +363,16 @@ class CudaDevice : public Device {
     } else {
       waiter_.after(exchanges_.get(), [call = std::move(call)](const Failure&) {});
     }
+  }
+
+  /// Memory of the host for one exchange after the other. A recorded step finds what the same step needed before: while
+  /// it is captured, none can be taken from the system.
+  std::shared_ptr<void> passage(size_t bytes) {
+    if (bytes > passageBytes_) {
+      passage_ = hostMemory(bytes);
+      passageBytes_ = bytes;
+    }
+    return passage_;
   }
 
   /// What is enqueued in one stream from now on waits for what is in the other.
@@ -430,6 +440,8 @@ class CudaDevice : public Device {
   size_t enqueued_ = 0, ended_ = 0;
   size_t poisoned_ = 0;  ///< nodes of the step that is being recorded
   std::shared_ptr<Allocator> hostPool_;
+  std::shared_ptr<void> passage_;
+  size_t passageBytes_ = 0;
   std::unique_ptr<Libraries> libraries_;
   Context context_;
   mutable Profiler profiler_;

@@ -16,8 +16,8 @@ struct Place {
 };
 
 /// One process's end of a group of devices. Collectives are exchanges of the device (Device::joinExchanges), all in one
-/// stream, so that their order is that of the calls; a step that is being recorded keeps them. NCCL never makes the caller
-/// wait for others, except, at a collective's first use, until the time-out.
+/// stream, so that their order is that of the calls; a step that is being recorded keeps them. NCCL never makes the
+/// caller wait for others, except, at a collective's first use, until the time-out.
 ///
 /// Failures of NCCL throw DeviceFailed; the group is of no use afterwards and has to be aborted, which lets go what
 /// waits on the stream for others.

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "../../distributed/nccl/api.h"
 
@@ -47,6 +48,8 @@ class Communicator {
   Result state();
   /// Whether the first call's end comes later, as a real one's, which connects first.
   bool delay();
+  /// Whether the calls up to this one are all in this stream, which gives them their order.
+  bool keepsTo(const void* stream) { return stream_ == stream || !std::exchange(stream_, stream); }
   void run(const Collective& collective, const void* from, void* to);
   void abort() { aborted_ = true; }
 
@@ -61,6 +64,7 @@ class Communicator {
   std::atomic<Result> failure_{kn::nccl::Success};
   std::atomic<bool> joined_{false};
   bool used_ = false;
+  const void* stream_ = nullptr;
   std::chrono::steady_clock::time_point busyUntil_{};
   int64_t calls_ = 0;
   std::thread joining_;

@@ -1,6 +1,6 @@
 /// NCCL, played: the functions of native/distributed/nccl/api.h. Every argument is checked, collectives run on the
 /// emulated stream and exchange values between processes. Stricter than NCCL: communicators must not block, and a call
-/// may not come before the one that is in progress has ended.
+/// may not come before the one that is in progress has ended, and all come in one stream.
 #include <dlfcn.h>
 #include <link.h>
 
@@ -96,6 +96,7 @@ Result collect(Comm comm, const Collective& collective, const void* from, void* 
   const Result state = communicator->state();
   if (state == kn::nccl::InProgress) return refuse(kn::nccl::InvalidUsage, "another call is in progress");
   if (state != kn::nccl::Success) return state;
+  if (!communicator->keepsTo(stream)) return refuse(kn::nccl::InvalidUsage, "an earlier call was in another stream");
   const int device = communicator->device;
   if (hooks().currentDevice() != device) return refuse(kn::nccl::InvalidArgument, "another device is the current one");
   const size_t bytes = collective.count * elementBytes(collective.type);
