@@ -1,9 +1,9 @@
 import { native } from '../addon/load.js';
 import { noGrad } from '../autograd.js';
-import { sub } from '../ops/broadcast.js';
+import type { Belief } from '../ops/belief.js';
 import { type Conv2dOptions, convShape } from '../ops/conv2d.js';
 import { advance } from '../ops/counter.js';
-import { reshape, samples } from '../ops/memory.js';
+import { samples } from '../ops/memory.js';
 import { moments } from '../ops/moments.js';
 import { observedVariance } from '../ops/observed-variance.js';
 import { scope } from '../scope.js';
@@ -44,9 +44,9 @@ export class VarianceSlope extends Module {
    * A variance with the averages' gradient, relative to it: d log variance / d filter = slope / average.
    *
    * @param variance [out]; of its own gradient nothing is left
-   * @param input [in], variances of the convolution's input
+   * @param input of the convolution, of one split
    */
-  attach(variance: Tensor, filter: Tensor, input: Tensor): Tensor {
+  attach(variance: Tensor, filter: Tensor, input: Belief): Tensor {
     return observedVariance(variance, filter, input, this);
   }
 
@@ -66,7 +66,7 @@ export class VarianceSlope extends Module {
           updates,
           ...shares,
         });
-        const centered = sub(output, reshape(this.center, [mean.size, 1, 1]));
+        const centered = new Tensor(x.device, native.center({ x: output.handle, center: this.center.handle }));
         const handle = native.conv2dBackwardWeights({
           x: input.handle,
           dy: centered.handle,
@@ -74,9 +74,8 @@ export class VarianceSlope extends Module {
           shape: convShape(input.shape, filter.shape, options),
         });
         const products = new Tensor(x.device, handle);
-        const tensors = [{ average: this.slope.handle, value: handle, scale: (2 * mean.size) / output.size }];
+        const tensors = [{ average: this.slope.handle, value: products.handle, scale: (2 * mean.size) / output.size }];
         native.average({ tensors, updates, ...shares });
-        products.dispose();
         advance(this.updates);
       }),
     );

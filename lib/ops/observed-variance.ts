@@ -1,5 +1,6 @@
 import { native } from '../addon/load.js';
 import type { Tensor } from '../tensor.js';
+import type { Belief } from './belief.js';
 import { differentiable } from './differentiable.js';
 
 declare module '../addon/contract.js' {
@@ -13,14 +14,17 @@ declare module '../addon/contract.js' {
       decay: number;
       warmUp: boolean;
     }): void;
+    center(args: { x: Handle; center: Handle }): Handle;
     observedVarianceBackward(args: {
       w: Handle;
       slope: Handle;
-      input: Handle;
+      mean: Handle;
+      inputVariance: Handle;
+      rectified: boolean;
       variance: Handle;
       average: Handle;
       dvariance: Handle;
-    }): { dw: Handle; dinput: Handle };
+    }): { dw: Handle; dmean: Handle; dvar: Handle };
   }
 }
 
@@ -38,20 +42,21 @@ export interface ObservedSlope {
  * together. Where nothing has varied the gradient is zero. Gradients take the averages as they are in the backward.
  *
  * @param variance [out]; of its own gradient nothing is left
- * @param input [in], variances of the convolution's input, of all groups
+ * @param input of the convolution, of one split: [in], of all groups
  * @internal
  */
-export function observedVariance(variance: Tensor, filter: Tensor, input: Tensor, observed: ObservedSlope): Tensor {
+export function observedVariance(variance: Tensor, filter: Tensor, input: Belief, observed: ObservedSlope): Tensor {
   const [slope, average] = [observed.slope.handle, observed.variance.handle];
+  const { mean, rectified } = input;
   return differentiable({
     name: 'observedVariance',
-    inputs: { w: filter, input },
+    inputs: { w: filter, mean, inputVariance: input.variance },
     forward: () => ({ variance: variance.handle.share() }),
     outputs: ['variance'],
     save: (inputs, results) => ({ ...inputs, ...results, slope, average }),
     backward({ saved, grads }) {
-      const { dw, dinput } = native.observedVarianceBackward({ ...saved, dvariance: grads.variance });
-      return { w: dw, input: dinput };
+      const given = native.observedVarianceBackward({ ...saved, rectified, dvariance: grads.variance });
+      return { w: given.dw, mean: given.dmean, inputVariance: given.dvar };
     },
   }).variance;
 }

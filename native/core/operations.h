@@ -83,6 +83,7 @@
   X(Predict, "predict")                                       \
   X(PredictBackward, "predictBackward")                       \
   X(AverageMoments, "averageMoments")                         \
+  X(Center, "center")                                         \
   X(ObservedVarianceBackward, "observedVarianceBackward")     \
   X(CrossEntropy, "crossEntropy")                             \
   X(CheckFinite, "checkFinite")                               \

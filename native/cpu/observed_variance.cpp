@@ -1,8 +1,7 @@
 #include <vector>
 
 #include "kernels.h"
-#include "layout.h"
-#include "parallel.h"
+#include "planes.h"
 
 namespace kn::cpu {
 namespace {
@@ -36,10 +35,7 @@ template <bool Full>
 void backwardBlock(const op::ObservedVarianceBackward& o, const Rows& rows, int64_t block, Float8* sums) {
   const int lanes = static_cast<int>(rows.lanes);
   Float8 scale = {};
-  for (int i = 0; i < lanes; ++i) {
-    const int64_t out = block * lanes + i;
-    scale[i] = o.dvariance[out] * o.ratio(o.variance[out], o.average[out]);
-  }
+  for (int i = 0; i < lanes; ++i) scale[i] = o.scale(block * lanes + i);
   for (int64_t row = 0; row < rows.rows(); ++row) {
     const int64_t at = (block * rows.rows() + row) * lanes;
     const Float8 gradient = scale * load<Full>(o.slope.data + at, lanes);
@@ -59,6 +55,15 @@ void run(const op::AverageMoments& o, Context&) {
   }
 }
 
+void run(const op::Center& o, Context&) {
+  const int64_t groups = groupCount(o.x.c);
+  parallelFor(o.x.n * groups, [&](int64_t i) {
+    const Plane x = plane(o.x, i / groups, i % groups);
+    const Affine8 affine{loadVector(o.center, i % groups * kLanes, x.valid), broadcast(1), Float8{}};
+    applyPlane(x, plane(o.y, i / groups, i % groups), affine, false);
+  });
+}
+
 void run(const op::ObservedVarianceBackward& o, Context&) {
   const Rows rows(o.w);
   std::vector<Float8> sums(rows.blocks * rows.in);
@@ -73,9 +78,7 @@ void run(const op::ObservedVarianceBackward& o, Context&) {
     double* const group = totals.data() + out / outputs * rows.in;
     for (int64_t i = 0; i < rows.in; ++i) group[i] += block[i][out % rows.lanes];
   }
-  for (int64_t i = 0; i < o.groups * rows.in; ++i) {
-    o.dinput[i] = o.ratio(static_cast<float>(totals[i] / 2), o.input[i]);
-  }
+  for (int64_t i = 0; i < o.groups * rows.in; ++i) o.finish(i, totals[i] / 2);
 }
 
 }  // namespace kn::cpu

@@ -35,13 +35,14 @@ for (const { samples, channels, out, size, kernel, stride } of cases) {
             w: { ...random.normals([out, channels, kernel, kernel]), format: 'filter' as const },
             variance: { ...random.uniforms([out], 0.5, 3), constant: true },
             input: random.uniforms([channels], 0.5, 3),
+            mean: { ...random.normals([channels]), constant: true },
           },
-          run({ x, w, variance, input }) {
+          run({ x, w, variance, input, mean }) {
             const slope = new VarianceSlope(device, w.shape);
             const options = { stride, padding: 'same' as const };
             const y = conv2d(x, w, options);
             for (let step = 0; step < STEPS; step++) slope.observe(x, y, w, options);
-            const result = slope.attach(variance, w, input);
+            const result = slope.attach(variance, w, new Belief(mean, input, 1));
             slope.dispose();
             return [result];
           },

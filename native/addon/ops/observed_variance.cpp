@@ -4,7 +4,7 @@
 namespace kn::addon {
 
 Napi::Value toJs(Call& call, const ObservedVarianceGradients& g) {
-  return object(call, {{"dw", g.dw}, {"dinput", g.dinput}});
+  return object(call, {{"dw", g.dw}, {"dmean", g.dbelief.mean}, {"dvar", g.dbelief.var}});
 }
 
 namespace {
@@ -12,8 +12,9 @@ namespace {
 const Functions functions{
     bind<&averageMoments>("averageMoments", "mean", "variance", "center", "averageVariance", "updates", "decay",
                           "warmUp"),
-    bind<&observedVarianceBackward>("observedVarianceBackward", "w", "slope", "input", "variance", "average",
-                                    "dvariance"),
+    bind<&center>("center", "x", "center"),
+    bind<&observedVarianceBackward>("observedVarianceBackward", "w", "slope", "mean", "inputVariance", "rectified",
+                                    "variance", "average", "dvariance"),
 };
 
 }  // namespace

@@ -17,8 +17,18 @@ void averageMoments(const MeanVar& moments, const MeanVar& averages, const Tenso
                                    warmUp});
 }
 
-ObservedVarianceGradients observedVarianceBackward(const Tensor& w, const Tensor& slope, const Tensor& input,
-                                                   const Tensor& variance, const Tensor& average,
+Tensor center(const Tensor& x, const Tensor& center) {
+  checkFloat(x, {"center", "x"});
+  Device& device = x.device();
+  const op::Act from = activation(device, x, {"center", "x"});
+  const float* const taken = vector(device, center, from.c, {"center", "center"});
+  Tensor y = emptyLike(device, x);
+  device.launch(op::Center{from, taken, activation(device, y, {"center", "y"})});
+  return y;
+}
+
+ObservedVarianceGradients observedVarianceBackward(const Tensor& w, const Tensor& slope, const MeanVar& belief,
+                                                   bool rectified, const Tensor& variance, const Tensor& average,
                                                    const Tensor& dvariance) {
   constexpr const char* fn = "observedVarianceBackward";
   checkFloat(w, {fn, "weight"});
@@ -27,18 +37,22 @@ ObservedVarianceGradients observedVarianceBackward(const Tensor& w, const Tensor
   launch.w = filter(device, w, {fn, "weight"});
   launch.slope = filter(device, slope, {fn, "slope"});
   checkShape(slope, w.shape, {fn, "slope"});
-  checkFloat(input, {fn, "input"});
-  const auto [out, in] = std::pair{launch.w.out, launch.w.in};
-  launch.groups = input.count() / in;
-  require(launch.groups > 0 && input.count() % in == 0 && out % launch.groups == 0, ErrorCode::ShapeMismatch, fn,
-          ": input must have a value for each of the ", in, " input channels of each group, got ", input.shape.str());
-  launch.input = vector(device, input, input.count(), {fn, "input"});
+  checkFloat(belief.mean, {fn, "mean"});
+  const int64_t inputs = belief.mean.count(), out = launch.w.out;
+  launch.groups = inputs / launch.w.in;
+  require(launch.groups > 0 && inputs % launch.w.in == 0 && out % launch.groups == 0, ErrorCode::ShapeMismatch, fn,
+          ": mean must have a value for each input channel of one or more groups of ", w.shape.str(), ", got ",
+          belief.mean.shape.str());
+  launch.mean = vector(device, belief.mean, inputs, {fn, "mean"});
+  launch.var = vector(device, belief.var, inputs, {fn, "inputVariance"});
+  launch.rectified = rectified;
   launch.variance = vector(device, variance, out, {fn, "variance"});
   launch.average = vector(device, average, out, {fn, "average"});
   launch.dvariance = vector(device, dvariance, out, {fn, "dvariance"});
-  ObservedVarianceGradients given{emptyLike(device, w), emptyLike(device, input)};
+  ObservedVarianceGradients given{emptyLike(device, w), emptyMeanVar(device, inputs)};
   launch.dw = filter(device, given.dw, {fn, "dw"});
-  launch.dinput = given.dinput.data();
+  launch.dmean = given.dbelief.mean.data();
+  launch.dvar = given.dbelief.var.data();
   device.launch(launch);
   return given;
 }

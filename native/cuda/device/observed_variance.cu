@@ -1,4 +1,4 @@
-#include "grid.cuh"
+#include "affine.cuh"
 #include "kernels.h"
 
 namespace kn::cuda {
@@ -11,6 +11,13 @@ __global__ void averageMoments(op::AverageMoments o) {
     o.center[c] = center;
     o.variance[c] = fmaf(share, fmaf(off, off, o.var[c]) - o.variance[c], o.variance[c]);
   }
+}
+
+template <class T, int V>
+__global__ void centerRows(Planes p, const T* x, const float* center, T* y) {
+  const Place place = placeOf<V>(p);
+  const Affine<V> affine{loadVector<V>(center, place.channel), broadcast<V>(1), broadcast<V>(0)};
+  normalizeRows(p, place, x, y, affine, false);
 }
 
 /// A block takes so many input channels, 32 bytes in a row, and all taps of their group on them.
@@ -28,7 +35,7 @@ __global__ void observedVarianceGradient(op::ObservedVarianceBackward o) {
       for (int64_t row = thread / kChannels; row < outputs * taps; row += kItemThreads / kChannels) {
         const int64_t out = group * outputs + row / taps;
         const int64_t at = (group * outputs * taps + row) * in + channel;
-        const float gradient = o.dvariance[out] * o.ratio(o.variance[out], o.average[out]) * o.slope.data[at];
+        const float gradient = o.scale(out) * o.slope.data[at];
         o.dw.data[at] = gradient;
         sum += static_cast<double>(gradient) * o.w.data[at];
       }
@@ -39,15 +46,25 @@ __global__ void observedVarianceGradient(op::ObservedVarianceBackward o) {
       if (thread < half) sums[thread] += sums[thread + half];
       __syncthreads();
     }
-    if (thread < kChannels && channel < in) {
-      o.dinput[group * in + channel] = o.ratio(static_cast<float>(sums[thread] / 2), o.input[group * in + channel]);
-    }
+    if (thread < kChannels && channel < in) o.finish(group * in + channel, sums[thread] / 2);
     __syncthreads();
   }
 }
 
 /// Needs and moves: 1 read of the moments, 1 read and write of the averages.
 void run(const op::AverageMoments& o, Context& context) { launchItems(context, o.channels, averageMoments, o); }
+
+/// Needs and moves: 1 read of x, 1 write of y.
+void run(const op::Center& o, Context& context) {
+  forPacks(
+      o.x.stored, o.x.c,
+      [&]<class T, int V>() {
+        const Planes p = planesOf(o.x, 1, V, kMapCut);
+        launch(centerRows<T, V>, p.grid(), p.threads(), 0, context.stream, p, o.x.values<T>(), o.center,
+               o.y.values<T>());
+      },
+      o.x.data, o.y.data, o.center);
+}
 
 /// Needs and moves: 1 read of w and slope, 1 write of dw.
 void run(const op::ObservedVarianceBackward& o, Context& context) {
