@@ -9,6 +9,7 @@ export const incidental: readonly string[] = [
   'histograms',
   'diagnose',
   'verify',
+  'decodeThreads',
   'parallel',
   'imageMemory',
 ];

@@ -210,9 +210,8 @@ async function follow(training: Training, group: ProcessGroup): Promise<number> 
     if (schedule) optimizer.learningRate = schedule(epoch);
     const { steps } = await trainer.trainEpoch(epoch, { signal });
     if (steps < trainer.stepsPerEpoch) return 130;
-    // As long as rank 0 takes for it: whoever waited might take it for hung.
-    await trainer.evaluate({ signal });
-    if (signal.aborted) return 130;
+    const validation = await trainer.evaluate({ signal });
+    if (validation.steps < trainer.stepsPerEvaluation) return 130;
     await statistics?.collect();
   }
   return 0;
@@ -258,10 +257,10 @@ async function trainInto(folder: RunFolder, training: Training): Promise<number>
           return diverged(epoch, error.message, error);
         });
       step += figures.steps;
-      // Any process may have been told to stop, and stops all.
-      const stopped = signal.aborted || figures.steps < trainer.stepsPerEpoch;
+      // Any process may have been told to stop, and stops all: the number of steps is the same in each, the signal isn't.
+      const stopped = figures.steps < trainer.stepsPerEpoch;
       const validation = stopped ? null : await trainer.evaluate({ signal });
-      if (signal.aborted || !validation) {
+      if (!validation || validation.steps < trainer.stepsPerEvaluation) {
         await saveModel(folder.last, model, { ...description, metadata: { epoch, step } });
         await end('interrupted', epoch);
         console.stopped(epoch, folder.last);

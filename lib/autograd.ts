@@ -2,7 +2,7 @@ import type { Handle } from './addon/contract.js';
 import { native } from './addon/load.js';
 import { checkTensors } from './arguments.js';
 import { callSynchronous, check } from './errors.js';
-import { type Operation, TapeNode } from './tape.js';
+import { LeafGradients, type Operation, TapeNode } from './tape.js';
 import type { Tensor } from './tensor.js';
 
 let enabled = true;
@@ -38,7 +38,8 @@ export function record(
 
 /**
  * Brings the gradients of `outputs` to all leaves that require them, adding to what their `grad` holds, and frees the
- * graph. Operations run backward in the reverse order of their forward.
+ * graph. Operations run backward in the reverse order of their forward; at the end of it leaves get their gradients, none
+ * of them where it throws.
  *
  * @param outputs one or several tensors
  * @param gradients what flows into each output; default: ones, for outputs of one value
@@ -87,9 +88,15 @@ export function backward(outputs: Tensor | readonly Tensor[], gradients?: Tensor
       if (edge && 'node' in edge) reached.add(edge.node);
     }
   }
-  for (const node of [...reached].sort((a, b) => b.id - a.id)) {
-    if (node.grads.some((grad) => grad !== null)) node.run();
-    else node.dispose();
+  const leaves = new LeafGradients();
+  try {
+    for (const node of [...reached].sort((a, b) => b.id - a.id)) {
+      if (node.grads.some((grad) => grad !== null)) node.run(leaves);
+      else node.dispose();
+    }
+    leaves.deliver();
+  } finally {
+    leaves.dispose();
   }
 }
 

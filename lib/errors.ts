@@ -15,7 +15,8 @@
  * - `DIVERGED`: the loss became NaN or infinite
  * - `OVERLOADED`: more was asked of a model than it may keep waiting; ask again later
  * - `CANCELLED`: dropped by `Device.cancel` before it had run
- * - `GROUP_FAILED`: a process of a group ended, hung, or doesn't fit the others
+ * - `GROUP_FAILED`: a process of a group ended, hung, or doesn't fit the others; a device that waited for it in the midst
+ *   of its work refuses more
  * - `DOWNLOAD_FAILED`: a data set couldn't be fetched
  */
 export type ErrorCode =

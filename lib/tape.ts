@@ -30,8 +30,10 @@ export interface Operation {
 
 /** What ends a path of gradients: a tensor that no operation made. */
 export interface Leaf {
-  /** Adds a gradient, given as an own reference. */
-  addGrad(gradient: Handle): void;
+  /** The gradient that it has. */
+  readonly grad: { readonly handle: Handle } | null;
+  /** Gives it another gradient, as an own reference. */
+  setGrad(gradient: Handle): void;
 }
 
 /** Where an input's gradient goes: to an output of an earlier operation, or to a leaf; null for nowhere. */
@@ -66,8 +68,16 @@ export class TapeNode {
     return gradient;
   }
 
-  /** Hands the outputs' gradients on to where the inputs came from, and frees the node. */
-  run(): void {
+  /** Hands the outputs' gradients on to where the inputs came from, those of leaves to `leaves`, and frees the node. */
+  run(leaves: LeafGradients): void {
+    try {
+      this.propagate(leaves);
+    } finally {
+      this.dispose();
+    }
+  }
+
+  private propagate(leaves: LeafGradients): void {
     const { operation, edges } = this;
     check(
       !this.spent,
@@ -88,20 +98,68 @@ export class TapeNode {
       if (!gradient) return;
       if (!edge) gradient.dispose();
       else if ('node' in edge) edge.node.accumulate(edge.output, gradient);
-      else edge.leaf.addGrad(gradient);
+      else leaves.add(edge.leaf, gradient);
     });
-    this.dispose();
   }
 
   /** Frees what backward would have needed. */
   dispose(): void {
+    // A gradient may have come to a node that was freed before.
+    for (const handle of this.grads) handle?.dispose();
+    this.grads.fill(null);
     if (this.spent) return;
     this.spent = true;
     for (const handle of this.operation.saved) handle?.dispose();
-    for (const handle of this.grads) handle?.dispose();
-    this.grads.fill(null);
     release(this);
   }
+}
+
+/** Gradients of more values are added as they come: a GPU takes longer for one such sum than waiting saves it. */
+const MOST_WAITING = 2 ** 18;
+
+/**
+ * The gradients that come to leaves in a backward, each leaf's added up in the order of their coming. Networks have many
+ * small parameters with two gradients each, of a convolution and of a transition, say: the last sums of all leaves are one
+ * launch, at the end. So a gradient waits beside the sum of those before it, and never more than one.
+ */
+export class LeafGradients {
+  /** What a leaf had and what came: a gradient, or two that are to be added. */
+  private readonly found = new Map<Leaf, Handle[]>();
+
+  /** Takes a gradient, as an own reference. */
+  add(leaf: Leaf, gradient: Handle): void {
+    const gradients = this.found.get(leaf) ?? (leaf.grad ? [leaf.grad.handle.share()] : []);
+    this.found.set(leaf, gradients);
+    if (gradients.length === 2) addFirst(gradients);
+    gradients.push(gradient);
+    if (gradients.length === 2 && valuesOf(gradient) > MOST_WAITING) addFirst(gradients);
+  }
+
+  /** Adds what waits, and gives all leaves their gradients. */
+  deliver(): void {
+    const waiting = [...this.found.values()].filter(({ length }) => length === 2) as [Handle, Handle][];
+    const sums = waiting.length > 0 ? native.addEach({ pairs: waiting.map(([a, b]) => ({ a, b })) }) : [];
+    for (const [i, pair] of waiting.entries()) {
+      for (const handle of pair.splice(0, 2, sums[i] as Handle)) handle.dispose();
+    }
+    for (const [leaf, [sum]] of this.found) leaf.setGrad(sum as Handle);
+    this.found.clear();
+  }
+
+  /** Frees what has not been delivered: leaves keep what they had. */
+  dispose(): void {
+    for (const handle of [...this.found.values()].flat()) handle.dispose();
+    this.found.clear();
+  }
+}
+
+function addFirst(gradients: Handle[]): void {
+  const [a, b] = gradients as [Handle, Handle];
+  gradients.splice(0, 2, sumInto(a, b));
+}
+
+function valuesOf({ shape }: Handle): number {
+  return shape.reduce((product, size) => product * size, 1);
 }
 
 /** The sum of two gradients, which it takes over; the second alone where there is no first. */

@@ -4,7 +4,7 @@ import { callSynchronous, check } from './errors.js';
 import { flatValues, type NestedNumbers } from './nested.js';
 import { Program } from './program.js';
 import { adopt, noScope, release } from './scope.js';
-import { type Edge, sumInto, type TapeNode } from './tape.js';
+import type { Edge, TapeNode } from './tape.js';
 
 // Devices make tensors, and tensors know their device: two classes that can't be told apart by floors.
 
@@ -321,11 +321,10 @@ export class Tensor {
     return node ? { node, output, virtualSamples } : { leaf: this };
   }
 
-  /** Adds to the gradient, which no scope owns. @internal */
-  addGrad(gradient: Handle): void {
-    const sum = sumInto(this.grad?.handle.share() ?? null, gradient);
-    this.grad?.dispose();
-    this.grad = noScope(() => new Tensor(this.device, sum));
+  /** Takes a gradient, which no scope owns, in place of that which it has. @internal */
+  setGrad(gradient: Handle): void {
+    this.zeroGrad();
+    this.grad = noScope(() => new Tensor(this.device, gradient));
   }
 
   /** Gives the memory up; using the tensor afterwards throws `DISPOSED`. A second call does nothing. */

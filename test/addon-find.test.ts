@@ -76,5 +76,7 @@ test('a prebuilt addon is found', (t) => {
   for (const name of ['kalman_norm.node', 'kalman_norm_preload.node']) {
     cpSync(join(built, name), join(dirname(root), prebuilt, name));
   }
-  t.is(typeof findAddon(root).createCpuDevice, 'function');
+  const { addon, folder } = findAddon(root);
+  t.is(typeof addon.createCpuDevice, 'function');
+  t.is(folder, join(dirname(root), prebuilt));
 });

@@ -16,11 +16,12 @@ import {
   relu,
   samples,
   scale,
+  scope,
   type Tensor,
 } from '../lib/index.js';
 import { map, zip } from './support/array.js';
 import { checkOp } from './support/check-op.js';
-import { tolerance } from './support/compare.js';
+import { bits, tolerance } from './support/compare.js';
 import { eachDevice } from './support/devices.js';
 import * as reference from './support/reference.js';
 
@@ -80,6 +81,77 @@ eachDevice(test, 'gradients accumulate over backward calls until zeroGrad', asyn
   t.is(w.grad, null);
   backward(scale(w, 5), device.ones([2]));
   t.deepEqual(await values(w.grad), [5, 5]);
+});
+
+eachDevice(test, "leaves' gradients: sums in the order of their coming, bit for bit", async (t, device, random) => {
+  const leaves = [
+    { shape: [5], format: 'plain', had: false, come: 1 },
+    { shape: [7], format: 'plain', had: true, come: 1 },
+    { shape: [3, 5], format: 'plain', had: false, come: 2 },
+    { shape: [9, 3, 3, 3], format: 'filter', had: true, come: 2 },
+    { shape: [2, 3, 4, 5], format: 'activation', had: false, come: 5 },
+    { shape: [2 ** 18 + 3], format: 'plain', had: true, come: 3 },
+  ] as const;
+  const outputs: Tensor[] = [];
+  const seeds: Tensor[] = [];
+  const cases = leaves.map(({ shape, format, had, come }) => {
+    const tensor = device.full(shape, 1, { format, requiresGrad: true });
+    const gradients = Array.from({ length: Number(had) + come }, () => Float32Array.from(random.normals(shape).data));
+    const seed = (gradient: Float32Array) => device.tensor(gradient, shape, { format });
+    if (had) backward(scale(tensor, 1), seed(gradients[0] as Float32Array));
+    // Backward goes from the last operation to the first.
+    for (const gradient of gradients.slice(Number(had)).reverse()) {
+      outputs.push(scale(tensor, 1));
+      seeds.push(seed(gradient));
+    }
+    return { tensor, gradients };
+  });
+  backward(outputs, seeds);
+  for (const [i, { tensor, gradients }] of cases.entries()) {
+    const expected = gradients.reduce((sum, gradient) => sum.map((value, at) => value + (gradient[at] as number)));
+    t.is(bits(await tensor.grad!.data()), bits(expected), `leaf ${i}`);
+  }
+});
+
+eachDevice(test, 'the last sums of all leaves are one launch, those of large ones apart', async (t, device) => {
+  const sizes = [3, 2 ** 18, 2 ** 18 + 1, 5];
+  const weights = sizes.map((size) => device.full([size], 1, { requiresGrad: true }));
+  const seeds = sizes.map((size) => device.ones([size]));
+  const twice = () => {
+    const outputs = weights.flatMap((weight) => [scale(weight, 2), scale(weight, 3)]);
+    backward(
+      outputs,
+      outputs.map((_, i) => seeds[i >> 1] as Tensor),
+    );
+  };
+  twice();
+  await device.synchronize();
+  device.setProfiling(true);
+  twice();
+  await device.synchronize();
+  const { add: apart, addEach: together } = device.profile();
+  device.setProfiling(false);
+  // What they had, and the first of two gradients; the second of each waits, or doesn't.
+  t.is(apart?.calls, 3 + 2);
+  t.is(together?.calls, 1);
+  for (const weight of weights) t.true((await weight.grad?.data())?.every((value) => value === 10));
+});
+
+test('a backward that fails leaves all gradients as they were, and no memory behind', async (t) => {
+  using device = openDevice('cpu', { threads: 1 });
+  const [w, v] = [leaf(device, [1, 2]), leaf(device, [3])];
+  backward(scale(w, 3), device.ones([2]));
+  const spent = scale(v, 2);
+  backward(spent);
+  const { live } = device.memoryStats();
+  scope(() => {
+    const outputs = [scale(spent, 3), scale(w, 5), scale(v, 7)];
+    const seeds = outputs.map(({ shape }) => device.ones(shape));
+    t.throws(() => backward(outputs, seeds), { code: 'INVALID_STATE' });
+  });
+  t.is(device.memoryStats().live, live);
+  t.deepEqual(await values(w.grad), [3, 3]);
+  t.deepEqual(await values(v.grad), [2]);
 });
 
 eachDevice(test, 'the default gradient of one value is 1', async (t, device) => {

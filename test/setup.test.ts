@@ -59,7 +59,8 @@ test('system packages: another user on Debian gets one command', (t) => {
   t.is(plan.action, 'tell');
   t.deepEqual(plan.commands, []);
   const names =
-    'g++ make cmake libdnnl-dev dataset-fashion-mnist fonts-dejavu-core clang-format clang-tidy chromium libgloo-dev';
+    'g++ make cmake libdnnl-dev dataset-fashion-mnist fonts-dejavu-core clang-format clang-tidy chromium libgloo-dev ' +
+    'libjpeg62-turbo-dev';
   t.true(plan.message.includes(`\n  sudo apt-get install -y ${names}\n`), plan.message);
 });
 

@@ -16,7 +16,17 @@ import { sanitizerRuntimes } from './sanitizers.mjs';
 import { setUp } from './setup.mjs';
 
 const BUILD = join('build', 'address');
-const TESTS = ['lifetime', 'addon', 'cancel', 'dispose', 'scope', 'garbage', 'serve/inference', 'serve/fold'];
+const TESTS = [
+  'lifetime',
+  'addon',
+  'cancel',
+  'dispose',
+  'scope',
+  'garbage',
+  'serve/inference',
+  'serve/fold',
+  'io/decode-jpeg',
+];
 
 await runScript(async () => {
   const named = process.argv.slice(2);

@@ -47,9 +47,11 @@ function format(fix) {
 /** Several files at a time; a file's findings come in one piece. */
 async function tidy() {
   if (!existsSync(join(BUILD, 'compile_commands.json'))) await setUp();
-  const queue = ['addon', 'core', 'cpu', 'distributed']
+  const compiled = readFileSync(join(BUILD, 'compile_commands.json'), 'utf8');
+  // Gloo's and libjpeg-turbo's files are built where those are installed.
+  const queue = ['addon', 'core', 'cpu', 'distributed', 'jpeg']
     .flatMap((folder) => sources(join('native', folder), /\.cpp$/))
-    .filter((file) => hasGloo() || !file.endsWith('gloo.cpp'));
+    .filter((file) => compiled.includes(file));
   let good = true;
   const work = async () => {
     for (let file = queue.shift(); file; file = queue.shift()) {
@@ -61,11 +63,6 @@ async function tidy() {
   };
   await Promise.all(Array.from({ length: os.availableParallelism() }, work));
   return good;
-}
-
-/** Process groups are built where Gloo is installed. */
-function hasGloo() {
-  return readFileSync(join(BUILD, 'compile_commands.json'), 'utf8').includes('distributed/gloo.cpp');
 }
 
 /**

@@ -64,6 +64,12 @@ const SYSTEM_PACKAGES = [
     neededFor: 'checks',
     present: (probes) => probes.exists('/usr/include/gloo/allreduce.h') || probes.canInclude('gloo/allreduce.h'),
   },
+  {
+    debian: 'libjpeg62-turbo-dev',
+    elsewhere: 'libjpeg-turbo with its headers, for decoding JPEGs in threads',
+    neededFor: 'checks',
+    present: (probes) => probes.exists('/usr/include/jpeglib.h') || probes.canInclude('jpeglib.h'),
+  },
 ];
 
 /**

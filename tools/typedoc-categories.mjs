@@ -18,7 +18,7 @@ const rules = [
   ['Layers', /^nn\//],
   ['Networks', /^models\//],
   ['Optimizers', /^optim\//],
-  ['Data', /^data\//],
+  ['Data', /^data\/|^io\/decode-crop/],
   ['Training', /^(train|distributed)\/|^io\/checkpoint\.ts#/],
   ['Serving', /^serve\//],
 ];

@@ -1,5 +1,6 @@
+import { availableParallelism } from 'node:os';
 import { check } from '../../lib/errors.js';
-import { cosineSchedule, type ResNetOptions, type Schedule, warmUp } from '../../lib/index.js';
+import { cosineSchedule, type ImageDecoder, type ResNetOptions, type Schedule, warmUp } from '../../lib/index.js';
 import type { Experiment } from '../experiment.js';
 import { choice, type Flag, number, parseFlags } from '../flags.js';
 import { chosenNorm } from '../norms.js';
@@ -33,7 +34,10 @@ export interface ImageNetConfiguration extends RunOptions {
   smoothing: number;
   /** Bytes of decoded images that may lie on the device. */
   imageMemory: number;
-  /** Images that are decoded at a time. */
+  decoder: ImageDecoder;
+  /** Threads that decode, of each process. */
+  decodeThreads: number;
+  /** Images that are read or decoded at a time. */
   parallel: number;
   verify: boolean;
 }
@@ -62,10 +66,20 @@ const flags = {
     help: 'MiB of decoded images on the device; the process has as many, and twice while it reads',
     absent: 128,
   },
+  decoder: {
+    type: 'string',
+    help: 'native (libjpeg-turbo), sharp, or auto: native where it was built in, sharp for all but JPEGs',
+    absent: 'auto',
+  },
+  'decode-threads': {
+    type: 'string',
+    help: "threads of the native decoder; sharp takes libuv's (UV_THREADPOOL_SIZE, 4)",
+    absent: 'as many as there are cores, shared by the processes',
+  },
   parallel: {
     type: 'string',
-    help: "images decoded at a time; they wait for libuv's threads (UV_THREADPOOL_SIZE, 4)",
-    absent: 16,
+    help: 'images read or decoded at a time',
+    absent: '16, or twice the threads if that is more',
   },
   verify: { type: 'boolean', help: 'decode every image once before training, to find those that are damaged' },
   ...runFlags,
@@ -108,6 +122,7 @@ export function parseImageNet(args: readonly string[]): ImageNetConfiguration | 
     (value) => Number.isInteger(value) && value >= 0 && value < epochs,
     `a whole number from 0 to ${epochs - 1}, less than --epochs`,
   );
+  const decodeThreads = whole('decode-threads', Math.max(1, Math.floor(availableParallelism() / options.processes)), 1);
   const share = (value: number) => value >= 0 && value <= 1;
   return {
     ...options,
@@ -129,7 +144,9 @@ export function parseImageNet(args: readonly string[]): ImageNetConfiguration | 
     weightDecay: rateOf('weight-decay', text('weight-decay'), 1e-4),
     smoothing: number('label-smoothing', text('label-smoothing'), 0.1, share, 'a number from 0 to 1'),
     imageMemory: whole('image-memory', 128, 1) * 2 ** 20,
-    parallel: whole('parallel', 16, 1),
+    decoder: choice('decoder', text('decoder'), 'auto', ['auto', 'native', 'sharp']),
+    decodeThreads,
+    parallel: whole('parallel', Math.max(16, 2 * decodeThreads), 1),
     verify: values.verify === true,
   };
 }

@@ -1,6 +1,6 @@
 import { check } from '../../lib/errors.js';
 import {
-  type BatchSource,
+  type DecodedImages,
   decodeImages,
   KalmanNormError,
   openImageSplits,
@@ -26,16 +26,18 @@ export const imagenet: TrainingProgram<ImageNetConfiguration> = {
   run: (configuration) =>
     withDevice(configuration, async (session) => {
       const { console, signal } = session;
-      const { data, size, seed, parallel, verify } = configuration;
+      const { data, size, seed, decoder, decodeThreads: threads, parallel, verify } = configuration;
       const { train: trainImages, val } = await openImageSplits(data);
       try {
         if (verify) {
           for (const images of [trainImages, val]) {
-            await verifyImages(images, { signal, onProgress: console.counter(`verifying ${images.name}`) });
+            const onProgress = console.counter(`verifying ${images.name}`);
+            await verifyImages(images, { signal, decoder, onProgress });
           }
         }
-        const train = await decodeImages(trainImages, { size, parallel, seed, crop: 'random' });
-        const test = await decodeImages(val, { size, parallel });
+        const decoding = { size, decoder, threads, parallel };
+        const train = await decodeImages(trainImages, { ...decoding, seed, crop: 'random' });
+        const test = await decodeImages(val, decoding);
         return await trainOn({ train, test }, configuration, session);
       } catch (error) {
         if (signal.aborted && !(error instanceof KalmanNormError)) return 130;
@@ -47,7 +49,7 @@ export const imagenet: TrainingProgram<ImageNetConfiguration> = {
 };
 
 async function trainOn(
-  dataset: { train: BatchSource; test: BatchSource },
+  dataset: { train: DecodedImages; test: DecodedImages },
   configuration: ImageNetConfiguration,
   session: Session,
 ): Promise<number> {
@@ -108,6 +110,7 @@ async function trainOn(
     facts: {
       classes,
       datasetNote: `${train.note} ${test.note}`,
+      decodedBy: train.decoder,
       trainImages: images,
       testImages: test.labels.length,
     },
@@ -118,6 +121,7 @@ async function trainOn(
         `learning rate ${learningRate} behind ${configuration.warmUp} epochs of warm-up, then half a cosine to 0`,
         `training: ${train.note}`,
         `validation: ${test.note}`,
+        `JPEGs decoded by ${train.decoder}`,
         device.description,
         `writing to ${configuration.logDir}`,
       ]),

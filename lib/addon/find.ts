@@ -20,6 +20,12 @@ interface Failure {
   remedies: string[];
 }
 
+/** An addon that is loaded. */
+interface Found {
+  readonly addon: Addon;
+  readonly folder: string;
+}
+
 /** The machine that an addon is wanted for; tests make some up. */
 export interface Platform {
   os: string;
@@ -47,21 +53,22 @@ export function thisPlatform(): Platform {
  * package, `@kalman-norm/linux-x64` and its like, which npm installs as an optional dependency.
  *
  * @param root the package's folder
+ * @returns the addon, and the folder that it and others beside it lie in
  * @throws KalmanNormError `DEVICE_UNAVAILABLE` where neither can be used: each place with the cause, then the remedies
  */
-export function findAddon(root: string, platform = thisPlatform()): Addon {
+export function findAddon(root: string, platform = thisPlatform()): Found {
   const manifest = readManifest(root);
   const failures: Failure[] = [];
   for (const attempt of [builtAddon, prebuiltAddon]) {
     const result = attempt(root, manifest, platform);
-    if ('addon' in result) return result.addon;
+    if ('addon' in result) return result;
     failures.push(result);
   }
   throw new KalmanNormError('DEVICE_UNAVAILABLE', explain(failures, platform));
 }
 
 /** Addon or failure of `npx kalman-norm build`, in a checkout of `npm run build:native`. */
-function builtAddon(root: string, manifest: Manifest): { addon: Addon } | Failure {
+function builtAddon(root: string, manifest: Manifest): Found | Failure {
   const place = join(root, 'build', 'Release', 'kalman_norm.node');
   const remedies = [buildRemedy(manifest)];
   if (!existsSync(place)) return { place, cause: 'nothing was built here', remedies };
@@ -69,7 +76,7 @@ function builtAddon(root: string, manifest: Manifest): { addon: Addon } | Failur
 }
 
 /** Addon or failure of the package that has the prebuilt addon for this platform. */
-function prebuiltAddon(root: string, manifest: Manifest, platform: Platform): { addon: Addon } | Failure {
+function prebuiltAddon(root: string, manifest: Manifest, platform: Platform): Found | Failure {
   const name = `@${manifest.name}/${platform.os}-${platform.arch}`;
   const wanted = manifest.optionalDependencies?.[name];
   const build = buildRemedy(manifest);
@@ -96,7 +103,7 @@ function prebuiltAddon(root: string, manifest: Manifest, platform: Platform): { 
 }
 
 /** Loads the best addon in a folder that this processor can run. */
-function load(folder: string, place: string, remedies: string[]): { addon: Addon } | Failure {
+function load(folder: string, place: string, remedies: string[]): Found | Failure {
   const require = createRequire(join(folder, 'package.json'));
   try {
     const { builds } = require('./kalman_norm_preload.node') as { builds: readonly string[] };
@@ -105,7 +112,7 @@ function load(folder: string, place: string, remedies: string[]): { addon: Addon
     if (!build) return { place, cause: "it needs a processor with AVX2 and FMA, which this isn't", remedies: [] };
     const addon = require(`./${build}`) as Addon;
     addon.setErrorClass(KalmanNormError);
-    return { addon };
+    return { addon, folder };
   } catch (error) {
     return { place, cause: (error as Error).message.split('\n')[0] as string, remedies };
   }

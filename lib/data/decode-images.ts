@@ -1,6 +1,8 @@
+import { availableParallelism } from 'node:os';
 import { checkObjects, shown } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
-import { type Crop, cropDecoder } from '../io/decode-image.js';
+import type { Crop } from '../io/crop.js';
+import { type ImageDecoder, openCropDecoder } from '../io/decode-crop.js';
 import { HostRandom, philox } from '../random.js';
 import type { EncodedImages } from './encoded-images.js';
 import { type BatchSource, checkSource } from './source.js';
@@ -23,19 +25,32 @@ export interface DecodeImagesOptions {
   /** Of the random crops: a whole number from 0 to 2^53 - 1. Default: 0 */
   readonly seed?: number;
   /**
-   * Images that are decoded at a time. They wait for libuv's threads, 4 or `UV_THREADPOOL_SIZE` of the environment.
-   * Default: 16
+   * `native`: libjpeg-turbo decodes JPEGs, in threads of its own, and what isn't a JPEG in grey or sRGB is refused. `sharp`: sharp decodes, on libuv's threads, 4 or `UV_THREADPOOL_SIZE` of the environment. `auto`:
+   * libjpeg-turbo where it was built in, sharp for what it refuses and elsewhere. Pixels differ in their last bits.
+   * Default: auto
    */
+  readonly decoder?: ImageDecoder;
+  /** That decode JPEGs by libjpeg-turbo, at most. Default: as many as the processor has cores */
+  readonly threads?: number;
+  /** Images that are read at a time, or wait for a thread that decodes. Default: 16, or twice `threads` if that is more */
   readonly parallel?: number;
+}
+
+/** Images that are decoded as they are read; see {@link decodeImages}. */
+export interface DecodedImages extends BatchSource {
+  /** What decodes JPEGs: `libjpeg-turbo` with its version, or `sharp`. */
+  readonly decoder: string;
 }
 
 /**
  * A source that decodes images when they are read, so that memory holds no more than the {@link Trainer} asks for. An
- * image's crop depends on seed, epoch and the image's number alone: not on the order or on what was read before. Needs the
- * package `sharp`.
+ * image's crop depends on seed, epoch and the image's number alone: not on the order or on what was read before. Needs
+ * libjpeg-turbo or the package `sharp`: see `decoder`.
  *
- * @throws KalmanNormError `INVALID_ARGUMENT` for options outside their domain; `PACKAGE_MISSING` where sharp isn't
- *   installed. `read` throws `FILE_CORRUPT` for an image that can't be decoded, naming it and the cause
+ * @throws KalmanNormError `INVALID_ARGUMENT` for options outside their domain; `PACKAGE_MISSING` where the decoder isn't
+ *   there. `read` throws `FILE_CORRUPT` for an image that can't be decoded, naming it and the cause. By libjpeg-turbo, any
+ *   damage in what is read of an image counts, and a missing end; by sharp, a missing end. `SHAPE_MISMATCH` for too little
+ *   room
  *
  * @example
  * const { train, val } = await openImageSplits('imagenet');
@@ -44,10 +59,11 @@ export interface DecodeImagesOptions {
  *   test: await decodeImages(val),
  * };
  */
-export async function decodeImages(images: EncodedImages, options: DecodeImagesOptions = {}): Promise<BatchSource> {
+export async function decodeImages(images: EncodedImages, options: DecodeImagesOptions = {}): Promise<DecodedImages> {
   checkObjects('decodeImages', { images, options });
   const { size = 224, crop = 'middle', shorter = Math.round((size * 8) / 7), area = [0.08, 1] } = options;
-  const { seed = 0, parallel = 16 } = options;
+  const { seed = 0, decoder = 'auto', threads = availableParallelism() } = options;
+  const { parallel = Math.max(16, 2 * threads) } = options;
   const whole = (name: string, value: number, least: number, most: number) =>
     check(
       Number.isInteger(value) && value >= least && value <= most,
@@ -56,7 +72,8 @@ export async function decodeImages(images: EncodedImages, options: DecodeImagesO
     );
   whole('size', size, 8, 1024);
   whole('shorter', shorter, size, 4096);
-  whole('parallel', parallel, 1, 1024);
+  whole('threads', threads, 1, 1024);
+  whole('parallel', parallel, 1, 4096);
   check(
     crop === 'middle' || crop === 'random',
     'INVALID_ARGUMENT',
@@ -70,10 +87,10 @@ export async function decodeImages(images: EncodedImages, options: DecodeImagesO
   );
   // Refuses a seed that is none.
   new HostRandom(seed);
-  const decode = await cropDecoder('decodeImages', { size, shorter });
+  const { name: by, decode } = await openCropDecoder('decodeImages', { size, shorter, decoder, threads });
   const bytes = 3 * size * size;
   const { name, classNames, labels, note } = images;
-  const source: BatchSource = {
+  const source: DecodedImages = {
     name,
     classNames,
     labels,
@@ -82,7 +99,13 @@ export async function decodeImages(images: EncodedImages, options: DecodeImagesO
     height: size,
     width: size,
     varies: crop === 'random',
+    decoder: by,
     async read(indices, into, epoch) {
+      check(
+        into.length >= indices.length * bytes,
+        'SHAPE_MISMATCH',
+        () => `decodeImages: read: expected room for ${indices.length} × ${bytes} bytes, got ${into.length}`,
+      );
       const one = async (index: number, at: number) => {
         const choose =
           crop === 'random' && epoch !== undefined
@@ -105,11 +128,16 @@ export async function decodeImages(images: EncodedImages, options: DecodeImagesO
  *
  * @param options.onProgress told how many images have been looked at, and how many there are. Default: nobody is
  * @param options.signal ends it early. Default: none
+ * @param options.decoder as for {@link decodeImages}; use the same. Default: auto
  * @throws KalmanNormError `FILE_CORRUPT`, naming the first of the damaged images, the cause, and their number
  */
 export async function verifyImages(
   images: EncodedImages,
-  options: { readonly onProgress?: (done: number, total: number) => void; readonly signal?: AbortSignal } = {},
+  options: {
+    readonly onProgress?: (done: number, total: number) => void;
+    readonly signal?: AbortSignal;
+    readonly decoder?: ImageDecoder;
+  } = {},
 ): Promise<void> {
   checkObjects('verifyImages', { images, options });
   check(
@@ -117,12 +145,13 @@ export async function verifyImages(
     'INVALID_ARGUMENT',
     () => `verifyImages: images must be encoded images with labels and read, got ${shown(images)}`,
   );
-  const decode = await cropDecoder('verifyImages', { size: 8, shorter: 8 });
+  const { decoder = 'auto', signal } = options;
+  const { decode } = await openCropDecoder('verifyImages', { size: 8, shorter: 8, decoder, whole: true });
   const damaged: { index: number; error: unknown }[] = [];
   const total = images.labels.length;
   let done = 0;
-  await inTurns([...images.labels.keys()], 16, async (index) => {
-    options.signal?.throwIfAborted();
+  await inTurns([...images.labels.keys()], Math.max(16, 2 * availableParallelism()), async (index) => {
+    signal?.throwIfAborted();
     try {
       // libjpeg makes it small as it decodes: all bytes are looked at, in less time.
       await decode(await images.read(index), new Uint8Array(3 * 8 * 8));

@@ -22,9 +22,10 @@ import {
 import { fashionMnistFolder, loadFashionMnist } from './fashion-mnist.js';
 import { type SyntheticOptions, syntheticDataset } from './synthetic.js';
 
+export type { ImageDecoder } from '../io/decode-crop.js';
 export { loadCifar10, loadCifar100 } from './cifar.js';
 export { type Dataset, type ImageSet, type Limits, limit, perPixelMean } from './dataset.js';
-export { type DecodeImagesOptions, decodeImages, verifyImages } from './decode-images.js';
+export { type DecodedImages, type DecodeImagesOptions, decodeImages, verifyImages } from './decode-images.js';
 export { type DownloadOptions, type DownloadProgress, downloadCifar10, downloadCifar100 } from './download.js';
 export { type EncodedImages, listImageFolder } from './encoded-images.js';
 export { fashionMnistFolder, loadFashionMnist } from './fashion-mnist.js';

@@ -144,7 +144,7 @@ function isLabels(labels: unknown): labels is Labels {
  * @throws KalmanNormError `INVALID_ARGUMENT`, naming the fault
  * @internal
  */
-export function checkSource(owner: string, source: BatchSource): BatchSource {
+export function checkSource<S extends BatchSource>(owner: string, source: S): S {
   check(
     typeof source === 'object' && source !== null && typeof source.read === 'function',
     'INVALID_ARGUMENT',

@@ -69,13 +69,12 @@ export class GlooProcessGroup extends BaseGroup {
     );
   }
 
-  /** Gloo's own calls have the time-out, on a device's thread, too: there they make the device fail. */
+  /** Gloo's own calls have the time-out, on a device's thread, too: there they make the device fail, which knows no ranks. */
   async watch<T>(outcome: Promise<T>): Promise<T> {
     try {
       return await outcome;
     } catch (error) {
-      const exchanged = error instanceof KalmanNormError && error.code === 'DEVICE_FAILED';
-      if (exchanged && error.message.includes('allGather')) throw await this.fail('watch', error);
+      if (error instanceof KalmanNormError && error.code === 'GROUP_FAILED') throw await this.fail('watch', error);
       throw error;
     }
   }

@@ -1,5 +1,6 @@
 import type { Sharp, SharpOptions } from 'sharp';
 import { check, KalmanNormError } from '../errors.js';
+import type { CropSize, DecodeCrop } from './crop.js';
 
 /** How images are decoded. */
 export interface DecodeOptions {
@@ -10,14 +11,6 @@ export interface DecodeOptions {
   readonly fit: 'cover' | 'fill';
   /** Most pixels that an image may have before it is resized. Default: sharp's, 268 million */
   readonly maxPixels?: number;
-}
-
-/** A part of an image, in its pixels. */
-export interface Crop {
-  readonly left: number;
-  readonly top: number;
-  readonly width: number;
-  readonly height: number;
 }
 
 /**
@@ -41,19 +34,12 @@ export async function imageDecoder(
 }
 
 /**
- * A function that decodes a square of `size` pixels from the middle of an image whose shorter side was resized to
- * `shorter` pixels, or, where `choose` is given, from the part that it chooses; into planes, [3, size, size].
+ * Decodes squares out of images by sharp, on libvips' threads; see {@link openCropDecoder}.
  *
- * @param caller for messages
  * @throws KalmanNormError `PACKAGE_MISSING` where sharp isn't installed
  * @internal
  */
-export async function cropDecoder(
-  caller: string,
-  { size, shorter }: { readonly size: number; readonly shorter: number },
-): Promise<
-  (image: string | Buffer, into: Uint8Array, choose?: (width: number, height: number) => Crop) => Promise<void>
-> {
+export async function sharpCrops(caller: string, { size, shorter }: CropSize): Promise<DecodeCrop> {
   const open = await imageOpener(caller);
   // As Pillow resizes for torchvision: a triangle, made wider where an image gets smaller.
   const kernel = 'linear';

@@ -7,6 +7,7 @@ import type { Loss } from '../ops/loss.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { noScope } from '../scope.js';
 import type { Device, Tensor } from '../tensor.js';
+import type { BatchFigures } from './history.js';
 
 /** Values that are reduced in one call: 25 MiB, as in PyTorch's DistributedDataParallel. */
 const BUCKET = (25 * 2 ** 20) / 4;
@@ -26,7 +27,7 @@ export class DataParallel {
   private readonly stops: Tensor;
 
   constructor(
-    private readonly group: ProcessGroup,
+    readonly group: ProcessGroup,
     device: Device,
     private readonly model: Module,
     private readonly optimizer: Optimizer,
@@ -88,11 +89,52 @@ export class DataParallel {
 
   /** Running averages and the filter's state become their means over the processes. */
   async averageStatistics(): Promise<void> {
-    const buffers = [...this.model.namedBuffers().values()].filter(({ dtype }) => dtype === 'float32');
+    const buffers = this.statistics();
     if (buffers.length === 0) return;
     if (!this.onDevice) return this.reduce(buffers, Promise.resolve());
     this.group.enqueueAllReduce(buffers, 'mean');
     await this.group.watch((buffers[0] as Tensor).device.synchronize());
+  }
+
+  /** Runs `body` with rank 0's running averages and filters in all processes; afterwards each has its own. */
+  async withFirstStatistics<T>(body: () => Promise<T>): Promise<T> {
+    const buffers = this.statistics();
+    const own = (await Promise.all(buffers.map((buffer) => buffer.data()))) as Float32Array[];
+    const first = flat(own);
+    if (first.length > 0) await this.group.broadcast(first);
+    if (this.group.rank === 0) return body();
+    try {
+      writeFlat(buffers, first);
+      return await body();
+    } finally {
+      for (const [i, buffer] of buffers.entries()) buffer.write(own[i] as Float32Array);
+    }
+  }
+
+  /**
+   * The figures of whole batches from those of their parts.
+   *
+   * @param figures of as many parts as this process has done
+   * @param parts samples that each batch has here
+   * @param sizes samples that each batch has in all processes together
+   * @returns those of the batches that all processes have done, from the first on
+   */
+  async wholeBatches(
+    figures: readonly BatchFigures[],
+    parts: readonly number[],
+    sizes: readonly number[],
+  ): Promise<BatchFigures[]> {
+    const sums = new Float32Array(3 * sizes.length);
+    for (const [i, { loss, errors }] of figures.entries()) {
+      const part = parts[i] as number;
+      sums.set([(loss * part) / (sizes[i] as number), errors, part], 3 * i);
+    }
+    await this.group.allReduce(sums);
+    const done = sizes.findIndex((size, i) => sums[3 * i + 2] !== size);
+    return Array.from({ length: done < 0 ? sizes.length : done }, (_, i) => ({
+      loss: sums[3 * i] as number,
+      errors: sums[3 * i + 1] as number,
+    }));
   }
 
   /**
@@ -127,23 +169,37 @@ export class DataParallel {
     this.stops.dispose();
   }
 
+  /** Running averages and the filter's state. */
+  private statistics(): Tensor[] {
+    return [...this.model.namedBuffers().values()].filter(({ dtype }) => dtype === 'float32');
+  }
+
   /** Overwrites tensors with their means over the processes, after what is to be sent before. */
   private async reduce(tensors: readonly Tensor[], before: Promise<unknown>): Promise<void> {
-    const values = (await Promise.all(tensors.map((tensor) => tensor.data()))) as Float32Array[];
+    const bucket = flat((await Promise.all(tensors.map((tensor) => tensor.data()))) as Float32Array[]);
     await before;
-    const bucket = new Float32Array(values.reduce((sum, { length }) => sum + length, 0));
-    let place = 0;
-    for (const own of values) {
-      bucket.set(own, place);
-      place += own.length;
-    }
     await this.group.allReduce(bucket, 'mean');
-    place = 0;
-    for (const [i, tensor] of tensors.entries()) {
-      const { length } = values[i] as Float32Array;
-      tensor.write(bucket.subarray(place, place + length));
-      place += length;
-    }
+    writeFlat(tensors, bucket);
+  }
+}
+
+/** Arrays, one behind the other. */
+function flat(arrays: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0));
+  let place = 0;
+  for (const array of arrays) {
+    all.set(array, place);
+    place += array.length;
+  }
+  return all;
+}
+
+/** Overwrites tensors with values that lie one behind the other. */
+function writeFlat(tensors: readonly Tensor[], values: Float32Array): void {
+  let place = 0;
+  for (const tensor of tensors) {
+    tensor.write(values.subarray(place, place + tensor.size));
+    place += tensor.size;
   }
 }
 

@@ -3,6 +3,14 @@ import type { Loss } from '../ops/loss.js';
 import { noScope } from '../scope.js';
 import type { Device, Tensor } from '../tensor.js';
 
+/** What has come of a batch, as the host sees it. @internal */
+export interface BatchFigures {
+  /** Mean over its samples. */
+  loss: number;
+  /** Number of wrongly classified samples. */
+  errors: number;
+}
+
 /** Loss and errors of each batch of a pass, on the device. @internal */
 export class History {
   private readonly loss: Tensor;
@@ -32,7 +40,7 @@ export class History {
   }
 
   /** The figures of the first batches of the pass, when they are done. */
-  async look(batches: number): Promise<{ loss: number; errors: number }[]> {
+  async look(batches: number): Promise<BatchFigures[]> {
     const [losses, errors] = await Promise.all([this.loss.data(), this.errors.data()]);
     return Array.from({ length: batches }, (_, i) => ({ loss: losses[i] as number, errors: errors[i] as number }));
   }

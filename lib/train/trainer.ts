@@ -1,17 +1,15 @@
 import { checkObjects } from '../arguments.js';
-import { noGrad } from '../autograd.js';
 import { meanImage, type SplitSource } from '../data/source.js';
 import { check, KalmanNormError } from '../errors.js';
 import type { ModelDescription } from '../io/model-description.js';
-import { crossEntropy } from '../ops/loss.js';
 import { HostRandom } from '../random.js';
-import { scope } from '../scope.js';
 import { readState, type StateValues, writeState } from '../state.js';
 import type { Tensor } from '../tensor.js';
 import { DataParallel } from './data-parallel.js';
 import { DeviceImages } from './device-images.js';
 import { firstNotFinite } from './divergence.js';
-import { History } from './history.js';
+import { Evaluation } from './evaluation.js';
+import { type BatchFigures, History } from './history.js';
 import { checkTrainerOptions, type TrainerOptions } from './trainer-options.js';
 import { TrainingStep } from './training-step.js';
 
@@ -52,11 +50,13 @@ const LOOK_INTERVAL = 0.25;
 export class Trainer {
   /** Steps of an epoch. */
   readonly stepsPerEpoch: number;
+  /** Batches of an evaluation, the last of which may not be full. */
+  readonly stepsPerEvaluation: number;
   private readonly batchSize: number;
   private readonly scale: number;
   private readonly sources: SplitSource;
   private readonly train: DeviceImages;
-  private readonly test: DeviceImages;
+  private readonly evaluation: Evaluation;
   private readonly history: History;
   private readonly step: TrainingStep;
   /** Where processes train together. */
@@ -74,16 +74,15 @@ export class Trainer {
     const { device, batchSize = 128, scale = 1 / 128, imageMemory = 2 ** 31 } = options;
     const { group, model, optimizer } = options;
     this.sources = checkTrainerOptions(options);
-    const [trainCount, testCount] = [this.sources.train.labels.length, this.sources.test.labels.length];
     this.batchSize = batchSize;
     this.scale = scale;
-    this.stepsPerEpoch = Math.floor(trainCount / batchSize);
+    this.stepsPerEpoch = Math.floor(this.sources.train.labels.length / batchSize);
+    this.stepsPerEvaluation = Math.ceil(this.sources.test.labels.length / batchSize);
     this.parallel = group ? new DataParallel(group, device, model, optimizer) : null;
     const images = { batchSize, scale, memory: imageMemory };
     this.train = new DeviceImages(device, this.sources.train, images);
-    this.test = new DeviceImages(device, this.sources.test, images);
-    const slots = Math.max(this.stepsPerEpoch, Math.ceil(testCount / batchSize));
-    this.history = new History(device, slots);
+    this.history = new History(device, Math.max(this.stepsPerEpoch, this.stepsPerEvaluation));
+    this.evaluation = new Evaluation(device, this.sources.test, images, this.history, this.parallel);
     this.step = new TrainingStep(options, this.train, this.history, this.parallel);
   }
 
@@ -161,41 +160,24 @@ export class Trainer {
 
   /**
    * Classifies all test images, in inference mode; afterwards each module is in the mode that it was in. The loss is
-   * the unweighted mean over batches, as in the reference.
+   * the unweighted mean over batches, as in the reference. With a group all processes must call it: each classifies its
+   * part of every batch, by the running averages and filters of rank 0, and gets the figures of all; a signal in one of
+   * them ends it in all.
    *
-   * @throws KalmanNormError `INVALID_STATE` where another pass of this trainer isn't done
+   * @throws KalmanNormError `INVALID_STATE` where another pass of this trainer isn't done; `GROUP_FAILED` where a process
+   *   ended or hung
    */
-  evaluate(options: PassOptions = {}): Promise<Figures> {
+  evaluate({ signal }: PassOptions = {}): Promise<Figures> {
     const { average } = this.options;
-    const classify = () => this.classify(options);
+    const classify = () => this.classify(signal);
     return this.exclusively('evaluate', () => (average && !average.applied ? average.during(classify) : classify()));
   }
 
-  private async classify({ signal }: PassOptions): Promise<Figures> {
-    const { model } = this.options;
+  private async classify(signal: AbortSignal | undefined): Promise<Figures> {
     await this.prepare();
-    const count = this.sources.test.labels.length;
     const begin = performance.now();
-    let done = 0;
-    this.history.clear();
-    const modes = new Map(model.modules().map((module) => [module, module.training]));
-    model.eval();
-    try {
-      while (done < count && !signal?.aborted) {
-        await this.test.provide(done / this.batchSize);
-        const size = Math.min(this.batchSize, count - done);
-        scope(() =>
-          noGrad(() => {
-            const { images, labels } = this.test.range(done, size);
-            this.history.note(crossEntropy(model.forward(images, null), labels));
-          }),
-        );
-        done += size;
-      }
-    } finally {
-      for (const [module, training] of modes) module.training = training;
-    }
-    return summarize(await this.history.look(Math.ceil(done / this.batchSize)), done, begin);
+    const { batches, images } = await this.evaluation.run(this.options.model, signal);
+    return summarize(batches, images, begin);
   }
 
   /** What training goes on from beside model and optimizer, by name: the random stream's step, and the loss scale. */
@@ -222,7 +204,7 @@ export class Trainer {
     this.step.dispose();
     this.parallel?.dispose();
     this.train.dispose();
-    this.test.dispose();
+    this.evaluation.dispose();
     this.history.dispose();
   }
 
@@ -261,7 +243,7 @@ export class Trainer {
       ? Float32Array.from(this.mean)
       : Float32Array.from({ length: channels * pixels }, (_, i) => this.mean[Math.floor(i / pixels)] as number);
     await this.train.load(image);
-    await this.test.load(image);
+    await this.evaluation.load(image);
   }
 
   /** What has to be the same in all processes; the mean stands for the images. */
@@ -277,7 +259,7 @@ export class Trainer {
   }
 }
 
-function summarize(batches: { loss: number; errors: number }[], images: number, begin: number): Figures {
+function summarize(batches: readonly BatchFigures[], images: number, begin: number): Figures {
   const sum = (key: 'loss' | 'errors') => batches.reduce((total, batch) => total + batch[key], 0);
   const seconds = (performance.now() - begin) / 1000;
   return {

@@ -15,7 +15,7 @@ void Completions::after(const std::shared_ptr<Device>& device, Callback callback
     return;
   }
   const uint64_t id = next_++;
-  device->whenDone([inbox = inbox_, id](const std::string& failure) {
+  device->whenDone([inbox = inbox_, id](const Failure& failure) {
     std::lock_guard lock(inbox->mutex);
     if (!inbox->open) return;
     inbox->done.emplace_back(id, failure);
@@ -44,7 +44,7 @@ void Completions::wake(Napi::Env env, Napi::Function, Completions* self, void*) 
 }
 
 void Completions::deliver(Napi::Env env) {
-  std::vector<std::pair<uint64_t, std::string>> done;
+  std::vector<std::pair<uint64_t, Failure>> done;
   {
     std::lock_guard lock(inbox_->mutex);
     done.swap(inbox_->done);
@@ -52,8 +52,8 @@ void Completions::deliver(Napi::Env env) {
   for (auto& [id, failure] : done) {
     auto entry = waiting_.extract(id);
     if (entry.empty() || entry.mapped().called) continue;
-    const Error error(ErrorCode::DeviceFailed, failure);
-    entry.mapped().callback(env, failure.empty() ? nullptr : &error);
+    const Error error(failure.code, failure.reason);
+    entry.mapped().callback(env, failure ? &error : nullptr);
   }
   if (waiting_.empty()) inbox_->bell.Unref(env);
 }

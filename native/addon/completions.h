@@ -42,7 +42,7 @@ class Completions {
   struct Inbox {
     std::mutex mutex;
     bool open = true;
-    std::vector<std::pair<uint64_t, std::string>> done;
+    std::vector<std::pair<uint64_t, Failure>> done;
     Bell bell;
   };
   struct Waiting {

@@ -256,6 +256,12 @@ Napi::Value toJs(Call& call, const Tensor& tensor) {
   return Handle::make(call.environment(), call.owner(tensor.device()), tensor);
 }
 
+Napi::Value toJs(Call& call, const std::vector<Tensor>& tensors) {
+  auto elements = Napi::Array::New(call.env(), tensors.size());
+  for (uint32_t i = 0; i < tensors.size(); ++i) elements[i] = toJs(call, tensors[i]);
+  return elements;
+}
+
 Napi::Value toJs(Call& call, const Shape& shape) {
   auto sizes = Napi::Array::New(call.env(), shape.rank());
   for (int axis = 0; axis < shape.rank(); ++axis) sizes[axis] = static_cast<double>(shape[axis]);

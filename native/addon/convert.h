@@ -169,6 +169,7 @@ struct Read<Environment> {
 
 /// Null for an empty tensor.
 Napi::Value toJs(Call& call, const Tensor& tensor);
+Napi::Value toJs(Call& call, const std::vector<Tensor>& tensors);
 Napi::Value toJs(Call& call, const Shape& shape);
 Napi::Value toJs(Call& call, DType dtype);
 Napi::Value toJs(Call& call, Format format);

@@ -34,6 +34,7 @@
   X(Advance, "advance")                                       \
   X(Append, "append")                                         \
   X(Add, "add")                                               \
+  X(AddEach, "addEach")                                       \
   X(Scale, "scale")                                           \
   X(Relu, "relu")                                             \
   X(ReluBackward, "reluBackward")                             \

@@ -116,6 +116,8 @@ void replayTasks(Executor& executor, const Recording& recording, int64_t count) 
       if (executor.interrupted()) return;
       try {
         executor.execute(task);
+      } catch (const Error& error) {
+        throw Error(error.code, std::string(task.name) + ": " + error.what());
       } catch (const std::exception& error) {
         throw Error(ErrorCode::DeviceFailed, std::string(task.name) + ": " + error.what());
       }
@@ -144,7 +146,7 @@ class CpuDevice : public Device {
     return text.str();
   }
 
-  void whenDone(std::function<void(const std::string&)> done) override {
+  void whenDone(std::function<void(const Failure&)> done) override {
     // Composite, because it isn't work that a profile should show.
     executor_.submitAlways({"whenDone", [this, done = std::move(done)] { done(executor_.failure()); }, true});
   }
@@ -153,8 +155,8 @@ class CpuDevice : public Device {
   void abandon() override { executor_.abandon(); }
   size_t queueDepth() override { return executor_.depth(); }
   void checkHealth() const override {
-    const std::string failure = executor_.failure();
-    require(failure.empty(), ErrorCode::DeviceFailed, name(), ": ", failure);
+    const Failure failure = executor_.failure();
+    require(!failure, failure.code, name(), ": ", failure.reason);
   }
 
   void setProfiling(bool on) override { executor_.setProfiling(on); }

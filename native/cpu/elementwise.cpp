@@ -2,6 +2,7 @@
 
 #include "kernels.h"
 #include "parallel.h"
+#include "tensor_list.h"
 
 /// Plain loops, which the compiler vectorises. The ranges are large enough to hide the cost of waking the team, and
 /// small enough that an activation of a CIFAR network feeds every core.
@@ -46,6 +47,12 @@ void forKind(MapKind kind, const Body& body) {
 void run(const op::Add& o, Context&) {
   map(
       o.out, [](float a, float b) { return a + b; }, o.a, o.b);
+}
+
+void run(const op::AddEach& o, Context&) {
+  forTensors(o.pairs, [](const op::AddedPair& p, int64_t begin, int64_t end, int64_t) {
+    for (int64_t i = begin; i < end; ++i) p.out[i] = p.a[i] + p.b[i];
+  });
 }
 
 void run(const op::Scale& o, Context&) {

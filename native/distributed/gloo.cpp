@@ -17,6 +17,7 @@
 #include <string>
 
 #include "../core/runtime/collective.h"
+#include "../core/runtime/error.h"
 
 namespace {
 
@@ -61,7 +62,7 @@ class GlooCollective : public kn::Collective {
     try {
       gloo::allgather(options);
     } catch (const std::exception& error) {
-      throw std::runtime_error(error.what());  // of a type that other addons know, too
+      throw kn::Error(kn::ErrorCode::GroupFailed, error.what());
     }
   }
 

@@ -129,6 +129,22 @@ test('random crops have the areas and ratios that torchvision draws, inside the 
   });
 });
 
+test('decoders and threads that are none are refused', async (t) => {
+  const { train, val } = await openImageSplits((await drawn).folders);
+  const refused = async (options: object, message: RegExp) =>
+    t.throwsAsync(decodeImages(train, options), { code: 'INVALID_ARGUMENT', message } as object);
+  await refused({ decoder: 'libvips' }, /decoder must be "auto", "native" or "sharp", got "libvips"/);
+  await refused({ threads: 0 }, /threads must be a whole number from 1 to 1024, got 0/);
+  await refused({ parallel: 0.5 }, /parallel must be a whole number from 1 to 4096, got 0\.5/);
+  const source = await decodeImages(train, { decoder: 'sharp', size: 8 });
+  t.is(source.decoder, 'sharp');
+  await t.throwsAsync(async () => source.read(Int32Array.of(0, 1), new Uint8Array(3 * 8 * 8)), {
+    code: 'SHAPE_MISMATCH',
+    message: /expected room for 2 × 192 bytes, got 192/,
+  } as object);
+  await Promise.all([train.close(), val.close()]);
+});
+
 test('folders that are wrong are refused before an image is read', async (t) => {
   const refused = async (folder: string, code: string, message: RegExp) =>
     t.throwsAsync(openImageSplits(folder), { code, message } as object);

@@ -90,6 +90,11 @@ groupTest('a process that ends while others wait for its statistics is named', a
 
 const MEMBER = 'test/distributed/member.ts';
 
+groupTest('a device that waits for a process that is gone says so by the code, and the group whom', async (t) => {
+  const { output } = await launch(2, [MEMBER, 'statistics']);
+  t.deepEqual(linesOf(output), [{ code: 'GROUP_FAILED', told: 'watch: rank 1 ended early; this is rank 0' }], output);
+});
+
 groupTest('collectives', async (t) => {
   const { code, output } = await launch(3, [MEMBER, 'collectives']);
   t.is(code, 0, output);

@@ -1,6 +1,6 @@
 /** A process of a group, for tests of collectives and of faults: `member.ts WHAT [DEVICE]`. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openDevice, openProcessGroup } from '../../lib/index.js';
+import { type KalmanNormError, openDevice, openProcessGroup, SyncBatchNorm2d } from '../../lib/index.js';
 
 const [what = '', name = 'cpu'] = process.argv.slice(2);
 const device = openDevice(name, { threads: 1 });
@@ -40,6 +40,14 @@ if (what === 'collectives') {
   const values = device.zeros([rank === 1 ? 5 : 4]);
   group.enqueueAllReduce([values]);
   await group.watch(values.data());
+} else if (what === 'statistics') {
+  await group.barrier();
+  if (rank === 1) process.kill(process.pid, 'SIGKILL');
+  const norm = new SyncBatchNorm2d(device, 4, { group });
+  const outcome = norm.forward(device.ones([2, 4, 3, 3])).data();
+  const { code } = await outcome.then(Object, (error: KalmanNormError) => error);
+  const told = await group.watch(outcome).catch((error: Error) => error.message);
+  console.log(JSON.stringify({ code, told }));
 } else if (what === 'wait') {
   console.log(`process ${process.pid}`);
   // The others wait for a call that rank 0 never makes.

@@ -15,6 +15,7 @@ import { widenBF16, widenF16 } from '../../lib/io/half.js';
 import { parseModel } from '../../lib/io/model-file.js';
 import type { TestRandom } from '../support/random.js';
 import { cifar, fashion } from './folders.js';
+import { jpeg } from './jpeg.js';
 import { mutateBytes, mutateJson, pick, writeJson } from './mutate.js';
 import { specs } from './specs.js';
 import { isKept, type Target } from './target.js';
@@ -290,7 +291,7 @@ const log: Target = {
   },
 };
 
-export const targets: readonly Target[] = [safetensors, model, spec, checkpoint, log, cifar, fashion];
+export const targets: readonly Target[] = [safetensors, model, spec, checkpoint, log, cifar, fashion, ...jpeg];
 
 /** Frees the device and removes the folders. */
 export function disposeTargets(): void {

@@ -100,7 +100,7 @@ eachDevice(test, 'Sequential: layers in order, with names by position', async (t
 eachDevice(test, 'zeroGrad and dispose reach every parameter', (t, device) => {
   const net = new Sequential(new Linear(device, 3, 3), new Linear(device, 3, 2, { bias: false }));
   t.is(net.parameters().length, 3);
-  for (const parameter of net.parameters()) parameter.addGrad(device.ones(parameter.shape).handle.share());
+  for (const parameter of net.parameters()) parameter.setGrad(device.ones(parameter.shape).handle.share());
   net.zeroGrad();
   t.true(net.parameters().every((parameter) => parameter.grad === null));
   const all = net.parameters();

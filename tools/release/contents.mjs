@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { ROOT } from '../process.mjs';
 
 /** Everything the build on a user's machine needs. */
-const sources = ['core', 'cpu', 'addon', 'preload', 'cuda', 'distributed'].flatMap((folder) =>
+const sources = ['core', 'cpu', 'addon', 'preload', 'cuda', 'distributed', 'jpeg'].flatMap((folder) =>
   readdirSync(join(ROOT, 'native', folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(ROOT.length))
@@ -26,7 +26,7 @@ const MAIN = [
 ];
 /** Of the tools those that build on a user's machine, and no others. */
 const UNWANTED = [
-  /^(?!dist\/lib\/|native\/(core|cpu|addon|preload|cuda|distributed|headers)\/|tools\/[\w-]+\.mjs$|[^/]+$)/,
+  /^(?!dist\/lib\/|native\/(core|cpu|addon|preload|cuda|distributed|jpeg|headers)\/|tools\/[\w-]+\.mjs$|[^/]+$)/,
   /^tools\/(?!(cuda-(build|libraries|toolkit)|kalman-norm|launch|native-build|process|system-packages)\.mjs$)/,
   /^native\/cuda\/testing\//,
   /\.(bin|u8|gz|png|safetensors|jsonl|node|map|test\.\w+)$/,
@@ -36,6 +36,7 @@ const PREBUILT = [
   'README.md',
   'LICENSE',
   'kalman_norm.node',
+  'kalman_norm_jpeg.node',
   'kalman_norm_preload.node',
   'kalman_norm_sse41.node',
 ];

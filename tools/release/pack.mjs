@@ -81,8 +81,9 @@ async function stagePrebuilt() {
   const folder = join(OUT, platform);
   mkdirSync(folder, { recursive: true });
   await runStep(['cmake', '--install', 'build', '--strip', '--prefix', folder]);
-  const addon = join(folder, 'kalman_norm.node');
-  const libraries = neededLibraries(addon);
+  const addons = ['kalman_norm.node', 'kalman_norm_jpeg.node'].map((name) => join(folder, name));
+  if (!existsSync(addons[1])) throw new SetupError('The addon for JPEGs is not built: install libjpeg62-turbo-dev.');
+  const libraries = neededLibraries(addons);
   for (const { name, path } of libraries) {
     copy(path, join(folder, name));
     // Debian's libraries belong to root and can't be executed; npm wants neither.
@@ -121,17 +122,15 @@ async function stagePrebuilt() {
   return folder;
 }
 
-/** `{ name, path }` of the shared libraries of a binary that can't be expected of a system. */
-function neededLibraries(binary) {
-  const lines = execFileSync('ldd', [binary], { encoding: 'utf8' }).split('\n');
+/** `{ name, path }` of the shared libraries of binaries that can't be expected of a system. */
+function neededLibraries(binaries) {
+  const lines = execFileSync('ldd', binaries, { encoding: 'utf8' }).split('\n');
   const found = lines.map((line) => /^\s*(\S+) => (.*?)( \(0x[\da-f]+\))?$/.exec(line)).filter(Boolean);
-  return found
-    .map(([, name, path]) => ({ name, path }))
-    .filter(({ name }) => !OF_THE_SYSTEM.test(name))
-    .map(({ name, path }) => {
-      if (path === 'not found') throw new SetupError(`${binary} needs ${name}, which isn't there.`);
-      return { name, path: realpathSync(path) };
-    });
+  const paths = new Map(found.map(([, name, path]) => [name, path]).filter(([name]) => !OF_THE_SYSTEM.test(name)));
+  return [...paths].map(([name, path]) => {
+    if (path === 'not found') throw new SetupError(`${binaries.join(' or ')} needs ${name}, which isn't there.`);
+    return { name, path: realpathSync(path) };
+  });
 }
 
 /** The licence of a library of a Debian package. */

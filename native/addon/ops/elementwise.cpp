@@ -9,10 +9,16 @@ MapKind convert(const Argument& a) {
                            "leakyRelu", "pow", "clamp"});
 }
 
+template <>
+AddPair convert(const Argument& a) {
+  return {a.get<Tensor>("a"), a.get<Tensor>("b")};
+}
+
 namespace {
 
 const Functions functions{
     bind<&add>("add", "a", "b"),
+    bind<&addEach>("addEach", "pairs"),
     bind<&addInto>("addInto", "target", "other"),
     bind<&scale>("scale", "x", "factor"),
     bind<&scaleBy>("scaleBy", "x", "factor"),

@@ -2,6 +2,7 @@
 
 #include "checks.h"
 #include "memory.h"
+#include "parameter_checks.h"
 
 namespace kn {
 namespace {
@@ -27,6 +28,29 @@ Tensor add(const Tensor& a, const Tensor& b) {
   const op::Values right = same(device, b, a, {"add", "b"});
   Tensor out = emptyLike(device, a);
   device.launch(op::Add{left, right, values(out)});
+  return out;
+}
+
+std::vector<Tensor> addEach(const std::vector<AddPair>& pairs) {
+  constexpr const char* fn = "addEach";
+  std::vector<Tensor> out;
+  if (pairs.empty()) return out;
+  checkFloat(pairs[0].a, {fn, "a"});
+  Device& device = pairs[0].a.device();
+  op::AddEach sums;
+  for (const auto& [a, b] : pairs) {
+    checkFloat(a, {fn, "a"});
+    checkFloat(b, {fn, "b"});
+    if (a.stored != DType::F32 || a.format != b.format || &a.device() != &device) {
+      out.push_back(add(a, b));
+      continue;
+    }
+    const float* const left = valuesBeside(device, a, a, {fn, "a"});
+    const float* const right = valuesBeside(device, b, a, {fn, "b"});
+    out.push_back(emptyLike(device, a));
+    sums.pairs.push_back({left, right, out.back().data(), parameterCount(device, a, {fn, "a"})});
+  }
+  if (!sums.pairs.empty()) device.launch(sums);
   return out;
 }
 

@@ -1,4 +1,6 @@
 #pragma once
+#include <vector>
+
 #include "map_functions.h"
 #include "views.h"
 
@@ -7,6 +9,15 @@ namespace kn::op {
 /// `out` may be a or b.
 struct Add {
   Values a, b, out;
+};
+struct AddedPair {
+  const float *a, *b;
+  float* out;
+  int32_t count;
+};
+/// out = a + b, pair by pair.
+struct AddEach {
+  std::vector<AddedPair> pairs;
 };
 struct Scale {
   Values x, out;
@@ -36,6 +47,11 @@ struct MapBackward {
 namespace kn {
 
 Tensor add(const Tensor& a, const Tensor& b);
+struct AddPair {
+  Tensor a, b;
+};
+/// Sums of pairs, in one launch for all that are stored as float32, in the same order, on the first one's device.
+std::vector<Tensor> addEach(const std::vector<AddPair>& pairs);
 void addInto(const Tensor& target, const Tensor& other);
 Tensor scale(const Tensor& x, double factor);
 /// x times a tensor of one value.

@@ -13,7 +13,7 @@ class Collective {
   virtual int rank() const = 0;
   virtual int size() const = 0;
   /// Gathers rows of `count` values in the order of ranks; this process's own is in its place. Blocks until all have
-  /// come, so only a thread of a device may call it. Throws where one doesn't come.
+  /// come, so only a thread of a device may call it. Throws GroupFailed where one doesn't come.
   virtual void allGather(float* rows, int64_t count) = 0;
 };
 

@@ -46,9 +46,8 @@ class Device {
   /// any more, and says whether there were any.
   void onShortage(std::function<bool()> reclaim) { reclaim_ = std::move(reclaim); }
 
-  /// Runs `done` when everything enqueued so far has run, with the reason of failure or an empty string. `done` runs on
-  /// a thread of the device.
-  virtual void whenDone(std::function<void(const std::string& failure)> done) = 0;
+  /// Runs `done` when everything enqueued so far has run or the device has failed, on a thread of the device.
+  virtual void whenDone(std::function<void(const Failure& failure)> done) = 0;
   virtual void synchronize() = 0;
   /// Drops what has been enqueued and has not started, where the device can.
   virtual void cancel() {}
@@ -56,7 +55,7 @@ class Device {
   virtual void abandon() {}
   /// Launches and replays that have been enqueued and, as far as is known, have not ended.
   virtual size_t queueDepth() = 0;
-  /// Throws DeviceFailed when an enqueued launch failed.
+  /// Throws DeviceFailed, or GroupFailed, when an enqueued launch failed.
   virtual void checkHealth() const = 0;
 
   /// Until `endRecording`, launches are kept instead of run and memory comes from a pool that the program owns.

@@ -17,6 +17,7 @@ enum class ErrorCode {
   DeviceUnavailable,
   DeviceFailed,
   Cancelled,
+  GroupFailed,
 };
 
 /// The name of a code as JavaScript knows it, such as "SHAPE_MISMATCH".
@@ -32,6 +33,7 @@ constexpr const char* codeName(ErrorCode code) {
     case ErrorCode::DeviceUnavailable: return "DEVICE_UNAVAILABLE";
     case ErrorCode::DeviceFailed: return "DEVICE_FAILED";
     case ErrorCode::Cancelled: return "CANCELLED";
+    case ErrorCode::GroupFailed: return "GROUP_FAILED";
   }
   return "DEVICE_FAILED";
 }
@@ -40,6 +42,15 @@ class Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code(code) {}
   const ErrorCode code;
+};
+
+/// Why a device runs nothing any more; false where it still does.
+struct Failure {
+  /// DeviceFailed, or GroupFailed where it waited for other processes in vain.
+  ErrorCode code = ErrorCode::DeviceFailed;
+  std::string reason;
+
+  explicit operator bool() const { return !reason.empty(); }
 };
 
 /// Throws an Error whose message is the concatenation of `parts`, unless `condition` holds.

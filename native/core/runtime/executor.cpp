@@ -57,7 +57,7 @@ void Executor::abandon() {
   std::lock_guard lock(mutex_);
   abandoned_ = true;
   interrupted_ = true;
-  if (failure_.empty()) failure_ = "abandoned";
+  if (!failure_) failure_.reason = "abandoned";
 }
 
 size_t Executor::depth() const {
@@ -79,7 +79,7 @@ void Executor::execute(const Task& task) {
   entry.nanoseconds += std::chrono::duration_cast<std::chrono::nanoseconds>(end - begin).count();
 }
 
-std::string Executor::failure() const {
+Failure Executor::failure() const {
   std::lock_guard lock(mutex_);
   return failure_;
 }
@@ -105,19 +105,21 @@ void Executor::loop(const std::function<void()>& start) {
     Item item = std::move(queue_.front());
     queue_.pop_front();
     interrupted_ = abandoned_;
-    if (failure_.empty() || item.always) {
+    if (!failure_ || item.always) {
       busy_ = true;
       lock.unlock();
-      std::string failure;
+      Failure failure;
       try {
         execute(item.task);
       } catch (const std::exception& error) {
-        failure = std::string(item.task.name) + ": " + error.what();
+        const auto* known = dynamic_cast<const Error*>(&error);
+        if (known && known->code == ErrorCode::GroupFailed) failure.code = known->code;
+        failure.reason = std::string(item.task.name) + ": " + error.what();
       }
       item.task.run = nullptr;
       lock.lock();
       busy_ = false;
-      if (failure_.empty()) failure_ = failure;
+      if (!failure_) failure_ = failure;
     } else {
       // What a dropped task holds is freed outside the lock, as its deleters may come back here.
       lock.unlock();

@@ -10,6 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "error.h"
+
 namespace kn {
 
 /// A unit of enqueued work; `name` (a literal) labels it in profiles and error messages.
@@ -47,7 +49,7 @@ class Executor {
   size_t depth() const;
   /// Runs one task now; only for tasks that themselves consist of tasks, on the executor's own thread.
   void execute(const Task& task);
-  std::string failure() const;
+  Failure failure() const;
 
   void setProfiling(bool on);
   std::map<std::string, ProfileEntry> profile() const;
@@ -69,7 +71,7 @@ class Executor {
   size_t depth_ = 0;
   bool abandoned_ = false;
   std::atomic<bool> interrupted_ = false;
-  std::string failure_;
+  Failure failure_;
   std::map<std::string, ProfileEntry> profile_;
   std::thread thread_;
 };

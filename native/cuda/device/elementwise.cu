@@ -1,8 +1,17 @@
 #include "grid.cuh"
 #include "kernels.h"
+#include "tensor_batch.cuh"
 
 /// Each value is read once and written once.
 namespace kn::cuda {
+
+struct AddedItem {
+  const float *a, *b;
+  float* out;
+  int32_t count;
+  int32_t firstBlock;
+};
+
 namespace {
 
 template <int V, class Function, class... In>
@@ -77,6 +86,29 @@ void run(const op::Add& o, Context& context) {
                     o.out.values<T>(), o.out.count);
       },
       o.a.data, o.b.data, o.out.data);
+}
+
+/// 12 bytes a value.
+__global__ void addEach(TensorBatch<AddedItem> batch) {
+  constexpr int V = kWide<float>;
+  const int block = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
+  const AddedItem t = batch.tensors[tensorOf(batch, block)];
+  const bool aligned = (addressOf(t.a) | addressOf(t.b) | addressOf(t.out)) % 16 == 0;
+  const Chunk chunk = chunkOf(block - t.firstBlock, t.count, aligned);
+  const auto sum = [](float a, float b) { return a + b; };
+  for (int64_t at = chunk.begin + thread * V; at < chunk.packsEnd; at += kItemThreads * V) {
+    store<V>(t.out + at, mapPack<V>(sum, load<V>(t.a + at), load<V>(t.b + at)));
+  }
+  for (int64_t at = chunk.packsEnd + thread; at < chunk.end; at += kItemThreads) t.out[at] = t.a[at] + t.b[at];
+}
+
+void run(const op::AddEach& o, Context& context) {
+  const auto make = [](const op::AddedPair& p, int32_t firstBlock) {
+    return AddedItem{p.a, p.b, p.out, p.count, firstBlock};
+  };
+  forBatches<AddedItem>(o.pairs, make, [&](const TensorBatch<AddedItem>& batch, int64_t blocks) {
+    launch(addEach, dim3(static_cast<unsigned>(blocks)), dim3(kItemThreads), 0, context.stream, batch);
+  });
 }
 
 void run(const op::Scale& o, Context& context) {

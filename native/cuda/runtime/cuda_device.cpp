@@ -106,9 +106,9 @@ class CudaDevice : public Device {
     return text.str();
   }
 
-  void whenDone(std::function<void(const std::string&)> done) override {
+  void whenDone(std::function<void(const Failure&)> done) override {
     use();
-    waiter_.after(running(), [this, done = std::move(done)](const std::string& failure) {
+    waiter_.after(running(), [this, done = std::move(done)](const Failure& failure) {
       fail(failure);
       done(this->failure());
     });
@@ -117,7 +117,7 @@ class CudaDevice : public Device {
   void synchronize() override {
     use();
     const cudaError_t status = waitFor([this] { return cudaStreamSynchronize(running()); });
-    if (status != cudaSuccess) fail(cudaGetErrorString(status));
+    if (status != cudaSuccess) fail({ErrorCode::DeviceFailed, cudaGetErrorString(status)});
     waiter_.drain();
   }
 
@@ -148,14 +148,14 @@ class CudaDevice : public Device {
   }
 
   void checkHealth() const override {
-    const std::string reason = failure();
-    require(reason.empty(), ErrorCode::DeviceFailed, name(), ": ", reason);
+    const Failure known = failure();
+    require(!known, known.code, name(), ": ", known.reason);
   }
 
   /// Frees a program's memory once its replays have run, without making anyone wait for them.
   void release(std::shared_ptr<Recording> recording) {
     use();
-    waiter_.after(running(), [recording = std::move(recording)](const std::string&) {});
+    waiter_.after(running(), [recording = std::move(recording)](const Failure&) {});
   }
 
   void setProfiling(bool on) override {
@@ -207,7 +207,7 @@ class CudaDevice : public Device {
     if (upload) {
       enqueue("upload",
               [&] { KN_CUDA_CHECK(cudaMemcpyAsync(o.to, o.from, o.bytes, cudaMemcpyHostToDevice, stream_.get())); });
-      waiter_.after(stream_.get(), [keep = std::move(keep)](const std::string&) {});
+      waiter_.after(stream_.get(), [keep = std::move(keep)](const Failure&) {});
       return;
     }
     // By way of pinned memory: a copy straight into JavaScript's would make the caller wait for it.
@@ -215,9 +215,9 @@ class CudaDevice : public Device {
     enqueue("download", [&] {
       KN_CUDA_CHECK(cudaMemcpyAsync(landing.get(), o.from, o.bytes, cudaMemcpyDeviceToHost, stream_.get()));
     });
-    waiter_.after(stream_.get(), [this, landing, o, keep = std::move(keep)](const std::string& failure) {
+    waiter_.after(stream_.get(), [this, landing, o, keep = std::move(keep)](const Failure& failure) {
       fail(failure);
-      if (failure.empty()) std::memcpy(o.to, landing.get(), o.bytes);
+      if (!failure) std::memcpy(o.to, landing.get(), o.bytes);
     });
   }
 
@@ -234,7 +234,7 @@ class CudaDevice : public Device {
     if (recording()) {
       calls_.push_back(std::move(call));
     } else {
-      waiter_.after(stream_.get(), [call = std::move(call)](const std::string&) {});
+      waiter_.after(stream_.get(), [call = std::move(call)](const Failure&) {});
     }
   }
 
@@ -330,17 +330,17 @@ class CudaDevice : public Device {
       if (debugSync_ && !recording()) KN_CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
     } catch (const Error& error) {
       cudaGetLastError();  // a library may have left one behind
-      if (ended()) fail(std::string(label) + ": " + error.what());
+      if (ended()) fail({ErrorCode::DeviceFailed, std::string(label) + ": " + error.what()});
       throw Error(error.code, name() + ": " + label + ": " + error.what());
     }
   }
 
   /// The first failure stays: later ones follow from it.
-  void fail(const std::string& reason) {
+  void fail(const Failure& failure) {
     std::lock_guard lock(mutex_);
-    if (failure_.empty()) failure_ = reason;
+    if (!failure_) failure_ = failure;
   }
-  std::string failure() const {
+  Failure failure() const {
     std::lock_guard lock(mutex_);
     return failure_;
   }
@@ -350,7 +350,7 @@ class CudaDevice : public Device {
   const bool debugSync_, debugPoison_;
   const std::string debugGraph_;  ///< a file for what was recorded; may be empty
   mutable std::mutex mutex_;
-  std::string failure_;
+  Failure failure_;
   Stream stream_, outside_;
   struct Mark {
     size_t enqueued;  ///< how many launches are before it
@@ -367,9 +367,9 @@ class CudaDevice : public Device {
     static void run(void* self) {
       auto& call = *static_cast<GatherCall*>(self);
       try {
-        if (call.device.failure().empty()) call.group->allGather(static_cast<float*>(call.rows.get()), call.count);
+        if (!call.device.failure()) call.group->allGather(static_cast<float*>(call.rows.get()), call.count);
       } catch (const std::exception& error) {
-        call.device.fail(std::string("allGather: ") + error.what());
+        call.device.fail({ErrorCode::GroupFailed, std::string("allGather: ") + error.what()});
       }
     }
   };

@@ -18,7 +18,7 @@ void Waiter::after(cudaStream_t stream, Callback callback) {
                               return event ? cudaEventSynchronize(event->get()) : cudaStreamSynchronize(stream);
                             });
                             event = nullptr;
-                            callback(status == cudaSuccess ? "" : cudaGetErrorString(status));
+                            callback({ErrorCode::DeviceFailed, status == cudaSuccess ? "" : cudaGetErrorString(status)});
                           }});
 }
 

@@ -11,8 +11,7 @@ namespace kn::cuda {
 /// end serves what has been asked for first.
 class Waiter {
  public:
-  /// `failure` is empty, or why the stream has failed.
-  using Callback = std::function<void(const std::string& failure)>;
+  using Callback = std::function<void(const Failure& failure)>;
 
   explicit Waiter(int deviceIndex);
 

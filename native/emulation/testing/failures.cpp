@@ -18,10 +18,10 @@ using emulation::Failing;
 
 /// Waits for the device as JavaScript does, and throws what its promise would.
 void settle(Device& device) {
-  std::promise<std::string> promise;
-  device.whenDone([&promise](const std::string& failure) { promise.set_value(failure); });
-  const std::string failure = promise.get_future().get();
-  require(failure.empty(), ErrorCode::DeviceFailed, failure);
+  std::promise<Failure> promise;
+  device.whenDone([&promise](const Failure& failure) { promise.set_value(failure); });
+  const Failure failure = promise.get_future().get();
+  require(!failure, failure.code, failure.reason);
 }
 
 Values settled(Device& device, const Network& network) {

@@ -118,8 +118,8 @@ void checkCallbacks(Device& device) {
   std::promise<void> last;
   for (int i = 0; i < 20; ++i) {
     relu(x);
-    device.whenDone([&order, &last, i](const std::string& failure) {
-      order.push_back(failure.empty() ? i : -1);
+    device.whenDone([&order, &last, i](const Failure& failure) {
+      order.push_back(failure ? -1 : i);
       if (i == 19) last.set_value();
     });
   }
@@ -152,7 +152,7 @@ void checkDisposal(Precision precision) {
   device->replay(*program, kSteps);
   const auto losses = startDownload(network->history());
   bool done = false;
-  device->whenDone([&done](const std::string&) { done = true; });
+  device->whenDone([&done](const Failure&) { done = true; });
   network = nullptr;
   program = nullptr;
   device = nullptr;

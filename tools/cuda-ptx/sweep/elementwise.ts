@@ -14,6 +14,8 @@ export default {
     for (const output of [add(part(), part()), square(part()), scale(part(), 3), relu(part()), sigmoid(part())]) {
       inputs.differentiate(output);
     }
+    const leaves = [inputs.tensor([9, 500]), inputs.tensor([9, 501]), inputs.tensor([3])];
+    inputs.differentiate(...leaves.flatMap((leaf) => [scale(leaf, 2), scale(leaf, 3)]));
     for (const output of [scale(whole, 3), relu(whole), sigmoid(whole)]) backward(output, part().detach());
   },
 } satisfies Family;

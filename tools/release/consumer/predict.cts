@@ -22,6 +22,10 @@ async function main(): Promise<void> {
   if (!(refusal instanceof kn.KalmanNormError && refusal.code === code))
     throw new Error(`expected ${code}: ${refusal}`);
 
+  const images = { name: 'none', classNames: ['a', 'b'], labels: Uint8Array.of(0, 1), note: '' };
+  const encoded = { ...images, nameOf: String, read: String, close: async () => {} };
+  console.log(`JPEGs are decoded by ${(await kn.decodeImages(encoded, { decoder: 'native' })).decoder}`);
+
   // Where the libraries came from that are loaded now, for release:check.
   const mapped = readFileSync('/proc/self/maps', 'utf8').matchAll(/ (\/\S*\.(?:node|so)[.\d]*)$/gm);
   console.log(JSON.stringify([...new Set([...mapped].map(([, path]) => path))]));
