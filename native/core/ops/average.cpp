@@ -13,8 +13,8 @@ void average(const std::vector<AverageTensors>& tensors, const Tensor& updates, 
   for (const AverageTensors& t : tensors) {
     const float* const value = valuesBeside(device, t.value, t.value, {fn, "value"});
     checkFinite(t.scale, {fn, "scale"});
-    step.tensors.push_back({valuesBeside(device, t.average, t.value, {fn, "average"}), value, static_cast<float>(t.scale),
-                            parameterCount(device, t.value, {fn, "value"})});
+    step.tensors.push_back({valuesBeside(device, t.average, t.value, {fn, "average"}), value,
+                            static_cast<float>(t.scale), parameterCount(device, t.value, {fn, "value"})});
   }
   device.launch(step);
   for (const AverageTensors& t : tensors) written(t.average);

@@ -9,12 +9,11 @@ void averageMoments(const MeanVar& moments, const MeanVar& averages, const Tenso
   checkFloat(moments.mean, {fn, "mean"});
   Device& device = moments.mean.device();
   const int64_t channels = moments.mean.count();
-  device.launch(op::AverageMoments{vector(device, moments.mean, channels, {fn, "mean"}),
-                                   vector(device, moments.var, channels, {fn, "variance"}),
-                                   vector(device, averages.mean, channels, {fn, "center"}),
-                                   vector(device, averages.var, channels, {fn, "averageVariance"}), channels,
-                                   integers(device, updates, 1, {fn, "updates"}), averageShareOf(decay, {fn, "decay"}),
-                                   warmUp});
+  device.launch(op::AverageMoments{
+      vector(device, moments.mean, channels, {fn, "mean"}), vector(device, moments.var, channels, {fn, "variance"}),
+      vector(device, averages.mean, channels, {fn, "center"}),
+      vector(device, averages.var, channels, {fn, "averageVariance"}), channels,
+      integers(device, updates, 1, {fn, "updates"}), averageShareOf(decay, {fn, "decay"}), warmUp});
 }
 
 Tensor center(const Tensor& x, const Tensor& center) {

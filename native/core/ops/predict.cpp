@@ -63,8 +63,8 @@ PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t
   dw.data = out.dw.data();
   device.launch(op::PredictBackward{forward.mean, forward.var, splits, height, width, forward.w, shape, population,
                                     rectified, vector(device, dmean, outputs, {fn, "dmean"}),
-                                    optionalVector(device, dvariance, outputs, {fn, "dvariance"}), out.dbelief.mean.data(),
-                                    out.dbelief.var.data(), dw});
+                                    optionalVector(device, dvariance, outputs, {fn, "dvariance"}),
+                                    out.dbelief.mean.data(), out.dbelief.var.data(), dw});
   return out;
 }
 
