@@ -13,6 +13,8 @@ export interface BackwardContext {
   virtualSamples: number;
   /** Whether the gradient of an input is wanted. */
   wanted(input: number): boolean;
+  /** Whether it goes to a leaf, which takes a filter's in the type of activations, too. */
+  toLeaf(input: number): boolean;
 }
 
 /** An operation as the tape knows it; see ops/differentiable.ts for how they are written. */
@@ -91,6 +93,7 @@ export class TapeNode {
       existing,
       virtualSamples: first?.virtualSamples ?? 0,
       wanted: (input) => edges[input] !== null,
+      toLeaf: (input) => 'leaf' in (edges[input] ?? {}),
     });
     existing?.dispose();
     edges.forEach((edge, i) => {
@@ -120,7 +123,8 @@ const MOST_WAITING = 2 ** 18;
 /**
  * The gradients that come to leaves in a backward, each leaf's added up in the order of their coming. Networks have many
  * small parameters with two gradients each, of a convolution and of a transition, say: the last sums of all leaves are one
- * launch, at the end. So a gradient waits beside the sum of those before it, and never more than one.
+ * launch, at the end. So a gradient waits beside the sum of those before it, and never more than one. The same launch
+ * widens filters' gradients that are alone, where they are stored in 16 bits.
  */
 export class LeafGradients {
   /** What a leaf had and what came: a gradient, or two that are to be added. */
@@ -130,18 +134,14 @@ export class LeafGradients {
   add(leaf: Leaf, gradient: Handle): void {
     const gradients = this.found.get(leaf) ?? (leaf.grad ? [leaf.grad.handle.share()] : []);
     this.found.set(leaf, gradients);
-    if (gradients.length === 2) addFirst(gradients);
+    if (gradients.length === 2) sumEach([gradients]);
     gradients.push(gradient);
-    if (gradients.length === 2 && valuesOf(gradient) > MOST_WAITING) addFirst(gradients);
+    if (gradients.length === 2 && valuesOf(gradient) > MOST_WAITING) sumEach([gradients]);
   }
 
   /** Adds what waits, and gives all leaves their gradients. */
   deliver(): void {
-    const waiting = [...this.found.values()].filter(({ length }) => length === 2) as [Handle, Handle][];
-    const sums = waiting.length > 0 ? native.addEach({ pairs: waiting.map(([a, b]) => ({ a, b })) }) : [];
-    for (const [i, pair] of waiting.entries()) {
-      for (const handle of pair.splice(0, 2, sums[i] as Handle)) handle.dispose();
-    }
+    sumEach([...this.found.values()].filter(([first, second]) => second || first?.format === 'filter'));
     for (const [leaf, [sum]] of this.found) leaf.setGrad(sum as Handle);
     this.found.clear();
   }
@@ -153,9 +153,12 @@ export class LeafGradients {
   }
 }
 
-function addFirst(gradients: Handle[]): void {
-  const [a, b] = gradients as [Handle, Handle];
-  gradients.splice(0, 2, sumInto(a, b));
+/** Replaces one or two gradients by their sum, in each list. */
+function sumEach(lists: readonly Handle[][]): void {
+  const sums = native.addEach({ pairs: lists.map(([a, b]) => ({ a: a as Handle, b: b ?? null })) });
+  for (const [i, list] of lists.entries()) {
+    for (const handle of list.splice(0, 2, sums[i] as Handle)) handle.dispose();
+  }
 }
 
 function valuesOf({ shape }: Handle): number {

@@ -259,3 +259,34 @@ eachShort('generators draw the same noise, whatever the precision', async (t, de
   const error = relativeError(actual, expected);
   t.true(error <= 2 ** -mantissa[precision], `error ${error}`);
 });
+
+eachShort("filters' gradients stay in 16 bits until they are added, and lose nothing", async (t, device, _, random) => {
+  const same = { shape: [5, 5, 3, 3], options: { padding: 1 } };
+  const grouped = { shape: [6, 1, 3, 3], options: { padding: 1, groups: 3 } };
+  for (const { shape, options } of [same, grouped]) {
+    const [outputs = 0, inputs = 0] = shape;
+    const channels = inputs * (options === grouped.options ? 3 : 1);
+    const values = [[3, channels, 6, 7], shape, [3, outputs, 6, 7]].map((size) =>
+      Float32Array.from(random.normals(size).data),
+    ) as [Float32Array, Float32Array, Float32Array];
+    /** Gradients of one backward and of two: of a filter, or of what a filter is copied to, whose gradient is widened. */
+    const gradients = async (copied: boolean, twice: boolean) => {
+      const w = device.tensor(values[1], shape, { format: 'filter', requiresGrad: true });
+      const found: string[] = [];
+      for (let i = 0; i < 2; i++) {
+        scope(() => {
+          const x = device.tensor(values[0], [3, channels, 6, 7]);
+          const filter = copied ? scale(w, 1) : w;
+          const once = conv2d(x, filter, options);
+          const output = twice ? conv2d(once, filter, options) : once;
+          backward(output, device.tensor(values[2], [3, outputs, 6, 7]));
+        });
+        found.push(bits((await w.grad?.data()) as Float32Array));
+      }
+      return found;
+    };
+    for (const twice of options === same.options ? [false, true] : [false]) {
+      t.deepEqual(await gradients(false, twice), await gradients(true, twice), `${shape}, twice: ${twice}`);
+    }
+  }
+});

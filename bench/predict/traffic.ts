@@ -22,8 +22,9 @@ const ignored = /^(setErrorClass|signatures|create.*|cudaDevices|upload|write|do
 
 /** What kernels read again, beside every input once. The comments above `run` in native/cuda say the same. */
 const readAgain: Readonly<Record<string, (args: Arguments, halved: boolean) => unknown[]>> = {
-  // The gradient's 16 bits are written and read beside its float32; the optimizer writes a filter's.
-  conv2dBackwardWeights: ({ w }, halved) => (halved ? [w] : []),
+  // Where a gradient doesn't stay in 16 bits, they are written and read beside its float32.
+  conv2dBackwardWeights: ({ w, rounded }, halved) => (halved && !rounded ? [w] : []),
+  // The optimizer writes a filter's 16 bits.
   sgd: ({ parameters }, halved) =>
     (parameters as { weight: Handle }[]).flatMap(({ weight }) =>
       halved && weight.format === 'filter' ? [half(weight)] : [],
@@ -50,6 +51,9 @@ const shapeOnly: Readonly<Record<string, string>> = {
   padChannelsBackward: 'x',
 };
 
+/** Gradients of filters that are stored in 16 bits. */
+const rounded = new WeakSet<object>();
+
 /** Runs `body` and tells what it launched. `halved`: whether activations are stored in 16 bits. */
 export function trafficOf(body: () => void, halved: boolean): Traffic[] {
   const addon = native as unknown as Calls;
@@ -59,7 +63,9 @@ export function trafficOf(body: () => void, halved: boolean): Traffic[] {
     if (typeof original !== 'function' || ignored.test(name)) continue;
     addon[name] = (args) => {
       const result = original(args);
-      note(found, name, args, result, halved);
+      if (name === 'conv2dBackwardWeights' && args.rounded && halved) rounded.add(result as Handle);
+      if (name === 'addEach') noteSums(found, args, result, halved);
+      else note(found, name, args, result, halved);
       return result;
     };
   }
@@ -69,6 +75,14 @@ export function trafficOf(body: () => void, halved: boolean): Traffic[] {
     Object.assign(addon, originals);
   }
   return [...found.values()];
+}
+
+/** A gradient that is alone, and stored as float32, is handed back as it is. */
+function noteSums(found: Map<string, Traffic>, args: Arguments, result: unknown, halved: boolean) {
+  const pairs = args.pairs as readonly { a: Handle; b: Handle | null }[];
+  const summed = pairs.map(({ a, b }) => b !== null || rounded.has(a));
+  const those = (list: unknown) => (list as unknown[]).filter((_, i) => summed[i]);
+  if (summed.includes(true)) note(found, 'addEach', { pairs: those(pairs) }, those(result), halved);
 }
 
 function note(found: Map<string, Traffic>, name: string, args: Arguments, result: unknown, halved: boolean) {
@@ -113,7 +127,7 @@ function sizeOf(value: unknown, halved: boolean): number {
     return Object.values(value).reduce<number>((sum, entry) => sum + sizeOf(entry, halved), 0);
   }
   const count = value.shape.reduce((product, size) => product * size, 1);
-  const short = halved && value.format === 'activation' && value.shape.length === 4;
+  const short = halved && ((value.format === 'activation' && value.shape.length === 4) || rounded.has(value));
   return count * (value.dtype === 'uint8' ? 1 : short ? 2 : 4);
 }
 

@@ -10,7 +10,8 @@ declare module '../addon/contract.js' {
     conv2d(args: { x: Handle; w: Handle; bias?: Maybe; shape: ConvShape; relu: boolean }): Handle;
     conv2dEpilogueBackward(args: { y: Handle; dy: Handle }): { dz: Handle; dbias: Handle };
     conv2dBackwardData(args: { dy: Handle; w: Handle; x: Handle; shape: ConvShape }): Handle;
-    conv2dBackwardWeights(args: { x: Handle; dy: Handle; w: Handle; shape: ConvShape }): Handle;
+    /** `rounded`: stored in the type of activations, which `addEach` alone reads of a filter. Default false. */
+    conv2dBackwardWeights(args: { x: Handle; dy: Handle; w: Handle; shape: ConvShape; rounded?: boolean }): Handle;
   }
 }
 
@@ -126,12 +127,12 @@ export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}, e
     forward: (inputs) => ({ y: native.conv2d({ ...inputs, shape, relu }) }),
     outputs: ['y'],
     save: ({ x, w }, { y }) => ({ x, w, y: relu ? y : null }),
-    backward({ saved: { x, w, y }, grads, wanted }) {
+    backward({ saved: { x, w, y }, grads, wanted, toLeaf }) {
       const behind = y ? native.conv2dEpilogueBackward({ y, dy: grads.y }) : null;
       const dy = behind?.dz ?? grads.y;
       const gradients = {
         x: wanted('x') ? native.conv2dBackwardData({ dy, w, x, shape }) : null,
-        w: wanted('w') ? native.conv2dBackwardWeights({ x, dy, w, shape }) : null,
+        w: wanted('w') ? native.conv2dBackwardWeights({ x, dy, w, shape, rounded: toLeaf('w') }) : null,
         bias: wanted('bias') ? (behind?.dbias.share() ?? channelSums(dy)) : null,
       };
       behind?.dz.dispose();

@@ -26,6 +26,8 @@ export interface Backward<Input extends PropertyKey, Output extends PropertyKey,
   virtualSamples: number;
   /** Whether the gradient of an input is wanted. */
   wanted(input: Input): boolean;
+  /** Whether it goes to a leaf, which takes a filter's in the type of activations, too. */
+  toLeaf(input: Input): boolean;
   /** A gradient, or zeros of the shape of `like` where none came; they are freed after backward. */
   orZeros(gradient: Maybe, like: Handle): Handle;
 }
@@ -116,7 +118,7 @@ function taped<
     name,
     saved: Object.values(saved),
     absorbs,
-    backward({ grads, existing, virtualSamples, wanted }: BackwardContext): Maybe[] {
+    backward({ grads, existing, virtualSamples, wanted, toLeaf }: BackwardContext): Maybe[] {
       const zeros: Handle[] = [];
       const given = operation.backward({
         saved: saved as Saved,
@@ -124,6 +126,7 @@ function taped<
         existing,
         virtualSamples,
         wanted: (input) => wanted(names.indexOf(input as string)),
+        toLeaf: (input) => toLeaf(names.indexOf(input as string)),
         orZeros(gradient, like) {
           if (gradient) return gradient;
           const { shape, format } = like;

@@ -22,8 +22,8 @@ type MapKind =
 declare module '../addon/contract.js' {
   interface Operations {
     add(args: { a: Handle; b: Handle }): Handle;
-    /** Sums of pairs. */
-    addEach(args: { pairs: readonly { a: Handle; b: Handle }[] }): Handle[];
+    /** Sums a + b, or a alone; of filters that are stored in 16 bits, too, in float32. */
+    addEach(args: { pairs: readonly { a: Handle; b?: Maybe }[] }): Handle[];
     addInto(args: { target: Handle; other: Handle }): void;
     scale(args: { x: Handle; factor: number }): Handle;
     /** x times a tensor of one value. */

@@ -177,6 +177,7 @@ Format convert(const Argument& argument) {
 
 template <>
 bool convert(const Argument& argument) {
+  if (argument.absent()) return false;
   if (!argument.value.IsBoolean()) argument.fail("a boolean");
   return argument.value.As<Napi::Boolean>();
 }

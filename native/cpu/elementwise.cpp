@@ -51,7 +51,8 @@ void run(const op::Add& o, Context&) {
 
 void run(const op::AddEach& o, Context&) {
   forTensors(o.pairs, [](const op::AddedPair& p, int64_t begin, int64_t end, int64_t) {
-    for (int64_t i = begin; i < end; ++i) p.out[i] = p.a[i] + p.b[i];
+    const float *const a = p.a.values(), *const b = p.b.values();
+    for (int64_t i = begin; i < end; ++i) p.out[i] = a[i] + b[i];
   });
 }
 

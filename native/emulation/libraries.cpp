@@ -9,30 +9,12 @@
 namespace kn::cuda {
 namespace {
 
-using emulation::loadRows;
-using emulation::paddedRow;
-using emulation::storeRows;
-
-/// cuDNN hands a weight gradient of shorter activations out in their type.
-void roundGradient(DType type, int64_t count, float* values) {
-  std::vector<float> row(values, values + count);
-  row.resize(paddedRow(count));
-  std::vector<uint16_t> stored(count);
-  storeRows(row, type, 1, count, stored.data());
-  row = loadRows(stored.data(), type, 1, count);
-  std::copy_n(row.begin(), count, values);
-}
-
 class EmulatedLibraries final : public Libraries {
  public:
   std::string versions() const override { return "emulated"; }
 
   void convolve(Context& context, const Convolution& problem, const void* a, const void* b, void* out) override {
     run(context, "convolution", [=] { emulation::convolve(problem, a, b, out); });
-    if (problem.direction != Direction::BackwardWeights || problem.type == DType::F32) return;
-    // A launch more with cuDNN too, whose result is widened.
-    run(context, "widened gradient",
-        [=] { roundGradient(problem.type, problem.filterCount(), static_cast<float*>(out)); });
   }
   void multiply(Context& context, const MatrixProduct& problem, const float* a, const float* b, const float* bias,
                 float* out) override {

@@ -186,7 +186,8 @@ class WeightGradient {
   std::vector<std::pair<int64_t, int64_t>> range_;  ///< for each tap across, the outputs whose input is inside
 };
 
-void backwardWeights(const cuda::Convolution& p, const void* x, const void* dy, float* dw) {
+/// The gradient, summed in double precision, is rounded to the type of the activations, as cuDNN does.
+void backwardWeights(const cuda::Convolution& p, const void* x, const void* dy, void* dw) {
   const int64_t taps = p.r * p.s, stride = paddedRow(p.c), size = p.k * taps * stride;
   const int64_t parts = std::min<int64_t>(p.n, 8);  // whatever the number of threads
   const WeightGradient gradient(p, x, dy);
@@ -196,12 +197,13 @@ void backwardWeights(const cuda::Convolution& p, const void* x, const void* dy, 
     for (int64_t sample = p.n * part / parts; sample < p.n * (part + 1) / parts; ++sample)
       gradient.add(sample, task % taps, sums[part].data());
   });
-  for (int64_t i = 0; i < p.k * taps; ++i)
-    for (int64_t c = 0; c < p.c; ++c) {
-      double sum = 0;
-      for (const auto& part : sums) sum += part[i * stride + c];
-      dw[i * p.c + c] = static_cast<float>(sum);
-    }
+  std::vector<float> rows(size);
+  for (int64_t i = 0; i < size; ++i) {
+    double sum = 0;
+    for (const auto& part : sums) sum += part[i];
+    rows[i] = static_cast<float>(sum);
+  }
+  storeRows(rows, p.type, p.k * taps, p.c, dw);
 }
 
 /// Copies channels [from, from + count) of rows of `channels` values, or back into them.
@@ -224,7 +226,7 @@ void convolveGroups(const cuda::Convolution& p, const void* a, const void* b, vo
   one.c = in;
   one.k = outs;
   one.shape.groups = 1;
-  const size_t size = dtypeSize(p.type), filterSize = weights ? sizeof(float) : size;
+  const size_t size = dtypeSize(p.type);
   const int64_t filter = outs * p.r * p.s * in;
   const auto bytes = [](const void* values) { return static_cast<std::byte*>(const_cast<void*>(values)); };
   std::byte* const x = bytes(data ? out : a);
@@ -233,7 +235,7 @@ void convolveGroups(const cuda::Convolution& p, const void* a, const void* b, vo
   const int64_t inputs = p.n * p.h * p.w, outputs = p.n * p.p * p.q;
   std::vector<std::byte> xPart(inputs * in * size), yPart(outputs * outs * size);
   for (int64_t group = 0; group < groups; ++group) {
-    std::byte* const filterPart = w + group * filter * filterSize;
+    std::byte* const filterPart = w + group * filter * size;
     const auto moveX = [&](bool back) { moveChannels(x, inputs, p.c, xPart.data(), group * in, in, size, back); };
     const auto moveY = [&](bool back) { moveChannels(y, outputs, p.k, yPart.data(), group * outs, outs, size, back); };
     if (data) {
@@ -301,7 +303,7 @@ void convolve(const cuda::Convolution& problem, const void* a, const void* b, vo
   switch (problem.direction) {
     case cuda::Direction::Forward: return forward(problem, a, b, out);
     case cuda::Direction::BackwardData: return backwardData(problem, a, b, out);
-    case cuda::Direction::BackwardWeights: return backwardWeights(problem, a, b, static_cast<float*>(out));
+    case cuda::Direction::BackwardWeights: return backwardWeights(problem, a, b, out);
   }
 }
 

@@ -11,7 +11,7 @@ const Functions functions{
     bind<&conv2d>("conv2d", "x", "w", "shape", "bias?", "relu"),
     bind<&conv2dEpilogueBackward>("conv2dEpilogueBackward", "y", "dy"),
     bind<&conv2dBackwardData>("conv2dBackwardData", "dy", "w", "x", "shape"),
-    bind<&conv2dBackwardWeights>("conv2dBackwardWeights", "x", "dy", "w", "shape"),
+    bind<&conv2dBackwardWeights>("conv2dBackwardWeights", "x", "dy", "w", "shape", "rounded?"),
 };
 
 }  // namespace

@@ -11,7 +11,7 @@ MapKind convert(const Argument& a) {
 
 template <>
 AddPair convert(const Argument& a) {
-  return {a.get<Tensor>("a"), a.get<Tensor>("b")};
+  return {a.get<Tensor>("a"), a.get<Tensor>("b", Presence::Optional)};
 }
 
 namespace {

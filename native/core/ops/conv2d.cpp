@@ -73,15 +73,18 @@ Tensor conv2dBackwardData(const Tensor& dy, const Tensor& w, const Tensor& x, co
   return dx;
 }
 
-Tensor conv2dBackwardWeights(const Tensor& x, const Tensor& dy, const Tensor& w, const op::ConvShape& shape) {
+Tensor conv2dBackwardWeights(const Tensor& x, const Tensor& dy, const Tensor& w, const op::ConvShape& shape,
+                             bool rounded) {
   checkFloat(x, {"conv2dBackwardWeights", "x"});
   Device& device = x.device();
   const op::Act input = image(device, x, {"conv2dBackwardWeights", "x"});
   const op::Act gradient = activation(device, dy, {"conv2dBackwardWeights", "dy"});
   filter(device, w, {"conv2dBackwardWeights", "weight"});
   checkShape(dy, outputShape(x.shape, w.shape, shape), {"conv2dBackwardWeights", "dy"});
-  Tensor dw = emptyLike(device, w);
-  device.launch(op::Conv2dBackwardWeights{input, gradient, filter(device, dw, {"conv2dBackwardWeights", "dw"}), shape});
+  const bool shorter = rounded && gradient.stored != DType::F32;
+  Tensor dw = shorter ? device.emptyRounded(w) : emptyLike(device, w);
+  device.launch(op::Conv2dBackwardWeights{input, gradient, filter(device, dw, {"conv2dBackwardWeights", "dw"}), shape,
+                                          shorter ? dw.data<void>() : nullptr});
   return dw;
 }
 

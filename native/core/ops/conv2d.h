@@ -40,6 +40,7 @@ struct Conv2dBackwardWeights {
   Act x, dy;
   Filter dw;
   ConvShape shape;
+  void* rounded;  ///< takes the gradient in the type of activations, in place of dw's values; may be null
 };
 
 }  // namespace kn::op
@@ -54,6 +55,8 @@ struct EpilogueGradients {
 /// Gradients of a convolution's result before bias and ReLU, and of the bias, from its output.
 EpilogueGradients conv2dEpilogueBackward(const Tensor& y, const Tensor& dy);
 Tensor conv2dBackwardData(const Tensor& dy, const Tensor& w, const Tensor& x, const op::ConvShape& shape);
-Tensor conv2dBackwardWeights(const Tensor& x, const Tensor& dy, const Tensor& w, const op::ConvShape& shape);
+/// `rounded`: stored in the type of activations, which `addEach` alone reads of a filter.
+Tensor conv2dBackwardWeights(const Tensor& x, const Tensor& dy, const Tensor& w, const op::ConvShape& shape,
+                             bool rounded = false);
 
 }  // namespace kn

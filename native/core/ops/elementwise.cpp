@@ -1,5 +1,7 @@
 #include "elementwise.h"
 
+#include <map>
+
 #include "checks.h"
 #include "memory.h"
 #include "parameter_checks.h"
@@ -34,23 +36,23 @@ Tensor add(const Tensor& a, const Tensor& b) {
 std::vector<Tensor> addEach(const std::vector<AddPair>& pairs) {
   constexpr const char* fn = "addEach";
   std::vector<Tensor> out;
-  if (pairs.empty()) return out;
-  checkFloat(pairs[0].a, {fn, "a"});
-  Device& device = pairs[0].a.device();
-  op::AddEach sums;
+  std::map<Device*, op::AddEach> launches;
   for (const auto& [a, b] : pairs) {
     checkFloat(a, {fn, "a"});
-    checkFloat(b, {fn, "b"});
-    if (a.stored != DType::F32 || a.format != b.format || &a.device() != &device) {
+    Device& device = a.device();
+    const bool shortFilter = a.format == Format::Filter && a.stored != DType::F32;
+    if (!b && !shortFilter) {
+      out.push_back(a);
+    } else if (b && (a.format != b.format || (a.stored != DType::F32 && !shortFilter))) {
       out.push_back(add(a, b));
-      continue;
+    } else {
+      const op::Values left = same(device, a, a, {fn, "a"});
+      const op::Values right = b ? same(device, b, a, {fn, "b"}) : op::Values{};
+      out.push_back(emptyLike(device, a));
+      launches[&device].pairs.push_back({left, right, out.back().data(), parameterCount(device, a, {fn, "a"})});
     }
-    const float* const left = valuesBeside(device, a, a, {fn, "a"});
-    const float* const right = valuesBeside(device, b, a, {fn, "b"});
-    out.push_back(emptyLike(device, a));
-    sums.pairs.push_back({left, right, out.back().data(), parameterCount(device, a, {fn, "a"})});
   }
-  if (!sums.pairs.empty()) device.launch(sums);
+  for (const auto& [device, sums] : launches) device->launch(sums);
   return out;
 }
 

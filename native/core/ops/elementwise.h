@@ -11,11 +11,11 @@ struct Add {
   Values a, b, out;
 };
 struct AddedPair {
-  const float *a, *b;
+  Values a, b;
   float* out;
   int32_t count;
 };
-/// out = a + b, pair by pair.
+/// out = a + b, or a where b has no data, pair by pair. They may be stored in any way.
 struct AddEach {
   std::vector<AddedPair> pairs;
 };
@@ -50,7 +50,8 @@ Tensor add(const Tensor& a, const Tensor& b);
 struct AddPair {
   Tensor a, b;
 };
-/// Sums of pairs, in one launch for all that are stored as float32, in the same order, on the first one's device.
+/// Sums a + b, or a alone where b is empty. One launch on each device adds all pairs of one order, but for activations in
+/// 16 bits; filters are stored as float32 afterwards.
 std::vector<Tensor> addEach(const std::vector<AddPair>& pairs);
 void addInto(const Tensor& target, const Tensor& other);
 Tensor scale(const Tensor& x, double factor);

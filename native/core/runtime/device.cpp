@@ -29,6 +29,15 @@ Tensor Device::empty(const Shape& shape, DType dtype, Format format, int64_t vir
   return tensor;
 }
 
+Tensor Device::emptyRounded(const Tensor& filter) {
+  Tensor tensor = filter;
+  tensor.stored = activationType();
+  tensor.offset = 0;
+  const auto count = static_cast<size_t>(physicalCount(filter.shape, filter.format));
+  tensor.storage = allocate(count * dtypeSize(tensor.stored), filter.shape.str());
+  return tensor;
+}
+
 void Device::addRounded(const Tensor& filter) {
   if (activationType() == DType::F32) return;
   const auto count = static_cast<size_t>(physicalCount(filter.shape, filter.format));

@@ -37,6 +37,8 @@ class Device {
 
   /// Throws OutOfMemory when there is no room after trimming the pool and `onShortage`.
   Tensor empty(const Shape& shape, DType dtype, Format format, int64_t virtualSamples = 0);
+  /// As a filter, in the type of activations.
+  Tensor emptyRounded(const Tensor& filter);
   /// Gives a filter room for its rounded values, where activations are stored in fewer bits.
   void addRounded(const Tensor& filter);
   MemoryStats memoryStats() const { return allocator_->stats(); }

@@ -102,9 +102,21 @@ void run(const op::Conv2dBackwardData& o, Context& context) {
 }
 
 void run(const op::Conv2dBackwardWeights& o, Context& context) {
-  const Image x = imageAs(o.dy.stored, o.x, context);
-  context.libraries->convolve(context, problemOf(Direction::BackwardWeights, o.x, o.dw, o.dy, o.shape, context),
-                              x.act.data, o.dy.data, o.dw.data);
+  const DType type = o.dy.stored;
+  const Image x = imageAs(type, o.x, context);
+  const auto convolve = [&](void* dw) {
+    context.libraries->convolve(context, problemOf(Direction::BackwardWeights, o.x, o.dw, o.dy, o.shape, context),
+                                x.act.data, o.dy.data, dw);
+  };
+  if (type == DType::F32) return convolve(o.dw.data);
+  if (o.rounded) return convolve(o.rounded);
+  // cuDNN's engines that write a float32 gradient of shorter activations are compiled at run time, want a multiple of
+  // eight channels, and on newer devices don't split a long sum between multiprocessors, as layers of few channels need
+  // it. So the gradient, summed in float32, is rounded once, and widened here or where it is added.
+  const int64_t count = o.dw.count();
+  const Scratch rough = context.scratch(static_cast<size_t>(count) * dtypeSize(type));
+  convolve(rough->data);
+  transfer({rough->data, 1, 1, 1, count, Format::Activation, type}, o.dw.data, false, context);
 }
 
 }  // namespace kn::cuda

@@ -43,6 +43,14 @@ __device__ __forceinline__ Chunk chunkOf(int64_t block, int64_t count, bool alig
 
 __device__ __forceinline__ uintptr_t addressOf(const void* data) { return reinterpret_cast<uintptr_t>(data); }
 
+/// Values from `at` on, however they are stored.
+template <int V>
+__device__ __forceinline__ Pack<V> loadStored(const void* from, DType type, int64_t at) {
+  if (type == DType::F16) return load<V>(static_cast<const Half*>(from) + at);
+  if (type == DType::BF16) return load<V>(static_cast<const Brain*>(from) + at);
+  return load<V>(static_cast<const float*>(from) + at);
+}
+
 /// Writes a filter's copy in 16 bits, where the tensor has one.
 template <int V>
 __device__ __forceinline__ void storeRounded(void* copy, DType type, int64_t at, const Pack<V>& pack) {

@@ -58,16 +58,12 @@ class NvidiaLibraries final : public Libraries {
   }
 
   void convolve(Context& context, const Convolution& problem, const void* a, const void* b, void* out) override {
-    const bool rounded = problem.direction == Direction::BackwardWeights && problem.type != DType::F32;
-    if (!rounded) return convolveAs(context, problem, a, b, out);
-    // cuDNN's engines that write a float32 gradient of shorter activations are compiled at run time, want a multiple of
-    // eight channels, and on newer devices don't split a long sum between multiprocessors, as layers of few channels
-    // need it. So the gradient, summed in float32, is rounded once, and widened here.
-    const int64_t count = problem.filterCount();
-    const auto rough = context.scratch(static_cast<size_t>(count) * dtypeSize(problem.type));
-    convolveAs(context, problem, a, b, rough->data);
-    const op::Act values{rough->data, 1, 1, 1, count, Format::Activation, problem.type};
-    cuda::run(op::Transfer{values, {}, Format::Activation, static_cast<float*>(out), false, false}, context);
+    const Bindings bindings = {{dnn::id::A, unconst(a)}, {dnn::id::B, unconst(b)}, {dnn::id::Out, out}};
+    dnn::Plans::Timer timer;
+    if (benchmark_ && !capturing(context.stream)) {
+      timer = [&](const dnn::Plan& plan) { return milliseconds(context, plan, bindings); };
+    }
+    execute(context, plans_.convolution(problem, alignmentOf(16, a, b, out), timer), bindings);
   }
 
   void multiply(Context& context, const MatrixProduct& problem, const float* a, const float* b, const float* bias,
@@ -107,15 +103,6 @@ class NvidiaLibraries final : public Libraries {
 
  private:
   using Bindings = std::initializer_list<dnn::Binding>;
-
-  void convolveAs(Context& context, const Convolution& problem, const void* a, const void* b, void* out) {
-    const Bindings bindings = {{dnn::id::A, unconst(a)}, {dnn::id::B, unconst(b)}, {dnn::id::Out, out}};
-    dnn::Plans::Timer timer;
-    if (benchmark_ && !capturing(context.stream)) {
-      timer = [&](const dnn::Plan& plan) { return milliseconds(context, plan, bindings); };
-    }
-    execute(context, plans_.convolution(problem, alignmentOf(16, a, b, out), timer), bindings);
-  }
 
   /// Where a plan fails, in cuDNN or for want of memory, the next one is tried.
   void execute(Context& context, dnn::Plans::Choice& choice, Bindings bindings) {

@@ -14,16 +14,13 @@ enum class Direction : uint8_t { Forward, BackwardData, BackwardWeights };
 /// always kept in float32.
 struct Convolution {
   Direction direction = Direction::Forward;
-  /// Of activations and of a filter that is read. A weight gradient is always float32, though its values may have been
-  /// rounded to this type once.
-  DType type = DType::F32;
+  DType type = DType::F32;             ///< of all three
   bool tf32 = false;                   ///< float32 products may be rounded to TF32
   int64_t n = 0, c = 0, h = 0, w = 0;  ///< x
   int64_t k = 0, r = 0, s = 0;         ///< filter
   int64_t p = 0, q = 0;                ///< height and width of y
   op::ConvShape shape;
   bool operator==(const Convolution&) const = default;
-  int64_t filterCount() const { return k * r * s * (c / shape.groups); }
 };
 
 /// out[m, n] = a[m, k]·b[k, n] (+ bias[n]), float32, row-major; a and b may be stored transposed.

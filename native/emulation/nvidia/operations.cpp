@@ -51,14 +51,6 @@ int64_t outputSize(int64_t size, int64_t before, int64_t after, int64_t kernel, 
   return (size + before + after - (kernel - 1) * dilation - 1) / stride + 1;
 }
 
-/// A weight gradient in the type of the activations, as cuDNN writes it.
-void storeGradient(const std::vector<float>& values, DType type, void* to) {
-  const auto count = static_cast<int64_t>(values.size());
-  std::vector<float> row = values;
-  row.resize(static_cast<size_t>(paddedRow(count)));
-  storeRows(row, type, 1, count, to);
-}
-
 Operation convolutionOf(const Descriptor& descriptor) {
   const ConvolutionNames names = namesOf(descriptor.type);
   const TensorOf x = tensorOf(descriptor, names.x), w = tensorOf(descriptor, names.w),
@@ -94,11 +86,8 @@ Operation convolutionOf(const Descriptor& descriptor) {
     switch (problem.direction) {
       case cuda::Direction::Forward: return convolve(problem, at(x), at(w), at(y));
       case cuda::Direction::BackwardData: return convolve(problem, at(y), at(w), at(x));
-      case cuda::Direction::BackwardWeights: break;
+      case cuda::Direction::BackwardWeights: return convolve(problem, at(x), at(y), at(w));
     }
-    std::vector<float> gradient(static_cast<size_t>(problem.filterCount()));
-    convolve(problem, at(x), at(y), gradient.data());
-    storeGradient(gradient, problem.type, at(w));
   };
   return {{x, w, y}, true, run};
 }
