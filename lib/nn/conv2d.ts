@@ -29,8 +29,8 @@ export interface Conv2dLayerOptions extends Conv2dOptions {
   weightStandardization?: WeightStandardization;
   /**
    * How the variance that is believed of the output depends on the filter, for gradients: `closed-form`, as that of inputs
-   * which are independent, or `observed`, as samples of the steps before show, which costs a convolution of an eighth of
-   * the samples a step. See docs/filter.md. Default `closed-form`.
+   * which are independent, or `observed`, as samples of the steps before show, which costs a convolution of a
+   * sixteenth of the samples a step. See docs/filter.md. Default `closed-form`.
    */
   transitionGradient?: TransitionGradient;
 }

@@ -10,8 +10,8 @@ import { scope } from '../scope.js';
 import { type Device, Tensor } from '../tensor.js';
 import { Module } from './module.js';
 
-/** Share of a batch's samples that are looked at, and what a step leaves of the averages: of some 1,600 samples at 128. */
-const SHARE = 1 / 8;
+/** Share of a batch's samples that are looked at, and what a step leaves of the averages: of some 800 samples at 128. */
+const SHARE = 1 / 16;
 const DECAY = 0.99;
 
 /**
