@@ -2,7 +2,6 @@ import { checkDevice, checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import { Belief } from '../ops/belief.js';
 import { type Conv2dOptions, conv2d, type Padding } from '../ops/conv2d.js';
-import { rectifyBelief } from '../ops/predict.js';
 import { checkTransitionGradient, type TransitionGradient, transitionGradients } from '../ops/transition-gradient.js';
 import { weightCenter, weightStandardize } from '../ops/weight-standardize.js';
 import { type HostRandom, initialRandom } from '../random.js';
@@ -207,10 +206,9 @@ export class Conv2d extends Layer {
     const options = { ...this.options, height, width };
     const { bias, observed } = this;
     if (!observed) return throughConv2d(belief, filter, bias, options);
-    const [closed, input] = [throughConv2d(belief, filter, bias, options), rectifyBelief(belief)];
-    const result = new Belief(closed.mean, observed.attach(closed.variance, filter, input.variance), belief.splits);
+    const closed = throughConv2d(belief, filter, bias, options);
+    const result = new Belief(closed.mean, observed.attach(closed.variance, filter, belief), belief.splits);
     closed.variance.dispose();
-    if (input !== belief) input.dispose();
     return result;
   }
 }
