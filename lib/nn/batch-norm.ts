@@ -1,6 +1,5 @@
 import { check } from '../errors.js';
 import { type BatchNormEngine, batchNorm, normalize } from '../ops/batch-norm.js';
-import { updateRunning } from '../ops/moments.js';
 import type { Device, Tensor } from '../tensor.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
 import { type ModulePlan, registerModule, type SpecReader } from './spec.js';
@@ -41,14 +40,9 @@ export class BatchNorm2d extends RunningNorm {
     if (!this.training) return normalize(x, this.running, this.affine, { epsilon, relu });
     const [samples = 1, channels = 1] = x.shape;
     this.checkSplits(samples);
-    const { output, statistics } = batchNorm(x, this.affine, { splits, epsilon, relu, engine: this.engine });
     const count = (samples / splits) * (x.size / (samples * channels));
-    updateRunning(this.running, statistics, {
-      splits,
-      momentum: this.momentum,
-      correction: count / Math.max(count - 1, 1),
-      allSplits: this.runningStats === 'all-splits',
-    });
+    const running = this.averages(count / Math.max(count - 1, 1));
+    const { output, statistics } = batchNorm(x, this.affine, { splits, epsilon, relu, engine: this.engine, running });
     statistics.mean.dispose();
     statistics.variance.dispose();
     return output;

@@ -2,7 +2,6 @@ import { checkDevice, checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import { Belief } from '../ops/belief.js';
 import { type Conv2dOptions, conv2d, type Padding } from '../ops/conv2d.js';
-import { rectifyBelief } from '../ops/predict.js';
 import { checkTransitionGradient, type TransitionGradient, transitionGradients } from '../ops/transition-gradient.js';
 import { weightCenter, weightStandardize } from '../ops/weight-standardize.js';
 import { type HostRandom, initialRandom } from '../random.js';
@@ -30,8 +29,8 @@ export interface Conv2dLayerOptions extends Conv2dOptions {
   weightStandardization?: WeightStandardization;
   /**
    * How the variance that is believed of the output depends on the filter, for gradients: `closed-form`, as that of inputs
-   * which are independent, or `observed`, as samples of the steps before show, which costs a convolution of an eighth of
-   * the samples a step. See docs/filter.md. Default `closed-form`.
+   * which are independent, or `observed`, as samples of the steps before show, which costs a convolution of a
+   * sixteenth of the samples a step. See docs/filter.md. Default `closed-form`.
    */
   transitionGradient?: TransitionGradient;
 }
@@ -207,10 +206,9 @@ export class Conv2d extends Layer {
     const options = { ...this.options, height, width };
     const { bias, observed } = this;
     if (!observed) return throughConv2d(belief, filter, bias, options);
-    const [closed, input] = [throughConv2d(belief, filter, bias, options), rectifyBelief(belief)];
-    const result = new Belief(closed.mean, observed.attach(closed.variance, filter, input.variance), belief.splits);
+    const closed = throughConv2d(belief, filter, bias, options);
+    const result = new Belief(closed.mean, observed.attach(closed.variance, filter, belief), belief.splits);
     closed.variance.dispose();
-    if (input !== belief) input.dispose();
     return result;
   }
 }

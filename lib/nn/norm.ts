@@ -3,7 +3,7 @@ import { check } from '../errors.js';
 import type { Affine } from '../ops/batch-norm.js';
 import { Belief } from '../ops/belief.js';
 import { square } from '../ops/elementwise.js';
-import type { Moments } from '../ops/moments.js';
+import type { Moments, RunningAverages } from '../ops/moments.js';
 import type { Device, Tensor } from '../tensor.js';
 import { Layer } from './module.js';
 import type { ModuleSpec, SpecReader, SpecValue } from './spec.js';
@@ -220,5 +220,11 @@ export abstract class RunningNorm extends Norm {
 
   protected get running(): Moments {
     return { mean: this.runningMean, variance: this.runningVariance };
+  }
+
+  /** The running averages as a step moves them. */
+  protected averages(correction: number): RunningAverages {
+    const { running, momentum, runningStats } = this;
+    return { ...running, momentum, correction, allSplits: runningStats === 'all-splits' };
   }
 }

@@ -3,7 +3,6 @@ import { normalize } from '../ops/batch-norm.js';
 import type { Belief } from '../ops/belief.js';
 import { sigmoid } from '../ops/elementwise.js';
 import { kalmanNorm } from '../ops/kalman.js';
-import { updateRunning } from '../ops/moments.js';
 import type { Noise } from '../ops/predict.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { FilterObserver } from './filter-step.js';
@@ -118,7 +117,9 @@ export class ReferenceKalmanNorm2d extends RunningNorm {
     if (prior !== 'carried') this.checkSplits(x.shape[0] as number);
     const learned = this.gainLogit && sigmoid(this.gainLogit);
     const gain = learned ?? (this.gain as number);
-    const result = kalmanNorm(x, prior, this.affine, { splits, gain, guard, epsilon, relu, sample: noise });
+    // The posterior's variance is the one to average: filtered, or unbiased where there was no prior.
+    const running = this.averages(1);
+    const result = kalmanNorm(x, prior, this.affine, { splits, gain, guard, epsilon, relu, sample: noise, running });
     const { posterior, observation, ratio } = result;
     this.observer?.({
       prior: result.prior,
@@ -129,13 +130,6 @@ export class ReferenceKalmanNorm2d extends RunningNorm {
       guard: ratio,
     });
     learned?.dispose();
-    // The posterior's variance is the one to average: filtered, or unbiased where there was no prior.
-    updateRunning(this.running, posterior, {
-      splits,
-      momentum: this.momentum,
-      correction: 1,
-      allSplits: this.runningStats === 'all-splits',
-    });
     for (const used of [observation, result.prior]) {
       used?.mean.dispose();
       used?.variance.dispose();

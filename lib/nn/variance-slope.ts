@@ -1,19 +1,17 @@
 import { native } from '../addon/load.js';
 import { noGrad } from '../autograd.js';
-import { add, div, mul, sub } from '../ops/broadcast.js';
+import type { Belief } from '../ops/belief.js';
 import { type Conv2dOptions, convShape } from '../ops/conv2d.js';
 import { advance } from '../ops/counter.js';
-import { scale, sqrt, square } from '../ops/elementwise.js';
-import { broadcastTo } from '../ops/layout.js';
-import { reshape, samples } from '../ops/memory.js';
+import { samples } from '../ops/memory.js';
 import { moments } from '../ops/moments.js';
-import { sum } from '../ops/reduce.js';
+import { observedVariance } from '../ops/observed-variance.js';
 import { scope } from '../scope.js';
 import { type Device, Tensor } from '../tensor.js';
 import { Module } from './module.js';
 
-/** Share of a batch's samples that are looked at, and what a step leaves of the averages: of some 1,600 samples at 128. */
-const SHARE = 1 / 8;
+/** Share of a batch's samples that are looked at, and what a step leaves of the averages: of some 800 samples at 128. */
+const SHARE = 1 / 16;
 const DECAY = 0.99;
 
 /**
@@ -46,26 +44,10 @@ export class VarianceSlope extends Module {
    * A variance with the averages' gradient, relative to it: d log variance / d filter = slope / average.
    *
    * @param variance [out]; of its own gradient nothing is left
-   * @param input [in], variances of the convolution's input
+   * @param input of the convolution, of one split
    */
-  attach(variance: Tensor, filter: Tensor, input: Tensor): Tensor {
-    const [out = 1, inGroup = 1] = filter.shape;
-    const groups = input.size / inGroup;
-    using inputNow = input.detach();
-    using ratios = div(input, inputNow);
-    using roots = sqrt(ratios);
-    using rows = reshape(roots, [groups, 1, inGroup]);
-    using columns = broadcastTo(rows, [groups, out / groups, inGroup]);
-    using deviations = reshape(columns, [out, inGroup, 1, 1]); // each 1, but for its gradient
-    using products = mul(filter, this.slope);
-    using stretched = mul(products, deviations);
-    using along = sum(stretched, { axes: [1, 2, 3] });
-    using alongNow = along.detach();
-    using moved = sub(along, alongNow); // 0, but for its gradient
-    using known = variance.detach();
-    using relative = div(known, this.variance);
-    using step = mul(relative, moved);
-    return add(known, step);
+  attach(variance: Tensor, filter: Tensor, input: Belief): Tensor {
+    return observedVariance(variance, filter, input, this);
   }
 
   /** Takes a step's samples, some of them, into the averages: `y` is the convolution of `x`, with its bias. */
@@ -75,8 +57,16 @@ export class VarianceSlope extends Module {
         const count = Math.ceil((x.shape[0] as number) * SHARE);
         const [input, output] = [samples(x, 0, count), samples(y, 0, count)];
         const { mean, variance } = moments(output);
-        this.average(this.center, mean);
-        const centered = sub(output, reshape(this.center, [mean.size, 1, 1]));
+        const [updates, shares] = [this.updates.handle, { decay: DECAY, warmUp: true }];
+        native.averageMoments({
+          mean: mean.handle,
+          variance: variance.handle,
+          center: this.center.handle,
+          averageVariance: this.variance.handle,
+          updates,
+          ...shares,
+        });
+        const centered = new Tensor(x.device, native.center({ x: output.handle, center: this.center.handle }));
         const handle = native.conv2dBackwardWeights({
           x: input.handle,
           dy: centered.handle,
@@ -84,20 +74,10 @@ export class VarianceSlope extends Module {
           shape: convShape(input.shape, filter.shape, options),
         });
         const products = new Tensor(x.device, handle);
-        this.average(this.slope, scale(products, (2 * mean.size) / output.size));
-        this.average(this.variance, add(variance, square(sub(mean, this.center))));
+        const tensors = [{ average: this.slope.handle, value: products.handle, scale: (2 * mean.size) / output.size }];
+        native.average({ tensors, updates, ...shares });
         advance(this.updates);
       }),
     );
-  }
-
-  /** The first steps count more. */
-  private average(average: Tensor, value: Tensor): void {
-    native.average({
-      tensors: [{ average: average.handle, value: value.handle }],
-      updates: this.updates.handle,
-      decay: DECAY,
-      warmUp: true,
-    });
   }
 }

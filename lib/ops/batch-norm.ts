@@ -3,15 +3,14 @@ import { checkObjects, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
-import type { Moments } from './moments.js';
+import { type Moments, type RunningAverages, runningArguments, updateRunning } from './moments.js';
 
 declare module '../addon/contract.js' {
   interface Operations {
-    batchNorm(args: { x: Handle; splits: number; mean?: Maybe; variance?: Maybe } & Affine & Normalization): {
-      y: Handle;
-      mean: Handle;
-      var: Handle;
-    };
+    batchNorm(
+      args: { x: Handle; splits: number; mean?: Maybe; variance?: Maybe; running?: Running | null } & Affine &
+        Normalization,
+    ): { y: Handle; mean: Handle; var: Handle };
     batchNormBackward(
       args: { x: Handle; dy: Handle; mean: Handle; variance: Handle; splits: number } & Affine &
         Normalization &
@@ -63,17 +62,23 @@ export type BatchNormEngine = 'native' | 'cudnn';
  *
  * @param x [N, C, H, W] or [N, C]
  * @param options.engine default `native`; `cudnn` needs a CUDA device, one split, gamma and beta
+ * @param options.running averages to move toward the statistics, in the same pass; default none. See {@link updateRunning}
  * @returns the output, and the batch statistics, which carry no gradient
  */
 export function batchNorm(
   x: Tensor,
   affine: Affine,
-  options: NormOptions & { splits?: number; engine?: BatchNormEngine } = {},
+  options: NormOptions & { splits?: number; engine?: BatchNormEngine; running?: RunningAverages } = {},
 ): { output: Tensor; statistics: Moments } {
   checkTensors('batchNorm', { x });
   checkObjects('batchNorm', { affine, options });
-  const { splits = 1, epsilon = 1e-5, relu = false, engine = 'native' } = options;
-  if (engine === 'cudnn') return dnnBatchNorm(x, affine, splits, epsilon, relu);
+  const { splits = 1, epsilon = 1e-5, relu = false, engine = 'native', running } = options;
+  const averages = running ? runningArguments('batchNorm', running) : null;
+  if (engine === 'cudnn') {
+    const result = dnnBatchNorm(x, affine, splits, epsilon, relu);
+    if (running) updateRunning(running, result.statistics, { splits, ...running });
+    return result;
+  }
   const { gamma, beta } = affine;
   const known = x.moments?.splits === splits ? x.moments : null;
   const {
@@ -91,6 +96,7 @@ export function batchNorm(
         relu,
         mean: known?.mean.handle ?? null,
         variance: known?.variance.handle ?? null,
+        running: averages,
       }),
     outputs: ['y'],
     save: (inputs, { mean, var: variance }) => ({ ...inputs, mean, variance }),

@@ -40,7 +40,7 @@ export * from './linear.js';
 export * from './loss.js';
 export * from './max-pool.js';
 export { reshape, samples } from './memory.js';
-export { addWithMoments, type Moments, moments, updateRunning } from './moments.js';
+export { addWithMoments, type Moments, moments, type RunningAverages, updateRunning } from './moments.js';
 export * from './pad.js';
 export * from './pool.js';
 export { type Noise, samplePrior, type Transition } from './predict.js';

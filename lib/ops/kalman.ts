@@ -7,7 +7,7 @@ import type { Affine, NormOptions } from './batch-norm.js';
 import { Belief, checkBeliefs } from './belief.js';
 import { differentiable } from './differentiable.js';
 import { within } from './memory.js';
-import { attachMoments, type Moments } from './moments.js';
+import { attachMoments, type Moments, type RunningAverages, runningArguments } from './moments.js';
 import { type Noise, noiseArguments } from './predict.js';
 
 declare module '../addon/contract.js' {
@@ -46,6 +46,7 @@ declare module '../addon/contract.js' {
         random?: RandomSource | null;
         noise?: Maybe;
         guard: number;
+        running?: Running | null;
       } & Affine &
         KalmanFilter,
     ): KalmanResult;
@@ -85,6 +86,8 @@ export interface KalmanNormOptions extends NormOptions {
   guard?: number;
   /** Append one sample a split of the rectified posterior to the output, for the prediction of the next layer. */
   sample?: Noise | null;
+  /** Averages to move toward the posterior, in the same pass; default none. See {@link updateRunning}. */
+  running?: RunningAverages | null;
 }
 
 /** Result of {@link kalmanNorm}. */
@@ -118,7 +121,8 @@ export function kalmanNorm(
 ): KalmanNormResult {
   checkTensors('kalmanNorm', { x });
   checkObjects('kalmanNorm', { affine, options });
-  const { splits = 1, gain, guard = 100, epsilon = 1e-5, relu = false, sample = null } = options;
+  const { splits = 1, gain, guard = 100, epsilon = 1e-5, relu = false, sample = null, running = null } = options;
+  const averages = running && runningArguments('kalmanNorm', running);
   if (prior !== null && prior !== 'carried') checkBeliefs('kalmanNorm', { prior });
   const belief = prior instanceof Belief ? prior : null;
   check(
@@ -154,6 +158,7 @@ export function kalmanNorm(
         ...noiseArguments(sample),
         ...filter,
         guard,
+        running: averages,
       }),
     // Without a prior, the statistics handed on carry no gradient.
     outputs: prior === null ? ['y'] : ['y', 'posteriorMean', 'posteriorVar'],

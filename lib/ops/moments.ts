@@ -1,9 +1,19 @@
+import type { Running } from '../addon/contract.js';
 import { native } from '../addon/load.js';
 import { checkObjects, checkTensors } from '../arguments.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
 
 declare module '../addon/contract.js' {
+  /** {@link RunningAverages} */
+  interface Running {
+    mean: Handle;
+    variance: Handle;
+    momentum: number;
+    correction: number;
+    allSplits: boolean;
+  }
+
   interface Operations {
     moments(args: { x: Handle; splits: number }): { mean: Handle; var: Handle };
     /** Writes into `dx` where it is given. */
@@ -13,16 +23,7 @@ declare module '../addon/contract.js' {
       mean: Maybe;
       var: Maybe;
     };
-    updateRunning(args: {
-      mean: Handle;
-      variance: Handle;
-      runningMean: Handle;
-      runningVar: Handle;
-      splits: number;
-      momentum: number;
-      correction: number;
-      allSplits: boolean;
-    }): void;
+    updateRunning(args: { mean: Handle; variance: Handle; running: Running; splits: number }): void;
   }
 }
 
@@ -30,6 +31,16 @@ declare module '../addon/contract.js' {
 export interface Moments {
   mean: Tensor;
   variance: Tensor;
+}
+
+/** Averages [C] that a layer keeps, and how a step moves them toward its statistics s: running += momentum·(s - running). */
+export interface RunningAverages extends Moments {
+  /** Weight of the new value. */
+  momentum: number;
+  /** Factor on the variance, n / (n - 1) to make a biased one unbiased. */
+  correction: number;
+  /** The mean over the splits, else split 0 alone (as the reference code does). */
+  allSplits: boolean;
 }
 
 /**
@@ -87,22 +98,31 @@ export function attachMoments(tensor: Tensor, splits: number, mean: Tensor | nul
  * Moves running averages toward the statistics of a batch: running += momentum·(s - running). A channel whose statistics
  * aren't finite keeps its averages.
  *
- * @param options.momentum weight of the new value
- * @param options.correction factor on the variance, n / (n - 1) to make a biased one unbiased
- * @param options.allSplits the mean over the splits, else split 0 alone (as the reference code does)
+ * @param running the averages, which are overwritten
+ * @param statistics mean and variance of every (split, channel)
+ * @param options.splits S; the rest as in {@link RunningAverages}
  */
 export function updateRunning(
   running: Moments,
   statistics: Moments,
-  options: { splits: number; momentum: number; correction: number; allSplits: boolean },
+  options: { splits: number } & Omit<RunningAverages, keyof Moments>,
 ): void {
   checkObjects('updateRunning', { running, statistics, options });
   for (const { mean, variance } of [running, statistics]) checkTensors('updateRunning', { mean, variance });
+  const { splits, ...how } = options;
+  const { mean, variance } = statistics;
   native.updateRunning({
-    mean: statistics.mean.handle,
-    variance: statistics.variance.handle,
-    runningMean: running.mean.handle,
-    runningVar: running.variance.handle,
-    ...options,
+    mean: mean.handle,
+    variance: variance.handle,
+    running: runningArguments('updateRunning', { ...running, ...how }),
+    splits,
   });
+}
+
+/** As the addon takes them. @internal */
+export function runningArguments(name: string, running: RunningAverages): Running {
+  checkObjects(name, { running });
+  const { mean, variance, momentum, correction, allSplits } = running;
+  checkTensors(name, { 'running.mean': mean, 'running.variance': variance });
+  return { mean: mean.handle, variance: variance.handle, momentum, correction, allSplits };
 }

@@ -43,7 +43,7 @@ declare module '../addon/contract.js' {
     }): Handle;
     samplePriorBackward(args: { mean: Handle; variance: Handle; y: Handle; dy: Handle }): { mean: Handle; var: Handle };
     predict(args: PushedBelief): { mean: Handle; var: Handle };
-    predictBackward(args: PushedBelief & { dmean: Handle; dvariance: Handle }): {
+    predictBackward(args: PushedBelief & { dmean: Handle; dvariance?: Maybe }): {
       dmean: Handle;
       dvar: Handle;
       dw: Handle;
@@ -167,8 +167,8 @@ function predictAnalytic(belief: Belief, weight: Tensor, options: PredictOptions
     outputs: ['mean', 'var'],
     save: (inputs, result) => ({ ...inputs, prior: result.mean }),
     backward({ saved: { prior, ...inputs }, grads, orZeros }) {
-      const [dmean, dvariance] = [orZeros(grads.mean, prior), orZeros(grads.var, prior)];
-      const given = native.predictBackward({ ...inputs, ...transition, dmean, dvariance });
+      const dmean = orZeros(grads.mean, prior);
+      const given = native.predictBackward({ ...inputs, ...transition, dmean, dvariance: grads.var });
       return { mean: given.dmean, variance: given.dvar, w: given.dw };
     },
   });

@@ -10,7 +10,7 @@ import { type NamedParameter, type ParameterList, parameterGroups } from './para
 declare module '../addon/contract.js' {
   interface Operations {
     average(args: {
-      tensors: readonly { average: Handle; value: Handle }[];
+      tensors: readonly { average: Handle; value: Handle; scale: number }[];
       updates: Handle;
       decay: number;
       warmUp: boolean;
@@ -92,7 +92,11 @@ export class WeightAverage {
   update(): void {
     this.checkApplied('update', false);
     const { decay, warmUp } = this;
-    const tensors = this.slots.map(({ average, weight }) => ({ average: average.handle, value: weight.handle }));
+    const tensors = this.slots.map(({ average, weight }) => ({
+      average: average.handle,
+      value: weight.handle,
+      scale: 1,
+    }));
     native.average({ tensors, updates: this.updates.handle, decay, warmUp });
     advance(this.updates);
   }

@@ -227,6 +227,13 @@ RandomSource convert(const Argument& argument) {
 }
 
 template <>
+RunningAverages convert(const Argument& argument) {
+  if (argument.absent()) return {};
+  return {argument.get<Tensor>("mean"), argument.get<Tensor>("variance"), argument.get<double>("momentum"),
+          argument.get<double>("correction"), argument.get<bool>("allSplits")};
+}
+
+template <>
 Values convert(const Argument& argument) {
   constexpr const char* expected = "a Float32Array, Int32Array or Uint8Array";
   if (!argument.value.IsTypedArray()) argument.fail(expected);

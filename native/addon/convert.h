@@ -132,6 +132,8 @@ op::ConvShape convert(const Argument& argument);
 template <>
 RandomSource convert(const Argument& argument);
 template <>
+RunningAverages convert(const Argument& argument);
+template <>
 Values convert(const Argument& argument);
 
 /// How a C++ parameter takes its share of the arguments.

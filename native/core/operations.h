@@ -18,6 +18,7 @@
 #include "ops/max_pool.h"
 #include "ops/memory.h"
 #include "ops/moments.h"
+#include "ops/observed_variance.h"
 #include "ops/pad.h"
 #include "ops/pool.h"
 #include "ops/predict.h"
@@ -82,6 +83,9 @@
   X(SamplePriorBackward, "samplePriorBackward")               \
   X(Predict, "predict")                                       \
   X(PredictBackward, "predictBackward")                       \
+  X(AverageMoments, "averageMoments")                         \
+  X(Center, "center")                                         \
+  X(ObservedVarianceBackward, "observedVarianceBackward")     \
   X(CrossEntropy, "crossEntropy")                             \
   X(CheckFinite, "checkFinite")                               \
   X(UpdateLossScale, "updateLossScale")                       \

@@ -34,7 +34,7 @@ void run(const op::NormalizeBackward& o, Context&) {
   sums.finish(1, o.x.c, reciprocalStd(o.var, o.x.c, o.epsilon), o.dgamma, o.dbeta);
 }
 
-void run(const op::BatchNorm& o, Context&) {
+void run(const op::BatchNorm& o, Context& context) {
   const Runs runs(o.x, o.splits);
   const auto apply = [&](const Runs::Task& task) {
     const int64_t channel = task.group * kLanes;
@@ -47,7 +47,7 @@ void run(const op::BatchNorm& o, Context&) {
   if (!o.haveMoments && runs.runs > 1) {
     computeMoments(o.x, o.splits, o.mean, o.var);
     parallelFor(runs.tasks(), [&](int64_t i) { apply(runs.task(i)); });
-    return;
+    return run(o.running, context);
   }
   // A split that is one task is normalized while it is in the cache.
   parallelFor(runs.tasks(), [&](int64_t i) {
@@ -58,6 +58,7 @@ void run(const op::BatchNorm& o, Context&) {
     }
     apply(task);
   });
+  run(o.running, context);
 }
 
 void run(const op::BatchNormBackward& o, Context&) {

@@ -56,7 +56,7 @@ Affine8 affineAt(const op::KalmanState& s, const float* gamma, const float* beta
 
 }  // namespace
 
-void run(const op::KalmanNorm& o, Context&) {
+void run(const op::KalmanNorm& o, Context& context) {
   const int64_t real = o.x.n - (o.hasVirtual ? o.splits : 0);
   const op::Act x = o.x.samples(0, real), y = o.y.samples(0, real);
   const op::Act virtualX = o.x.samples(real, o.hasVirtual ? o.splits : 0), virtualY = o.y.samples(real, o.splits);
@@ -64,6 +64,7 @@ void run(const op::KalmanNorm& o, Context&) {
   if (!o.haveMoments) computeMoments(x, o.splits, o.state.obsMean, o.state.obsVar);
   const Runs runs(x, o.splits);
   o.state.ratio[1] = fuse(o, static_cast<double>(runs.samples * x.pixels()));
+  run(o.running, context);
 
   const Gaussian gaussian(o.random);
   parallelFor(runs.tasks(), [&](int64_t i) {

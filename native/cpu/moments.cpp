@@ -80,6 +80,7 @@ void run(const op::AddMoments& o, Context&) {
 }
 
 void run(const op::UpdateRunning& o, Context&) {
+  if (!o.runningMean) return;
   const int64_t splits = o.allSplits ? o.splits : 1;
   for (int64_t c = 0; c < o.channels; ++c) {
     double mean = 0, var = 0;

@@ -198,7 +198,9 @@ void run(const op::Predict& o, Context&) {
 
 void run(const op::PredictBackward& o, Context&) {
   const Sums sums(o.w, o.shape, o.height, o.width, o.population);
-  const int64_t in = sums.in, out = sums.out, kinds = static_cast<int64_t>(sums.outputs.size());
+  const int64_t in = sums.in, out = sums.out;
+  // The deviations of all kinds sum to zero, so only the variance's gradient goes through them.
+  const int64_t kinds = o.doutVar ? static_cast<int64_t>(sums.outputs.size()) : 0;
   std::vector<float> mean(o.splits * in), var(o.splits * in);
   // Gradient of each kind's mean, [splits, kinds, out].
   std::vector<float> dkind(o.splits * kinds * out);
@@ -209,11 +211,10 @@ void run(const op::PredictBackward& o, Context&) {
       mean[s * in + c] = static_cast<float>(r[c].mean);
       var[s * in + c] = static_cast<float>(r[c].var);
     }
-    const float *dmean = o.doutMean + s * out, *dvar = o.doutVar + s * out;
+    const float *dmean = o.doutMean + s * out, *dvar = o.doutVar ? o.doutVar + s * out : nullptr;
     std::vector<float> dalpha(in);
     for (int64_t c = 0; c < in; ++c) dalpha[c] = dot(dmean, &sums.average[c * out], out);
     for (int64_t k = 0; k < kinds; ++k) {
-      // The deviations of all kinds sum to zero, so only the variance's gradient goes through them.
       float* d = &dkind[(s * kinds + k) * out];
       const float* deviation = &sums.deviation[k * sums.size()];
       multiplyInto(&mean[s * in], deviation, in, out, d);
@@ -222,7 +223,7 @@ void run(const op::PredictBackward& o, Context&) {
       for (int64_t c = 0; c < in; ++c) dalpha[c] += dot(d, deviation + c * out, out);
     }
     for (int64_t c = 0; c < in; ++c) {
-      const double a = dalpha[c], b = dot(dvar, &sums.variance[c * out], out);
+      const double a = dalpha[c], b = dvar ? dot(dvar, &sums.variance[c * out], out) : 0;
       o.dmean[s * in + c] = static_cast<float>(a * r[c].dMeanByMean + b * r[c].dVarByMean);
       o.dvar[s * in + c] = static_cast<float>(a * r[c].dMeanByVar + b * r[c].dVarByVar);
     }
@@ -232,11 +233,9 @@ void run(const op::PredictBackward& o, Context&) {
     std::vector<float> daverage(out), dvariance(out), ddeviation(kinds * out), sum(out);
     for (int64_t s = 0; s < o.splits; ++s) {
       const float alpha = mean[s * in + c], beta = var[s * in + c];
-      const float *dmean = o.doutMean + s * out, *dvar = o.doutVar + s * out, *d = &dkind[s * kinds * out];
-      for (int64_t i = 0; i < out; ++i) {
-        daverage[i] += alpha * dmean[i];
-        dvariance[i] += beta * dvar[i];
-      }
+      const float *dmean = o.doutMean + s * out, *d = dkind.data() + s * kinds * out;
+      for (int64_t i = 0; i < out; ++i) daverage[i] += alpha * dmean[i];
+      for (int64_t i = 0; o.doutVar && i < out; ++i) dvariance[i] += beta * o.doutVar[s * out + i];
       for (int64_t i = 0; i < kinds * out; ++i) ddeviation[i] += alpha * d[i];
     }
     std::vector<float> dw(sums.taps * out);

@@ -49,6 +49,8 @@ int64_t aloneFor(const Op& o) {
     return timeAlone(o.y);
   } else if constexpr (requires { timeAlone(o.out); }) {
     return timeAlone(o.out);
+  } else if constexpr (requires { timeAlone(o.w); }) {
+    return timeAlone(o.w);
   } else {
     return std::numeric_limits<int64_t>::max();
   }

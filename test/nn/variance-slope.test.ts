@@ -1,28 +1,43 @@
 import test from 'ava';
-import { Belief, backward, CifarResNet, Conv2d, conv2d, crossEntropy, log, Sgd, scope, sum } from '../../lib/index.js';
+import {
+  Belief,
+  backward,
+  CifarResNet,
+  Conv2d,
+  conv2d,
+  crossEntropy,
+  log,
+  mul,
+  Sgd,
+  scope,
+  sum,
+  type Tensor,
+} from '../../lib/index.js';
 import { VarianceSlope } from '../../lib/nn/variance-slope.js';
+import { observedVariance } from '../../lib/ops/observed-variance.js';
 import { map, slice, zip } from '../support/array.js';
 import { checkOp } from '../support/check-op.js';
 import { bits, closeTo, tolerance } from '../support/compare.js';
 import { eachDevice } from '../support/devices.js';
 import * as plain from '../support/reference.js';
+import { rectified } from '../support/reference-transition.js';
 
 /** The averages start from nothing, of which so many steps leave less than 1e-9. */
 const STEPS = 40;
 
 const cases = [
-  { samples: 3, channels: 3, out: 5, size: 7, kernel: 3, stride: 1 },
-  { samples: 17, channels: 16, out: 8, size: 6, kernel: 3, stride: 2 },
-  { samples: 8, channels: 2, out: 3, size: 9, kernel: 1, stride: 1 },
+  { samples: 3, channels: 3, out: 5, size: 7, kernel: 3, stride: 1, isRectified: false },
+  { samples: 33, channels: 16, out: 8, size: 6, kernel: 3, stride: 2, isRectified: true },
+  { samples: 8, channels: 2, out: 3, size: 9, kernel: 1, stride: 1, isRectified: true },
 ];
 
-for (const { samples, channels, out, size, kernel, stride } of cases) {
-  const name = `[${samples}, ${channels}, ${size}, ${size}] to ${out}, stride ${stride}`;
+for (const { samples, channels, out, size, kernel, stride, isRectified } of cases) {
+  const name = `[${samples}, ${channels}, ${size}, ${size}] to ${out}, stride ${stride}${isRectified ? ', rectified' : ''}`;
   eachDevice(
     test,
     `VarianceSlope: the gradient is that of the samples' variance, ${name}`,
     async (t, device, random) => {
-      const seen = Math.ceil(samples / 8);
+      const seen = Math.ceil(samples / 16);
       const sides = plain.samePadding(size, size, kernel, stride);
       await checkOp(t, device, random, () => {
         const shift = random.uniform(-3, 3);
@@ -35,18 +50,20 @@ for (const { samples, channels, out, size, kernel, stride } of cases) {
             w: { ...random.normals([out, channels, kernel, kernel]), format: 'filter' as const },
             variance: { ...random.uniforms([out], 0.5, 3), constant: true },
             input: random.uniforms([channels], 0.5, 3),
+            mean: random.normals([channels]),
           },
-          run({ x, w, variance, input }) {
+          run({ x, w, variance, input, mean }) {
             const slope = new VarianceSlope(device, w.shape);
             const options = { stride, padding: 'same' as const };
             const y = conv2d(x, w, options);
             for (let step = 0; step < STEPS; step++) slope.observe(x, y, w, options);
-            const result = slope.attach(variance, w, input);
+            const result = slope.attach(variance, w, new Belief(mean, input, 1, isRectified));
             slope.dispose();
             return [result];
           },
-          reference({ x, w, variance, input }, hold) {
-            const deviations = zip(input, hold(input), (a, b) => Math.sqrt(a / b));
+          reference({ x, w, variance, input, mean }, hold) {
+            const believed = isRectified ? zip(mean, input, (m, v) => rectified(m, v).variance) : input;
+            const deviations = zip(believed, hold(believed), (a, b) => Math.sqrt(a / b));
             const scaled = map(w, (v, i) => v * deviations.data[Math.floor(i / kernel ** 2) % channels]!);
             const y = plain.conv2d(slice(x, 0, seen), scaled, [stride, stride], sides);
             const shown = plain.moments(y, 1).variance;
@@ -62,6 +79,47 @@ for (const { samples, channels, out, size, kernel, stride } of cases) {
       });
     },
   );
+}
+
+for (const [out, inGroup, kernel, groups] of [
+  [16, 8, 3, 2],
+  [24, 5, 1, 3],
+  [6, 1, 3, 6],
+  [40, 33, 2, 1],
+] as const) {
+  const name = `[${out}, ${inGroup}, ${kernel}, ${kernel}] in ${groups} groups`;
+  eachDevice(test, `observedVariance: ${name}, by its formula; what doesn't vary`, async (t, device, random) => {
+    const filter = random.normals([out, inGroup, kernel, kernel]);
+    const [slope, inputs] = [random.normals(filter.shape), groups * inGroup];
+    const belief = { mean: random.normals([inputs]), variance: random.uniforms([inputs], 0.1, 2) };
+    const [average, dv] = [random.uniforms([out], 0.1, 2), random.normals([out])];
+    // An output and an input that have stood still.
+    average.data[out - 1] = 0;
+    belief.variance.data[0] = 0;
+    const [w, s, mean, inputVariance, known] = [filter, slope, belief.mean, belief.variance, average].map((array, i) =>
+      device.tensor(Float32Array.from(array.data), array.shape, {
+        format: i < 2 ? 'filter' : 'plain',
+        requiresGrad: i === 0 || i === 2 || i === 3,
+      }),
+    ) as [Tensor, Tensor, Tensor, Tensor, Tensor];
+    const variance = device.full([out], 2);
+    const result = observedVariance(variance, w, new Belief(mean, inputVariance, 1), { slope: s, variance: known });
+    t.deepEqual(await result.data(), await variance.data());
+    backward(sum(mul(result, device.tensor(Float32Array.from(dv.data)))));
+    const [taps, perGroup] = [kernel ** 2, out / groups];
+    const du = new Float64Array(inputs);
+    const dw = map(filter, (tap, i) => {
+      const o = Math.floor(i / (inGroup * taps));
+      const input = Math.floor(o / perGroup) * inGroup + (Math.floor(i / taps) % inGroup);
+      const gradient = o === out - 1 ? 0 : ((dv.data[o]! * 2) / average.data[o]!) * slope.data[i]!;
+      if (input > 0) du[input]! += (gradient * tap) / (2 * belief.variance.data[input]!);
+      return gradient;
+    });
+    // A quotient and two products, each rounded.
+    closeTo(t, await w.grad!.data(), dw.data, 3 * tolerance.exact, 'filter');
+    closeTo(t, await inputVariance.grad!.data(), du, tolerance.sum(perGroup * taps), 'variance');
+    t.true((await mean.grad!.data()).every((value) => value === 0));
+  });
 }
 
 eachDevice(test, 'Conv2d: observed gradients leave the belief as it is', async (t, device, random) => {

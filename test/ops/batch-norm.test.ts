@@ -2,7 +2,7 @@ import test from 'ava';
 import { add, BatchNorm2d, batchNorm, normalize, scale, updateRunning } from '../../lib/index.js';
 import { map, ndarray, sum } from '../support/array.js';
 import { checkOp } from '../support/check-op.js';
-import { closeTo, tolerance } from '../support/compare.js';
+import { bits, closeTo, tolerance } from '../support/compare.js';
 import { eachDevice } from '../support/devices.js';
 import type { TestRandom } from '../support/random.js';
 import * as reference from '../support/reference.js';
@@ -134,6 +134,57 @@ eachDevice(test, 'updateRunning: all splits or the first, momentum and correctio
       closeTo(t, await running[part].data(), expected, tolerance.elementwise, `running ${part}`);
     }
   }
+});
+
+/** Batches whose blocks have all their threads, fewer than a team of splits, and some left over. */
+const averaged: [shape: number[], splits: number][] = [
+  [[6, 5, 3, 3], 1],
+  [[64, 16, 5, 7], 32],
+  [[64, 5, 1, 1], 64],
+  [[64, 3, 1, 1], 64],
+  [[4, 1288, 2, 1], 2],
+  [[6, 7], 3],
+];
+
+for (const [shape, splits] of averaged) {
+  eachDevice(test, `batchNorm: running averages, [${shape}] in ${splits}`, async (t, device, random) => {
+    const channels = shape[1] as number;
+    const affine = { gamma: null, beta: null };
+    const x = device.tensor(Float32Array.from(random.normals(shape, 1, 2).data), shape, { format: 'activation' });
+    for (const allSplits of [true, false]) {
+      const how = { momentum: 0.3, correction: 1.25, allSplits };
+      const start = () => ({ mean: device.full([channels], 3), variance: device.full([channels], 2) });
+      const [together, apart] = [start(), start()];
+      const { output, statistics } = batchNorm(x, affine, { splits, running: { ...together, ...how } });
+      updateRunning(apart, statistics, { splits, ...how });
+      for (const part of ['mean', 'variance'] as const) {
+        closeTo(t, await together[part].data(), await apart[part].data(), tolerance.elementwise, `running ${part}`);
+      }
+      const plain = batchNorm(x, affine, { splits });
+      t.is(bits(await output.data()), bits(await plain.output.data()));
+    }
+  });
+}
+
+eachDevice(test, 'batchNorm: running averages that are wrong are refused, and nothing moves', async (t, device) => {
+  const x = device.ones([4, 3, 2, 2]);
+  const running = {
+    mean: device.zeros([3]),
+    variance: device.ones([3]),
+    momentum: 0.1,
+    correction: 1,
+    allSplits: true,
+  };
+  const run = (change: object) => batchNorm(x, { gamma: null, beta: null }, { running: { ...running, ...change } });
+  t.throws(() => run({ mean: device.zeros([4]) }), {
+    code: 'SHAPE_MISMATCH',
+    message: /^batchNorm: running.mean must have shape \[3\], got \[4\]/,
+  });
+  t.throws(() => run({ variance: null }), { code: 'INVALID_ARGUMENT', message: /^batchNorm: running.variance/ });
+  t.throws(() => run({ momentum: 2 }), { code: 'INVALID_ARGUMENT', message: /^batchNorm: running.momentum/ });
+  t.throws(() => run({ correction: 0 }), { code: 'INVALID_ARGUMENT', message: /^batchNorm: running.correction/ });
+  t.deepEqual([...(await running.mean.data())], [0, 0, 0]);
+  t.deepEqual([...(await running.variance.data())], [1, 1, 1]);
 });
 
 for (const runningStats of ['all-splits', 'first-split'] as const) {

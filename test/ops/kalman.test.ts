@@ -8,11 +8,12 @@ import {
   kalmanNorm,
   scale,
   type Tensor,
+  updateRunning,
 } from '../../lib/index.js';
 import { update } from '../../lib/kalman/index.js';
 import { map, type NdArray, ndarray, slice, vector } from '../support/array.js';
 import { checkOp } from '../support/check-op.js';
-import { bits, tolerance } from '../support/compare.js';
+import { bits, closeTo, tolerance } from '../support/compare.js';
 import { eachDevice } from '../support/devices.js';
 import type { TestRandom } from '../support/random.js';
 import * as reference from '../support/reference.js';
@@ -100,6 +101,24 @@ for (const c of cases) {
         expected(kalman.kalmanNorm(x, { ...common, gamma, beta, prior: null }, hold)),
       tolerance: tolerance.normalization,
     }));
+  });
+
+  eachDevice(test, `kalmanNorm: running averages of the posterior, ${title}`, async (t, device, random) => {
+    const channels = shape[1]!;
+    const tensor = ({ data, shape }: NdArray) => device.tensor(Float32Array.from(data), shape);
+    const x = device.tensor(Float32Array.from(layer(random, shape).x.data), shape, { format: 'activation' });
+    const { priorMean, priorVar } = prior(random, c);
+    const affine = { gamma: null, beta: null };
+    for (const belief of [null, new Belief(tensor(priorMean), tensor(priorVar), splits)]) {
+      const how = { momentum: 0.3, correction: 1.25, allSplits: true };
+      const start = () => ({ mean: device.full([channels], 3), variance: device.full([channels], 2) });
+      const [together, apart] = [start(), start()];
+      const { posterior } = kalmanNorm(x, belief, affine, { ...common, running: { ...together, ...how } });
+      updateRunning(apart, posterior, { splits, ...how });
+      for (const part of ['mean', 'variance'] as const) {
+        closeTo(t, await together[part].data(), await apart[part].data(), tolerance.elementwise, `running ${part}`);
+      }
+    }
   });
 
   if (shape.length === 2) continue;

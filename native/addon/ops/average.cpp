@@ -5,7 +5,7 @@ namespace kn::addon {
 
 template <>
 AverageTensors convert(const Argument& a) {
-  return {a.get<Tensor>("average"), a.get<Tensor>("value")};
+  return {a.get<Tensor>("average"), a.get<Tensor>("value"), a.get<double>("scale")};
 }
 
 namespace {

@@ -28,10 +28,10 @@ struct Read<KalmanLayer> {
 
 template <>
 struct Read<KalmanInput> {
-  static constexpr size_t parameters = 7;
+  static constexpr size_t parameters = 8;
   static KalmanInput from(Call& call) {
     return {Read<MeanVar>::from(call), Read<MeanVar>::from(call), call.next<RandomSource>(), call.next<Tensor>(),
-            call.next<double>()};
+            call.next<double>(),       call.next<RunningAverages>()};
   }
 };
 
@@ -68,8 +68,8 @@ namespace {
 
 const Functions functions{
     bind<&kalmanNorm>("kalmanNorm", "x", "gamma?", "beta?", "gain?", "priorMean?", "priorVar?", "observationMean?",
-                      "observationVar?", "random?", "noise?", "guard", "splits", "hasVirtual", "sample", "fixedGain",
-                      "epsilon", "relu"),
+                      "observationVar?", "random?", "noise?", "guard", "running?", "splits", "hasVirtual", "sample",
+                      "fixedGain", "epsilon", "relu"),
     bind<&kalmanNormBackward>("kalmanNormBackward", "x", "gamma?", "beta?", "gain?", "y", "priorMean?", "priorVar?",
                               "observationMean", "observationVar", "posteriorMean", "posteriorVar", "ratio", "dy",
                               "dposteriorMean?", "dposteriorVar?", "splits", "hasVirtual", "sample", "fixedGain",

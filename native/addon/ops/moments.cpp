@@ -13,8 +13,7 @@ const Functions functions{
     bind<&moments>("moments", "x", "splits"),
     bind<&momentsBackward>("momentsBackward", "x", "splits", "mean", "dmean", "dvar", "dx?"),
     bind<&addMoments>("addMoments", "a", "b", "splits", "inPlace"),
-    bind<&updateRunning>("updateRunning", "mean", "variance", "runningMean", "runningVar", "splits", "momentum",
-                         "correction", "allSplits"),
+    bind<&updateRunning>("updateRunning", "mean", "variance", "running", "splits"),
 };
 
 }  // namespace

@@ -12,7 +12,7 @@ namespace {
 const Functions functions{
     bind<&predict>("predict", "mean", "variance", "w", "splits", "height", "width", "shape", "population", "rectified"),
     bind<&predictBackward>("predictBackward", "mean", "variance", "w", "splits", "height", "width", "shape",
-                           "population", "rectified", "dmean", "dvariance"),
+                           "population", "rectified", "dmean", "dvariance?"),
     bind<&rectifyBelief>("rectifyBelief", "mean", "variance"),
     bind<&rectifyBeliefBackward>("rectifyBeliefBackward", "mean", "variance", "dmean", "dvariance"),
     bind<&samplePrior>("samplePrior", "mean", "variance", "splits", "height", "width", "random?", "noise?"),

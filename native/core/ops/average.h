@@ -20,9 +20,10 @@ namespace kn::op {
 struct AveragedTensor {
   float* average;
   const float* value;
+  float scale;
   int32_t count;
 };
-/// average += share·(value - average), by averageShare.
+/// average += share·(scale·value - average), by averageShare.
 struct Average {
   std::vector<AveragedTensor> tensors;
   const int32_t* updates;  ///< how many there were
@@ -36,6 +37,7 @@ namespace kn {
 
 struct AverageTensors {
   Tensor average, value;
+  double scale = 1;  ///< of the value
 };
 /// An exponential moving average, one update, in place. `updates` (int32) is read only.
 void average(const std::vector<AverageTensors>& tensors, const Tensor& updates, double decay, bool warmUp);

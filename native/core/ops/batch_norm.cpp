@@ -26,7 +26,7 @@ NormGradients emptyGradients(Device& device, const Tensor& x, const Tensor& gamm
 }
 
 NormResult batchNorm(const Tensor& x, const Tensor& gamma, const Tensor& beta, int64_t splits, double epsilon,
-                     bool relu, const MeanVar& given) {
+                     bool relu, const MeanVar& given, const RunningAverages& running) {
   checkFloat(x, {"batchNorm", "x"});
   Device& device = x.device();
   const op::Act input = activation(device, x, {"batchNorm", "x"});
@@ -43,7 +43,8 @@ NormResult batchNorm(const Tensor& x, const Tensor& gamma, const Tensor& beta, i
   out.y = emptyLike(device, x);
   out.moments = have ? given : MeanVar{emptyVector(device, count), emptyVector(device, count)};
   device.launch(op::BatchNorm{input, activation(device, out.y, {"batchNorm", "y"}), splits, a.gamma, a.beta,
-                              out.moments.mean.data(), out.moments.var.data(), have, checkedEpsilon, relu});
+                              out.moments.mean.data(), out.moments.var.data(), have, checkedEpsilon, relu,
+                              runningUpdate(out.moments, running, splits, "batchNorm")});
   return out;
 }
 

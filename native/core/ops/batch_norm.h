@@ -29,6 +29,7 @@ struct BatchNorm {
   bool haveMoments;
   float epsilon;
   bool relu;
+  UpdateRunning running;
 };
 /// `add` (without data where there is none) is added to dx: the gradient that x has from elsewhere.
 struct BatchNormBackward {
@@ -72,7 +73,7 @@ NormGradients emptyGradients(Device& device, const Tensor& x, const Tensor& gamm
                              int64_t virtualSamples);
 /// gamma and beta may both be empty (no affine part) in all normalizations.
 NormResult batchNorm(const Tensor& x, const Tensor& gamma, const Tensor& beta, int64_t splits, double epsilon,
-                     bool relu, const MeanVar& given);
+                     bool relu, const MeanVar& given, const RunningAverages& running);
 /// `add` is added to dx; dx gets room for `virtualSamples` behind it.
 NormGradients batchNormBackward(const Tensor& x, const Tensor& dy, const Tensor& gamma, const Tensor& beta,
                                 const MeanVar& moments, int64_t splits, double epsilon, bool relu, const Tensor& add,

@@ -64,6 +64,19 @@ inline op::Act activationLike(Device& device, const Tensor& t, const Tensor& oth
   return act;
 }
 
+inline void* roundedValues(const Tensor& filter) {
+  return filter.storage->rounded ? filter.storage->rounded->data : nullptr;
+}
+
+/// A filter [out, in, height, width].
+inline op::Filter filter(Device& device, const Tensor& t, Name name) {
+  checkFloat(t, name);
+  checkDevice(device, t, name);
+  require(t.shape.rank() == 4 && t.format == Format::Filter, ErrorCode::ShapeMismatch, name,
+          " must be a filter [out, in, height, width], got ", formatName(t.format), " ", t.shape.str());
+  return {t.data(), t.shape[0], t.shape[1], t.shape[2], t.shape[3], roundedValues(t)};
+}
+
 /// A plain vector of `count` float32 values.
 inline float* vector(Device& device, const Tensor& t, int64_t count, Name name) {
   checkFloat(t, name);
@@ -105,10 +118,6 @@ inline void checkSplits(int64_t splits, int64_t samples, Name name) {
   require(splits >= 1, ErrorCode::InvalidArgument, name, " must be at least 1, got ", splits);
   require(samples % splits == 0 && samples > 0, ErrorCode::InvalidArgument, name,
           " must divide the number of samples; ", samples, " samples can't be cut into ", splits, " equal parts");
-}
-
-inline void* roundedValues(const Tensor& filter) {
-  return filter.storage->rounded ? filter.storage->rounded->data : nullptr;
 }
 
 /// A result of the shape and format of `t`.

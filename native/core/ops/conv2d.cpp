@@ -15,14 +15,6 @@ op::Act image(Device& device, const Tensor& t, Name name) {
   return {t.data<void>(), t.shape[0], t.shape[1], t.shape[2], t.shape[3], Format::Plain, t.stored};
 }
 
-op::Filter filter(Device& device, const Tensor& t, Name name) {
-  checkFloat(t, name);
-  checkDevice(device, t, name);
-  require(t.shape.rank() == 4 && t.format == Format::Filter, ErrorCode::ShapeMismatch, name,
-          " must be a filter [out, in, height, width], got ", formatName(t.format), " ", t.shape.str());
-  return {t.data(), t.shape[0], t.shape[1], t.shape[2], t.shape[3], roundedValues(t)};
-}
-
 Shape outputShape(const Shape& x, const Shape& w, const op::ConvShape& conv) {
   require(conv.strideH >= 1 && conv.strideW >= 1, ErrorCode::InvalidArgument,
           "conv2d: stride must be at least 1, got [", conv.strideH, ", ", conv.strideW, "]");

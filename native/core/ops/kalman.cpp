@@ -90,6 +90,7 @@ KalmanResult kalmanNorm(const KalmanLayer& in, const KalmanInput& given, const K
   update.gain = layer.gain;
   update.guard = static_cast<float>(given.guard);
   update.relu = o.relu;
+  update.running = runningUpdate(out.posterior, given.running, o.splits, fn);
   device.launch(update);
   return out;
 }

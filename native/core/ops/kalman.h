@@ -26,7 +26,8 @@ struct KalmanNorm {
   float guard, epsilon;
   bool relu;
   Random random;
-  Act noise;  ///< normal values instead of `random`, where it has data
+  Act noise;              ///< normal values instead of `random`, where it has data
+  UpdateRunning running;  ///< by the posterior
 };
 
 struct KalmanNormBackward {
@@ -67,6 +68,7 @@ struct KalmanInput {
   RandomSource random;
   Tensor noise;
   double guard = 100;
+  RunningAverages running;
 };
 struct KalmanResult {
   Tensor y;

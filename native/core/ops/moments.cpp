@@ -46,25 +46,30 @@ AddResult addMoments(const Tensor& a, const Tensor& b, int64_t splits, bool inPl
   return result;
 }
 
-void updateRunning(const Tensor& mean, const Tensor& var, const Tensor& runningMean, const Tensor& runningVar,
-                   int64_t splits, double momentum, double correction, bool allSplits) {
-  checkFloat(runningMean, {"updateRunning", "runningMean"});
-  require(splits >= 1, ErrorCode::InvalidArgument, "updateRunning: splits must be at least 1, got ", splits);
-  require(runningMean.shape.rank() == 1, ErrorCode::ShapeMismatch, "updateRunning: runningMean must be a vector, got ",
-          runningMean.shape.str());
-  Device& device = runningMean.device();
-  const int64_t channels = runningMean.shape[0];
+op::UpdateRunning runningUpdate(const MeanVar& statistics, const RunningAverages& running, int64_t splits,
+                                const char* function) {
   op::UpdateRunning update;
-  update.mean = vector(device, mean, splits * channels, {"updateRunning", "mean"});
-  update.var = vector(device, var, splits * channels, {"updateRunning", "variance"});
-  update.runningMean = vector(device, runningMean, channels, {"updateRunning", "runningMean"});
-  update.runningVar = vector(device, runningVar, channels, {"updateRunning", "runningVariance"});
+  if (!running.mean) return update;
+  checkFloat(statistics.mean, {function, "mean"});
+  Device& device = statistics.mean.device();
+  update.channels = statistics.mean.count() / splits;
   update.splits = splits;
-  update.channels = channels;
-  update.momentum = fraction(momentum, {"updateRunning", "momentum"});
-  update.correction = positive(correction, {"updateRunning", "correction"});
-  update.allSplits = allSplits;
-  device.launch(update);
+  update.mean = vector(device, statistics.mean, splits * update.channels, {function, "mean"});
+  update.var = vector(device, statistics.var, splits * update.channels, {function, "variance"});
+  update.runningMean = vector(device, running.mean, update.channels, {function, "running.mean"});
+  update.runningVar = vector(device, running.var, update.channels, {function, "running.variance"});
+  update.momentum = fraction(running.momentum, {function, "running.momentum"});
+  update.correction = positive(running.correction, {function, "running.correction"});
+  update.allSplits = running.allSplits;
+  return update;
+}
+
+void updateRunning(const MeanVar& statistics, const RunningAverages& running, int64_t splits) {
+  constexpr const char* fn = "updateRunning";
+  checkAlive(running.mean, {fn, "running.mean"});
+  require(splits >= 1, ErrorCode::InvalidArgument, fn, ": splits must be at least 1, got ", splits);
+  const op::UpdateRunning update = runningUpdate(statistics, running, splits, fn);
+  running.mean.device().launch(update);
 }
 
 }  // namespace kn

@@ -23,12 +23,13 @@ struct AddMoments {
 };
 /// running += momentum·(s - running), s from split 0 or the mean over the splits; the variance is multiplied by
 /// `correction` (n / (n - 1), or 1 where it is unbiased already). A channel whose statistics aren't finite stays.
+/// Normalizations take one along, and do it in the launch that normalizes; without `runningMean` there is nothing to do.
 struct UpdateRunning {
-  const float *mean, *var;
-  float *runningMean, *runningVar;
-  int64_t splits, channels;
-  float momentum, correction;
-  bool allSplits;
+  const float *mean = nullptr, *var = nullptr;
+  float *runningMean = nullptr, *runningVar = nullptr;
+  int64_t splits = 1, channels = 0;
+  float momentum = 0, correction = 1;
+  bool allSplits = true;
 };
 
 }  // namespace kn::op
@@ -48,7 +49,14 @@ struct AddResult {
   MeanVar moments;
 };
 AddResult addMoments(const Tensor& a, const Tensor& b, int64_t splits, bool inPlace);
-void updateRunning(const Tensor& mean, const Tensor& var, const Tensor& runningMean, const Tensor& runningVar,
-                   int64_t splits, double momentum, double correction, bool allSplits);
+/// Averages of a layer, and how they move; without `mean` there are none. See op::UpdateRunning.
+struct RunningAverages {
+  Tensor mean, var;
+  double momentum = 0, correction = 1;
+  bool allSplits = true;
+};
+op::UpdateRunning runningUpdate(const MeanVar& statistics, const RunningAverages& running, int64_t splits,
+                                const char* function);
+void updateRunning(const MeanVar& statistics, const RunningAverages& running, int64_t splits);
 
 }  // namespace kn

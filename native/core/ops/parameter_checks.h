@@ -27,6 +27,12 @@ inline int32_t parameterCount(const Device& device, const Tensor& t, Name name) 
   return static_cast<int32_t>(count);
 }
 
+/// What is left of an average's decay for the newest values.
+inline float averageShareOf(double decay, Name name) {
+  require(decay >= 0 && decay < 1, ErrorCode::InvalidArgument, name, " must be at least 0 and below 1, got ", decay);
+  return static_cast<float>(1 - decay);
+}
+
 inline float notNegative(double value, Name name) {
   require(std::isfinite(value) && value >= 0, ErrorCode::InvalidArgument, name,
           " must be a finite number of at least 0, got ", value);

@@ -49,7 +49,8 @@ MeanVar predict(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t 
 }
 
 PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
-                                 const op::ConvShape& shape, bool population, bool rectified, const MeanVar& dout) {
+                                 const op::ConvShape& shape, bool population, bool rectified, const Tensor& dmean,
+                                 const Tensor& dvariance) {
   constexpr const char* fn = "predictBackward";
   checkFloat(belief.mean, {fn, "mean"});
   Device& device = belief.mean.device();
@@ -61,9 +62,9 @@ PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t
   op::Filter dw = forward.w;
   dw.data = out.dw.data();
   device.launch(op::PredictBackward{forward.mean, forward.var, splits, height, width, forward.w, shape, population,
-                                    rectified, vector(device, dout.mean, outputs, {fn, "dmean"}),
-                                    vector(device, dout.var, outputs, {fn, "dvariance"}), out.dbelief.mean.data(),
-                                    out.dbelief.var.data(), dw});
+                                    rectified, vector(device, dmean, outputs, {fn, "dmean"}),
+                                    optionalVector(device, dvariance, outputs, {fn, "dvariance"}),
+                                    out.dbelief.mean.data(), out.dbelief.var.data(), dw});
   return out;
 }
 

@@ -35,7 +35,7 @@ struct PredictBackward {
   Filter w;
   ConvShape shape;
   bool population, rectified;
-  const float *doutMean, *doutVar;
+  const float *doutMean, *doutVar;  ///< doutVar null: nothing comes through the variance
   float *dmean, *dvar;
   Filter dw;
 };
@@ -65,7 +65,8 @@ struct PredictGradients {
   Tensor dw;
 };
 PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
-                                 const op::ConvShape& shape, bool population, bool rectified, const MeanVar& dout);
+                                 const op::ConvShape& shape, bool population, bool rectified, const Tensor& dmean,
+                                 const Tensor& dvariance);
 MeanVar rectifyBelief(const MeanVar& belief);
 MeanVar rectifyBeliefBackward(const MeanVar& belief, const MeanVar& dout);
 

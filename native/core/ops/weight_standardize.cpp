@@ -3,18 +3,6 @@
 #include "checks.h"
 
 namespace kn {
-namespace {
-
-op::Filter filter(Device& device, const Tensor& t, Name name) {
-  checkFloat(t, name);
-  checkDevice(device, t, name);
-  require(t.shape.rank() == 4 && t.format == Format::Filter, ErrorCode::ShapeMismatch, name,
-          " must be a filter [out, in, height, width], got ", formatName(t.format), " ", t.shape.str());
-  return {t.data(), t.shape[0], t.shape[1], t.shape[2], t.shape[3]};
-}
-
-}  // namespace
-
 NormResult weightStandardize(const Tensor& w, double epsilon) {
   checkFloat(w, {"weightStandardize", "weight"});
   Device& device = w.device();

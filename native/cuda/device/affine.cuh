@@ -1,5 +1,6 @@
 #pragma once
 #include "../runtime/context.h"
+#include "../../core/ops/moments.h"
 #include "planes.cuh"
 
 /// Normalization as an affine map of each channel, with the statistics of its split.
@@ -77,7 +78,8 @@ __device__ __forceinline__ void normalizeRows(const Planes& p, const Place& plac
       });
 }
 
-/// Enqueues y = x normalized, with statistics of every split.
-void applyNorm(const op::Act& x, const op::Act& y, int64_t splits, const Norm& norm, Context& context);
+/// Enqueues y = x normalized, with statistics of every split, toward which running averages move.
+void applyNorm(const op::Act& x, const op::Act& y, int64_t splits, const Norm& norm, Context& context,
+               const op::UpdateRunning& running = {});
 
 }  // namespace kn::cuda

@@ -1,3 +1,4 @@
+#include "averaging.cuh"
 #include "gradient.cuh"
 #include "kernels.h"
 #include "moments.cuh"
@@ -5,8 +6,9 @@
 namespace kn::cuda {
 
 template <class T, int V>
-__global__ void normalizeForward(Planes p, const T* x, T* y, Norm norm) {
-  const Place place = placeOf<V>(p);
+__global__ void normalizeForward(Planes p, const T* x, T* y, Norm norm, Averaging averaging) {
+  if (blockIdx.x < averaging.blocks) return moveAverages(averaging);
+  const Place place = placeOf<V>(p, blockIdx.x - averaging.blocks);
   normalizeRows(p, place, x, y, affineOf<V>(norm, p, place), norm.relu);
 }
 
@@ -68,12 +70,15 @@ __global__ void gradientOfRows(Planes p, const T* x, const T* dy, const T* add, 
                norm.relu);
 }
 
-void applyNorm(const op::Act& x, const op::Act& y, int64_t splits, const Norm& norm, Context& context) {
+void applyNorm(const op::Act& x, const op::Act& y, int64_t splits, const Norm& norm, Context& context,
+               const op::UpdateRunning& running) {
   forPacks(
       x.stored, x.c,
       [&]<class T, int V>() {
         const Planes p = planesOf(x, splits, V, kMapCut);
-        launch(normalizeForward<T, V>, p.grid(), p.threads(), 0, context.stream, p, x.values<T>(), y.values<T>(), norm);
+        const auto averaging = Averaging::by(p.threads().x, running);
+        launch(normalizeForward<T, V>, averaging.blocks + static_cast<unsigned>(p.blocks()), p.threads(), 0,
+               context.stream, p, x.values<T>(), y.values<T>(), norm, averaging);
       },
       x.data, y.data, norm.mean, norm.var, norm.gamma, norm.beta);
 }
@@ -136,7 +141,7 @@ void run(const op::NormalizeBackward& o, Context& context) {
 /// moments that aren't given.
 void run(const op::BatchNorm& o, Context& context) {
   if (!o.haveMoments) computeMoments(o.x, o.splits, 1, o.mean, o.var, context);
-  applyNorm(o.x, o.y, o.splits, {o.mean, o.var, o.gamma, o.beta, o.epsilon, 1, o.relu}, context);
+  applyNorm(o.x, o.y, o.splits, {o.mean, o.var, o.gamma, o.beta, o.epsilon, 1, o.relu}, context, o.running);
 }
 
 /// Needs 1 read of x, dy and add, 1 write of dx where a split fits on the chip. Moves 2 reads of x and dy, 1 of add, 1

@@ -1,3 +1,4 @@
+#include "averaging.cuh"
 #include "kernels.h"
 #include "moments.cuh"
 #include "sampling.cuh"
@@ -89,12 +90,14 @@ __global__ void fuseBeliefs(op::KalmanState s, Weighing weighing, int64_t cells,
 /// Normalizes the real samples, and draws the virtual ones from the rectified posterior.
 template <class T, int V>
 __global__ void kalmanNormalize(Planes real, SampleCut virtuals, unsigned virtualBlocks, const T* x, T* y, Norm norm,
-                                const float* postVar, Random random, const T* noise) {
-  if (blockIdx.x < virtualBlocks) {
-    const Place place = placeOf<V>(virtuals.quads, blockIdx.x);
+                                const float* postVar, Random random, const T* noise, Averaging averaging) {
+  if (blockIdx.x < averaging.blocks) return moveAverages(averaging);
+  const unsigned block = blockIdx.x - averaging.blocks;
+  if (block < virtualBlocks) {
+    const Place place = placeOf<V>(virtuals.quads, block);
     sampleQuads<V>(virtuals, place, norm.mean, postVar, Gaussian(random), noise, y);
   } else {
-    const Place place = placeOf<V>(real, blockIdx.x - virtualBlocks);
+    const Place place = placeOf<V>(real, block - virtualBlocks);
     normalizeRows(real, place, x, y, affineOf<V>(norm, real, place), norm.relu);
   }
 }
@@ -290,9 +293,10 @@ void run(const op::KalmanNorm& o, Context& context) {
         const Planes real = planesOf(x, o.splits, V, kMapCut);
         const SampleCut virtuals = samplesBehind(real, x.n, x);
         const unsigned virtualBlocks = blocksOf(virtuals.quads, o.sample);
-        launch(kalmanNormalize<T, V>, virtualBlocks + blocksOf(real, true), real.threads(), 0, context.stream, real,
-               virtuals, virtualBlocks, o.x.values<T>(), o.y.values<T>(), normOf(o), o.state.postVar, o.random,
-               o.noise.values<T>());
+        const auto averaging = Averaging::by(real.threads().x, o.running);
+        launch(kalmanNormalize<T, V>, averaging.blocks + virtualBlocks + blocksOf(real, true), real.threads(), 0,
+               context.stream, real, virtuals, virtualBlocks, o.x.values<T>(), o.y.values<T>(), normOf(o),
+               o.state.postVar, o.random, o.noise.values<T>(), averaging);
       },
       o.x.data, o.y.data, o.noise.data, o.state.postMean, o.state.postVar, o.state.obsVar, o.gamma, o.beta);
 }

@@ -1,4 +1,5 @@
 #include "affine.cuh"
+#include "averaging.cuh"
 #include "kernels.h"
 #include "moments.cuh"
 
@@ -54,24 +55,7 @@ __global__ void momentsGradient(Planes p, const T* x, const float* mean, const f
   normalizeRows(p, place, x, dx, affine, false);
 }
 
-/// A team a channel.
-__global__ void updateRunning(op::UpdateRunning o, Team team) {
-  const int64_t channel = team.index(), splits = o.allSplits ? o.splits : 1;
-  double sums[2] = {0, 0};
-  if (channel < o.channels) {
-    for (int64_t s = team.member(); s < splits; s += team.size) {
-      sums[0] += o.mean[s * o.channels + channel];
-      sums[1] += o.var[s * o.channels + channel];
-    }
-  }
-  sumTeam(team, sums);
-  // One batch that isn't finite would stay for ever.
-  if (channel < o.channels && team.member() == 0 && isfinite(sums[0] + sums[1])) {
-    const float mean = static_cast<float>(sums[0] / splits), var = static_cast<float>(sums[1] / splits * o.correction);
-    o.runningMean[channel] = fmaf(-o.momentum, o.runningMean[channel] - mean, o.runningMean[channel]);
-    o.runningVar[channel] = fmaf(-o.momentum, o.runningVar[channel] - var, o.runningVar[channel]);
-  }
-}
+__global__ void updateRunning(Averaging averaging) { moveAverages(averaging); }
 
 namespace {
 
@@ -136,8 +120,8 @@ void run(const op::AddMoments& o, Context& context) {
 
 /// Needs and moves: 1 read of the statistics, 1 read and write of the running ones.
 void run(const op::UpdateRunning& o, Context& context) {
-  const Team team = Team::of(o.allSplits ? o.splits : 1);
-  launch(updateRunning, team.grid(o.channels), kBlockThreads, 0, context.stream, o, team);
+  const auto averaging = Averaging::by(kBlockThreads, o);
+  launch(updateRunning, averaging.blocks, kBlockThreads, 0, context.stream, averaging);
 }
 
 }  // namespace kn::cuda

@@ -199,8 +199,9 @@ __global__ void predictTapGradient(PredictShape shape, const float* p, const flo
   const int64_t output = item / shape.taps();
   const int tap = static_cast<int>(item % shape.taps()), y = tap / forms.columns, x = tap % forms.columns;
   const float* const taps = p + output * shape.taps();
-  const double deviation = forms.deviation(taps, forms.mean(taps), y, x);
-  dp[item] = static_cast<float>(forms.share(y, x) * doutMean[output] + 2 * deviation * doutVar[output]);
+  double gradient = forms.share(y, x) * doutMean[output];
+  if (doutVar) gradient += 2 * forms.deviation(taps, forms.mean(taps), y, x) * doutVar[output];
+  dp[item] = static_cast<float>(gradient);
 }
 
 /// Gradients of α and β, and of the belief through its rectification.
@@ -210,8 +211,9 @@ __global__ void predictBeliefGradient(PredictShape shape, const float* mean, con
   const TilePlace place(blockIdx.x, shape.splits);
   const float dalpha = multiplyTile({dp, shape.splits, shape.outputTaps(), 1}, place.firstRow,
                                     {w, shape.in, 1, shape.in}, place.firstColumn, shape.outputTaps());
-  const float dbeta = multiplyTile({doutVar, shape.splits, shape.out, 1}, place.firstRow,
-                                   {variance, shape.in, 1, shape.in}, place.firstColumn, shape.out);
+  const float dbeta = doutVar ? multiplyTile({doutVar, shape.splits, shape.out, 1}, place.firstRow,
+                                             {variance, shape.in, 1, shape.in}, place.firstColumn, shape.out)
+                              : 0;
   if (place.row >= shape.splits || place.column >= shape.in) return;
   const int64_t cell = place.row * shape.in + place.column;
   const Rectified r = inputMoments(mean[cell], var[cell], shape.rectified);
@@ -227,8 +229,10 @@ __global__ void predictFilterGradient(PredictShape shape, const float* dp, const
   const TilePlace place(blockIdx.x, rows);
   const float straight = multiplyTile({dp, rows, 1, rows}, place.firstRow, {alpha, shape.in, 1, shape.in},
                                       place.firstColumn, shape.splits);
-  const float dvariance = multiplyTile({doutVar, rows, 1, shape.out, static_cast<int>(shape.taps())}, place.firstRow,
-                                       {beta, shape.in, 1, shape.in}, place.firstColumn, shape.splits);
+  const float dvariance =
+      doutVar ? multiplyTile({doutVar, rows, 1, shape.out, static_cast<int>(shape.taps())}, place.firstRow,
+                             {beta, shape.in, 1, shape.in}, place.firstColumn, shape.splits)
+              : 0;
   if (place.row >= rows || place.column >= shape.in) return;
   const int64_t at = place.row * shape.in + place.column;
   dw[at] = fmaf(2 * dvariance, derivative[at], straight);

@@ -130,7 +130,7 @@ class Network {
     const KalmanOptions taking{.splits = kSplits, .hasVirtual = true, .relu = true};
     const KalmanResult secondOut = kalmanNorm(second, {}, taking);
     const Tensor third = conv2d(secondOut.y, weight(2), kSame);
-    const NormResult norm = batchNorm(third, weight(7), weight(8), kSplits, kEpsilon, true, {});
+    const NormResult norm = batchNorm(third, weight(7), weight(8), kSplits, kEpsilon, true, {}, {});
     const Tensor features = globalAvgPool(norm.y);
     const LossResult loss = crossEntropy(linear(features, weight(9), weight(10)), batch.labels, 0, {}, {});
 

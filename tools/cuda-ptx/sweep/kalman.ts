@@ -35,7 +35,9 @@ export default {
     const learned = sigmoid(inputs.tensor([channels]));
     const affine = inputs.affine(channels);
     const none = { gamma: null, beta: null };
-    filter(inputs, real, null, affine, { ...options, sample });
+    const averages = { mean: inputs.tensor([channels]), variance: inputs.positive(channels) };
+    const running = { ...averages, momentum: 0.1, correction: 1, allSplits: false };
+    filter(inputs, real, null, affine, { ...options, sample, running });
     filter(inputs, inner, inputs.belief(channels), affine, { ...options, gain: learned, sample }, relu(inner));
     filter(inputs, carried, 'carried', affine, {
       ...options,
