@@ -121,10 +121,10 @@ export class TapeNode {
 const MOST_WAITING = 2 ** 18;
 
 /**
- * The gradients that come to leaves in a backward, each leaf's added up in the order of their coming. Networks have many
- * small parameters with two gradients each, of a convolution and of a transition, say: the last sums of all leaves are one
- * launch, at the end. So a gradient waits beside the sum of those before it, and never more than one. The same launch
- * widens filters' gradients that are alone, where they are stored in 16 bits.
+ * The gradients that come to leaves in a backward, each leaf's added up in the order of their coming. Networks have
+ * many small parameters with two gradients each, of a convolution and of a transition, say: the last sums of all leaves
+ * are one launch, at the end. So a gradient waits beside the sum of those before it, and never more than one. The same
+ * launch widens filters' gradients that are alone, where they are stored in 16 bits.
  */
 export class LeafGradients {
   /** What a leaf had and what came: a gradient, or two that are to be added. */

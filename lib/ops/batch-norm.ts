@@ -62,7 +62,7 @@ export type BatchNormEngine = 'native' | 'cudnn';
  *
  * @param x [N, C, H, W] or [N, C]
  * @param options.engine default `native`; `cudnn` needs a CUDA device, one split, gamma and beta
- * @param options.running averages to move toward the statistics, in the same pass; default none. See {@link updateRunning}
+ * @param options.running averages to move toward the statistics, in the same pass; default none: {@link updateRunning}
  * @returns the output, and the batch statistics, which carry no gradient
  */
 export function batchNorm(

@@ -33,7 +33,7 @@ export interface Moments {
   variance: Tensor;
 }
 
-/** Averages [C] that a layer keeps, and how a step moves them toward its statistics s: running += momentum·(s - running). */
+/** Averages [C] that a layer keeps, and how a step moves them to its statistics s: running += momentum·(s - running). */
 export interface RunningAverages extends Moments {
   /** Weight of the new value. */
   momentum: number;

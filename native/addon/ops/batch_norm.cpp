@@ -11,7 +11,8 @@ Napi::Value toJs(Call& call, const DnnNormResult& r) {
 namespace {
 
 const Functions functions{
-    bind<&batchNorm>("batchNorm", "x", "gamma?", "beta?", "splits", "epsilon", "relu", "mean?", "variance?", "running?"),
+    bind<&batchNorm>("batchNorm", "x", "gamma?", "beta?", "splits", "epsilon", "relu", "mean?", "variance?",
+                     "running?"),
     bind<&batchNormBackward>("batchNormBackward", "x", "dy", "gamma?", "beta?", "mean", "variance", "splits", "epsilon",
                              "relu", "add?", "virtualSamples"),
     bind<&dnnBatchNorm>("dnnBatchNorm", "x", "gamma", "beta", "epsilon", "relu"),

@@ -30,8 +30,8 @@ template <>
 struct Read<KalmanInput> {
   static constexpr size_t parameters = 8;
   static KalmanInput from(Call& call) {
-    return {Read<MeanVar>::from(call), Read<MeanVar>::from(call), call.next<RandomSource>(), call.next<Tensor>(),
-            call.next<double>(),       call.next<RunningAverages>()};
+    return {Read<MeanVar>::from(call), Read<MeanVar>::from(call), call.next<RandomSource>(),
+            call.next<Tensor>(),       call.next<double>(),       call.next<RunningAverages>()};
   }
 };
 

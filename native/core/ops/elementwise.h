@@ -50,8 +50,8 @@ Tensor add(const Tensor& a, const Tensor& b);
 struct AddPair {
   Tensor a, b;
 };
-/// Sums a + b, or a alone where b is empty. One launch on each device adds all pairs of one order, but for activations in
-/// 16 bits; filters are stored as float32 afterwards.
+/// Sums a + b, or a alone where b is empty. One launch on each device adds all pairs of one order, but for activations
+/// in 16 bits; filters are stored as float32 afterwards.
 std::vector<Tensor> addEach(const std::vector<AddPair>& pairs);
 void addInto(const Tensor& target, const Tensor& other);
 Tensor scale(const Tensor& x, double factor);

@@ -23,7 +23,7 @@ struct AddMoments {
 };
 /// running += momentum·(s - running), s from split 0 or the mean over the splits; the variance is multiplied by
 /// `correction` (n / (n - 1), or 1 where it is unbiased already). A channel whose statistics aren't finite stays.
-/// Normalizations take one along, and do it in the launch that normalizes; without `runningMean` there is nothing to do.
+/// Normalizations take one along, and do it in the launch that normalizes. Without `runningMean` nothing is to be done.
 struct UpdateRunning {
   const float *mean = nullptr, *var = nullptr;
   float *runningMean = nullptr, *runningVar = nullptr;
