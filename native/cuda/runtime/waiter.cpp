@@ -13,13 +13,13 @@ void Waiter::after(cudaStream_t stream, Callback callback) {
   } catch (const Error&) {
     // Without a mark it waits for the whole stream: longer than it need, but whoever asked is called.
   }
-  executor_.submitAlways({"wait", [event = std::move(event), stream, callback = std::move(callback)]() mutable {
-                            const cudaError_t status = waitFor([&] {
-                              return event ? cudaEventSynchronize(event->get()) : cudaStreamSynchronize(stream);
-                            });
-                            event = nullptr;
-                            callback({ErrorCode::DeviceFailed, status == cudaSuccess ? "" : cudaGetErrorString(status)});
-                          }});
+  executor_.submitAlways(
+      {"wait", [event = std::move(event), stream, callback = std::move(callback)]() mutable {
+         const cudaError_t status =
+             waitFor([&] { return event ? cudaEventSynchronize(event->get()) : cudaStreamSynchronize(stream); });
+         event = nullptr;
+         callback({ErrorCode::DeviceFailed, status == cudaSuccess ? "" : cudaGetErrorString(status)});
+       }});
 }
 
 }  // namespace kn::cuda
