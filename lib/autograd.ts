@@ -1,6 +1,6 @@
 import type { Handle } from './addon/contract.js';
 import { native } from './addon/load.js';
-import { checkTensors } from './arguments.js';
+import { checkObjects, checkTensors, shown } from './arguments.js';
 import { callSynchronous, check } from './errors.js';
 import { type Leaf, LeafGradients, type Operation, TapeNode } from './tape.js';
 import type { Tensor } from './tensor.js';
@@ -38,10 +38,19 @@ export function record(
 
 /** How {@link backward} hands out gradients as soon as they are final, those of last layers first. */
 export interface GradientPortions {
-  /** Number of values that make a portion; the last one has what is left. */
+  /** Number of values that make a portion, above 0; the last one has what is left. */
   size: number;
   /** Is called with leaves whose `grad` nothing adds to any more, and can enqueue what is to be done with them. */
   ready(leaves: readonly Tensor[]): void;
+}
+
+/** Options of {@link backward}. */
+export interface BackwardOptions {
+  /**
+   * Hands gradients out while backward goes on; where it throws, leaves keep what was handed out. Default: leaves get
+   * theirs at the end, all together.
+   */
+  portions?: GradientPortions;
 }
 
 /**
@@ -51,14 +60,21 @@ export interface GradientPortions {
  *
  * @param outputs one or several tensors
  * @param gradients what flows into each output; default: ones, for outputs of one value
- * @param options.portions hands gradients out while backward goes on; where it throws, leaves keep what was handed out
- * @throws KalmanNormError `INVALID_STATE` where an output has no graph, or it was freed by an earlier backward
+ * @throws KalmanNormError `INVALID_STATE` where an output has no graph, or it was freed by an earlier backward;
+ *   `INVALID_ARGUMENT` for portions without a size or a function
  */
 export function backward(
   outputs: Tensor | readonly Tensor[],
   gradients?: Tensor | readonly Tensor[],
-  { portions }: { portions?: GradientPortions } = {},
+  options: BackwardOptions = {},
 ): void {
+  checkObjects('backward', { options });
+  const { portions } = options;
+  check(
+    portions === undefined || (portions !== null && portions.size > 0 && typeof portions.ready === 'function'),
+    'INVALID_ARGUMENT',
+    () => `backward: portions must have a size above 0 and a function ready, got ${shown(portions)}`,
+  );
   const roots = Array.isArray(outputs) ? (outputs as readonly Tensor[]) : [outputs as Tensor];
   const seeds = gradients === undefined ? undefined : Array.isArray(gradients) ? gradients : [gradients];
   check(

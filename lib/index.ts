@@ -12,7 +12,7 @@
  * @document ../docs/imagenet.md
  */
 export type { DType, Format, MemoryStats, Precision, TensorData } from './addon/contract.js';
-export { backward, noGrad } from './autograd.js';
+export { type BackwardOptions, backward, type GradientPortions, noGrad } from './autograd.js';
 export * from './data/index.js';
 export * as data from './data/index.js';
 export { cudaProblem, type DeviceInfo, type DeviceOptions, devices, openDevice } from './device.js';

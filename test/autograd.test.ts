@@ -7,6 +7,7 @@ import {
   conv2d,
   crossEntropy,
   type Device,
+  type GradientPortions,
   globalAvgPool,
   kalmanNorm,
   linear,
@@ -177,6 +178,14 @@ eachDevice(test, 'gradients are handed out in portions when they are final', asy
     [[c, a, b]],
     'the last has what is left',
   );
+  const product = mul(a, b);
+  for (const wrong of [{ ...take(1), size: 0 }, { size: 1 }, null]) {
+    t.throws(() => backward(product, undefined, { portions: wrong as GradientPortions }), {
+      code: 'INVALID_ARGUMENT',
+      message: /backward: portions must have a size/,
+    });
+  }
+  backward(product);
 });
 
 test('a backward that fails leaves all gradients as they were, and no memory behind', async (t) => {
