@@ -76,7 +76,7 @@ void run(const op::AdaptiveKalmanNorm& o, Context&) {
     for (int64_t cell = 0; cell < runs.cells(); ++cell) fuse(runs.task(cell * runs.runs));
     parallelFor(runs.tasks(), [&](int64_t i) { apply(runs.task(i)); });
   }
-  parallelFor(channels, [&](int64_t c) {
+  for (int64_t c = 0; c < channels; ++c) {
     adaptive::Tally tally;
     for (int64_t s = 0; s < o.splits; ++s) {
       const int64_t cell = s * channels + c;
@@ -84,7 +84,7 @@ void run(const op::AdaptiveKalmanNorm& o, Context&) {
     }
     adaptive::advance(priorOf(f, c), beliefs[c], tally, o.splits, channelOf(c), f.options, f.runningMean[c],
                       f.runningVar[c]);
-  });
+  }
 }
 
 void run(const op::AdaptiveKalmanNormBackward& o, Context&) {
