@@ -7,7 +7,7 @@ import { runAsProgram, runCommand } from '../experiments/command.js';
 import { number } from '../experiments/flags.js';
 import { check } from '../lib/errors.js';
 import { decodeImages, type EncodedImages, openImageSplits } from '../lib/index.js';
-import { TorchvisionPeer } from './input/torchvision.js';
+import { TorchvisionPeer } from './peers/torchvision.js';
 import { compare, summarize } from './support/statistics.js';
 
 const usage = `Images a second of processor time: the training images of DIR, decoded by this library with either of its decoders,

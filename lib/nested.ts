@@ -1,4 +1,5 @@
 import { check } from './errors.js';
+import { valuesOf } from './shape.js';
 
 /** Numbers in arrays of any depth, each level of one length. */
 export type NestedNumbers = readonly (number | NestedNumbers)[];
@@ -26,7 +27,7 @@ export function flatValues(values: Float32Array | Int32Array | Uint8Array | Nest
     shape.push(level.length);
   }
   check(shape.length <= MAX_RANK, 'INVALID_ARGUMENT', `tensor: arrays must be nested at most ${MAX_RANK} deep`);
-  const typed = new Float32Array(shape.reduce((product, size) => product * size, 1));
+  const typed = new Float32Array(valuesOf(shape));
   fill(typed, values, shape, 0, 0, '');
   return { typed, shape };
 }

@@ -2,6 +2,7 @@ import type { Handle, Maybe } from './addon/contract.js';
 import { native } from './addon/load.js';
 import { check } from './errors.js';
 import { adopt, release } from './scope.js';
+import { valuesOf } from './shape.js';
 
 /** What an operation's backward gets. */
 export interface BackwardContext {
@@ -136,7 +137,7 @@ export class LeafGradients {
     this.found.set(leaf, gradients);
     if (gradients.length === 2) sumEach([gradients]);
     gradients.push(gradient);
-    if (gradients.length === 2 && valuesOf(gradient) > MOST_WAITING) sumEach([gradients]);
+    if (gradients.length === 2 && valuesOf(gradient.shape) > MOST_WAITING) sumEach([gradients]);
   }
 
   /** Adds what waits, and gives leaves their gradients: some, to which no more comes, or all. */
@@ -166,10 +167,6 @@ function sumEach(lists: readonly Handle[][]): void {
   for (const [i, list] of lists.entries()) {
     for (const handle of list.splice(0, 2, sums[i] as Handle)) handle.dispose();
   }
-}
-
-function valuesOf({ shape }: Handle): number {
-  return shape.reduce((product, size) => product * size, 1);
 }
 
 /** The sum of two gradients, which it takes over; the second alone where there is no first. */

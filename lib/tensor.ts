@@ -4,6 +4,7 @@ import { callSynchronous, check } from './errors.js';
 import { flatValues, type NestedNumbers } from './nested.js';
 import { Program } from './program.js';
 import { adopt, noScope, release } from './scope.js';
+import { valuesOf } from './shape.js';
 import type { Edge, TapeNode } from './tape.js';
 
 // Devices make tensors, and tensors know their device: two classes that can't be told apart by floors.
@@ -258,7 +259,7 @@ export class Tensor {
 
   /** Number of values. */
   get size(): number {
-    return this.shape.reduce((product, length) => product * length, 1);
+    return valuesOf(this.shape);
   }
 
   get disposed(): boolean {
@@ -354,5 +355,5 @@ function checkedCount(shape: readonly number[]): number {
       `shape: expected whole numbers of at least 1, got [${shape.join(', ')}]`,
     );
   }
-  return shape.reduce((product, size) => product * size, 1);
+  return valuesOf(shape);
 }

@@ -14,20 +14,11 @@ A command that fails is answered with {"error": "..."}. Between commands the pro
 import argparse
 import gc
 import json
-import os
 import resource
 import sys
 import time
 
-# Whatever a library prints goes to standard error: standard output is for answers alone.
-answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)
-
-
-def answer(**fields):
-    answers.write(json.dumps(fields) + "\n")
-    answers.flush()
-
+from answers import answer
 
 try:
     import torch

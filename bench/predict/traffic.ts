@@ -1,5 +1,6 @@
 import type { Handle } from '../../lib/addon/contract.js';
 import { native } from '../../lib/addon/load.js';
+import { volume } from '../support/values.js';
 
 /** The operations of a step, by name. */
 export interface Traffic {
@@ -126,14 +127,13 @@ function sizeOf(value: unknown, halved: boolean): number {
     if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return 0;
     return Object.values(value).reduce<number>((sum, entry) => sum + sizeOf(entry, halved), 0);
   }
-  const count = value.shape.reduce((product, size) => product * size, 1);
+  const count = volume(value.shape);
   const short = halved && ((value.format === 'activation' && value.shape.length === 4) || rounded.has(value));
   return count * (value.dtype === 'uint8' ? 1 : short ? 2 : 4);
 }
 
 /** Two for each product of a convolution. */
 function operationsOf(name: string, args: Arguments, result: unknown): number {
-  const count = (sizes: readonly number[]) => sizes.reduce((product, size) => product * size, 1);
   const products: Readonly<Record<string, unknown>> = {
     conv2d: result,
     conv2dBackwardData: args.dy,
@@ -141,5 +141,5 @@ function operationsOf(name: string, args: Arguments, result: unknown): number {
   };
   if (!(name in products)) return 0;
   const filter = (args.w as Handle).shape;
-  return (2 * count((products[name] as Handle).shape) * count(filter)) / (filter[0] as number);
+  return (2 * volume((products[name] as Handle).shape) * volume(filter)) / (filter[0] as number);
 }

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { imagesUnderWay } from '../../lib/data/decode-images.js';
 import { check } from '../../lib/errors.js';
 import { cosineSchedule, type ImageDecoder, type ResNetOptions, type Schedule, warmUp } from '../../lib/index.js';
 import type { Experiment } from '../experiment.js';
@@ -146,7 +147,7 @@ export function parseImageNet(args: readonly string[]): ImageNetConfiguration | 
     imageMemory: whole('image-memory', 128, 1) * 2 ** 20,
     decoder: choice('decoder', text('decoder'), 'auto', ['auto', 'native', 'sharp']),
     decodeThreads,
-    parallel: whole('parallel', Math.max(16, 2 * decodeThreads), 1),
+    parallel: whole('parallel', imagesUnderWay(decodeThreads), 1),
     verify: values.verify === true,
   };
 }

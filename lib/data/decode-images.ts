@@ -25,9 +25,9 @@ export interface DecodeImagesOptions {
   /** Of the random crops: a whole number from 0 to 2^53 - 1. Default: 0 */
   readonly seed?: number;
   /**
-   * `native`: libjpeg-turbo decodes JPEGs, in threads of its own, and what isn't a JPEG in grey or sRGB is refused. `sharp`: sharp decodes, on libuv's threads, 4 or `UV_THREADPOOL_SIZE` of the environment. `auto`:
-   * libjpeg-turbo where it was built in, sharp for what it refuses and elsewhere. Pixels differ in their last bits.
-   * Default: auto
+   * `native`: libjpeg-turbo decodes JPEGs, in threads of its own, and what isn't a JPEG in grey or sRGB is refused.
+   * `sharp`: sharp decodes, on libuv's threads, 4 or `UV_THREADPOOL_SIZE` of the environment. `auto`: libjpeg-turbo where
+   * it was built in, sharp for what it refuses and elsewhere. Pixels differ in their last bits. Default: auto
    */
   readonly decoder?: ImageDecoder;
   /** That decode JPEGs by libjpeg-turbo, at most. Default: as many as the processor has cores */
@@ -63,7 +63,7 @@ export async function decodeImages(images: EncodedImages, options: DecodeImagesO
   checkObjects('decodeImages', { images, options });
   const { size = 224, crop = 'middle', shorter = Math.round((size * 8) / 7), area = [0.08, 1] } = options;
   const { seed = 0, decoder = 'auto', threads = availableParallelism() } = options;
-  const { parallel = Math.max(16, 2 * threads) } = options;
+  const { parallel = imagesUnderWay(threads) } = options;
   const whole = (name: string, value: number, least: number, most: number) =>
     check(
       Number.isInteger(value) && value >= least && value <= most,
@@ -123,6 +123,11 @@ export async function decodeImages(images: EncodedImages, options: DecodeImagesO
   return checkSource('decodeImages', source);
 }
 
+/** Images that are read or wait for one of so many threads, so that none of these waits. @internal */
+export function imagesUnderWay(threads: number): number {
+  return Math.max(16, 2 * threads);
+}
+
 /**
  * Decodes every image once, to find those that can't be before a training comes upon them.
  *
@@ -150,7 +155,7 @@ export async function verifyImages(
   const damaged: { index: number; error: unknown }[] = [];
   const total = images.labels.length;
   let done = 0;
-  await inTurns([...images.labels.keys()], Math.max(16, 2 * availableParallelism()), async (index) => {
+  await inTurns([...images.labels.keys()], imagesUnderWay(availableParallelism()), async (index) => {
     signal?.throwIfAborted();
     try {
       // libjpeg makes it small as it decodes: all bytes are looked at, in less time.

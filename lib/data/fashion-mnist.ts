@@ -11,6 +11,7 @@ import { gunzip } from 'node:zlib';
 import { checkPath } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import { readWholeFile } from '../io/read-file.js';
+import { valuesOf } from '../shape.js';
 import { type Dataset, formatCount, type ImageSet } from './dataset.js';
 
 /** Where Debian's package puts the files. */
@@ -92,7 +93,7 @@ function padAndRepeat(pixels: Uint8Array, count: number): Uint8Array {
 /** Reads a gzipped idx file of bytes: [count, ...itemShape]. */
 async function readIdx(path: string, itemShape: readonly number[]) {
   const headerSize = 8 + 4 * itemShape.length;
-  const itemSize = itemShape.reduce((a, b) => a * b, 1);
+  const itemSize = valuesOf(itemShape);
   const bytes = await unzip(path, headerSize + maxCount * itemSize);
   check(
     bytes.length >= headerSize,

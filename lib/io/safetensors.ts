@@ -10,6 +10,7 @@
  */
 import { checkObjects, shortened, shown, shownJson } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
+import { valuesOf } from '../shape.js';
 import { writeFileAtomic } from './atomic-file.js';
 import { narrowBF16, narrowF16, widenBF16, widenF16 } from './half.js';
 import { allocate, readWholeFile } from './read-file.js';
@@ -285,7 +286,7 @@ function parseInfo(value: unknown, fail: Fail): TensorInfo {
     return fail(`expected data_offsets [begin, end] with 0 <= begin <= end, got ${shownJson(offsets)}`);
   }
   const [begin, end] = offsets as [number, number];
-  const byteLength = elementCount(shape) * bytesOf(dtype);
+  const byteLength = valuesOf(shape) * bytesOf(dtype);
   if (byteLength !== end - begin) {
     fail(`${dtype} of shape ${shownJson(shape)} takes ${byteLength} bytes, but data_offsets span ${end - begin}`);
   }
@@ -322,9 +323,9 @@ function checkTensor(name: string, tensor: SafetensorsTensor): void {
     () => `tensors["${name}"].shape: expected non-negative integers, got ${JSON.stringify(shape)}`,
   );
   check(
-    elementCount(shape) === data.length,
+    valuesOf(shape) === data.length,
     'SHAPE_MISMATCH',
-    () => `tensors["${name}"].data: shape [${shape}] expects ${elementCount(shape)} elements, got ${data.length}`,
+    () => `tensors["${name}"].data: shape [${shape}] expects ${valuesOf(shape)} elements, got ${data.length}`,
   );
   if (dtype !== 'F16') return;
   const big = (data as Float32Array).findIndex((value) => Math.abs(value) >= 65520 && Number.isFinite(value));
@@ -333,10 +334,6 @@ function checkTensor(name: string, tensor: SafetensorsTensor): void {
     'INVALID_ARGUMENT',
     () => `tensors["${name}"].data: F16 holds values up to 65504, got ${data[big]}; BF16 or F32 would do`,
   );
-}
-
-function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -2,6 +2,7 @@ import { checkDevice, checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import { Belief } from '../ops/belief.js';
 import { type Conv2dOptions, conv2d, type Padding } from '../ops/conv2d.js';
+import { observedVariance } from '../ops/observed-variance.js';
 import { checkTransitionGradient, type TransitionGradient, transitionGradients } from '../ops/transition-gradient.js';
 import { weightCenter, weightStandardize } from '../ops/weight-standardize.js';
 import { type HostRandom, initialRandom } from '../random.js';
@@ -207,7 +208,7 @@ export class Conv2d extends Layer {
     const { bias, observed } = this;
     if (!observed) return throughConv2d(belief, filter, bias, options);
     const closed = throughConv2d(belief, filter, bias, options);
-    const result = new Belief(closed.mean, observed.attach(closed.variance, filter, belief), belief.splits);
+    const result = new Belief(closed.mean, observedVariance(closed.variance, filter, belief, observed), belief.splits);
     closed.variance.dispose();
     return result;
   }

@@ -2,6 +2,7 @@ import { check } from '../errors.js';
 import type { Belief } from '../ops/belief.js';
 import { reshape } from '../ops/memory.js';
 import { avgPool2d, globalAvgPool } from '../ops/pool.js';
+import { valuesOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { Layer } from './module.js';
 import { type ModulePlan, type ModuleSpec, registerModule, type SpecReader } from './spec.js';
@@ -30,10 +31,7 @@ export class Flatten extends Layer {
   }
 
   protected override transition(belief: Belief, [, , ...pixels]: readonly number[]): Belief {
-    return repeated(
-      belief,
-      pixels.reduce((product, size) => product * size, 1),
-    );
+    return repeated(belief, valuesOf(pixels));
   }
 }
 

@@ -1,6 +1,7 @@
 import { checkObjects, checkShape, shown } from '../arguments.js';
 import { check } from '../errors.js';
 import { HostRandom } from '../random.js';
+import { valuesOf } from '../shape.js';
 
 /** Options of {@link varianceScaling}. */
 export interface VarianceScaling {
@@ -59,6 +60,6 @@ export function varianceScaling(
   const [first = 1, second = 1, height = 1, width = 1] = shape;
   const [fanIn, fanOut] = shape.length === 2 ? [first, second] : [second * height * width, first * height * width];
   const std = Math.sqrt(scale / (fan === 'in' ? fanIn : fanOut));
-  const count = shape.reduce((product, size) => product * size, 1);
+  const count = valuesOf(shape);
   return truncatedNormal(random, count, variance === 'after' ? std / TRUNCATED_STD : std);
 }

@@ -1,11 +1,10 @@
 import { native } from '../addon/load.js';
 import { noGrad } from '../autograd.js';
-import type { Belief } from '../ops/belief.js';
 import { type Conv2dOptions, convShape } from '../ops/conv2d.js';
 import { advance } from '../ops/counter.js';
 import { samples } from '../ops/memory.js';
 import { moments } from '../ops/moments.js';
-import { observedVariance } from '../ops/observed-variance.js';
+import type { ObservedSlope } from '../ops/observed-variance.js';
 import { scope } from '../scope.js';
 import { type Device, Tensor } from '../tensor.js';
 import { Module } from './module.js';
@@ -24,7 +23,7 @@ const DECAY = 0.99;
  *
  * @internal
  */
-export class VarianceSlope extends Module {
+export class VarianceSlope extends Module implements ObservedSlope {
   readonly slope: Tensor;
   readonly center: Tensor;
   readonly variance: Tensor;
@@ -38,16 +37,6 @@ export class VarianceSlope extends Module {
     this.center = this.buffer(() => device.zeros([out]));
     this.variance = this.buffer(() => device.ones([out]));
     this.updates = this.buffer(() => device.zeros([1], { dtype: 'int32' }));
-  }
-
-  /**
-   * A variance with the averages' gradient, relative to it: d log variance / d filter = slope / average.
-   *
-   * @param variance [out]; of its own gradient nothing is left
-   * @param input of the convolution, of one split
-   */
-  attach(variance: Tensor, filter: Tensor, input: Belief): Tensor {
-    return observedVariance(variance, filter, input, this);
   }
 
   /** Takes a step's samples, some of them, into the averages: `y` is the convolution of `x`, with its bias. */
@@ -67,13 +56,9 @@ export class VarianceSlope extends Module {
           ...shares,
         });
         const centered = new Tensor(x.device, native.center({ x: output.handle, center: this.center.handle }));
-        const handle = native.conv2dBackwardWeights({
-          x: input.handle,
-          dy: centered.handle,
-          w: filter.handle,
-          shape: convShape(input.shape, filter.shape, options),
-        });
-        const products = new Tensor(x.device, handle);
+        const shape = convShape(input.shape, filter.shape, options);
+        const operands = { x: input.handle, dy: centered.handle, w: filter.handle, shape };
+        const products = new Tensor(x.device, native.conv2dBackwardWeights(operands));
         const tensors = [{ average: this.slope.handle, value: products.handle, scale: (2 * mean.size) / output.size }];
         native.average({ tensors, updates, ...shares });
         advance(this.updates);

@@ -2,6 +2,7 @@ import type { Handle } from '../addon/contract.js';
 import { native } from '../addon/load.js';
 import { checkObjects, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
+import { valuesOf } from '../shape.js';
 import { Tensor } from '../tensor.js';
 import { unary } from './differentiable.js';
 import { reshape } from './memory.js';
@@ -62,7 +63,7 @@ function reduced(
   checkObjects(kind, { options });
   const { axes, keepDims = false } = options;
   const { kept, short } = shapesOf(kind, x, axes);
-  const terms = x.size / kept.reduce((product, size) => product * size, 1);
+  const terms = x.size / valuesOf(kept);
   const y = unary(kind, x, {
     forward: (x) => native.reduce({ x, shape: kept, format: 'plain', kind }),
     save: (x, y) => ({ x, y }),

@@ -4,6 +4,7 @@ import type { InputSize } from '../io/model-description.js';
 import type { Module } from '../nn/module.js';
 import type { Program } from '../program.js';
 import { noScope, scope } from '../scope.js';
+import { valuesOf } from '../shape.js';
 import type { Device, Tensor } from '../tensor.js';
 
 /** What maps images to outputs. */
@@ -45,7 +46,7 @@ export class Programs {
       'SHAPE_MISMATCH',
       () => `expected one output a sample, got shape [${count}, ${shape.join(', ')}]`,
     );
-    return shape.reduce((product, size) => product * size, 1);
+    return valuesOf(shape);
   }
 
   /** Enqueues a batch: the copy in, one replay, and the copy out, which is waited for. */

@@ -212,10 +212,8 @@ class CpuDevice : public Device {
       exchanges_ = std::make_unique<Executor>([] {});
       exchanges_->setProfiling(profiling_);
     }
-    size_t count = 0;
-    for (const FloatBlock& block : blocks) count += static_cast<size_t>(block.count);
     // Shared, because a task is copyable.
-    const auto bucket = std::make_shared<std::vector<float>>(blocks.size() == 1 ? 0 : count);
+    const auto bucket = std::make_shared<std::vector<float>>(blocks.size() == 1 ? 0 : valuesOf(blocks));
     const Task exchange{"allReduce", [=] { reduceAll(blocks, *bucket, mean, *group); }};
     add({"startAllReduce", [this, exchange] { exchanges_->submit(exchange); }, true});
   }

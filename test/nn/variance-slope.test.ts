@@ -57,7 +57,7 @@ for (const { samples, channels, out, size, kernel, stride, isRectified } of case
             const options = { stride, padding: 'same' as const };
             const y = conv2d(x, w, options);
             for (let step = 0; step < STEPS; step++) slope.observe(x, y, w, options);
-            const result = slope.attach(variance, w, new Belief(mean, input, 1, isRectified));
+            const result = observedVariance(variance, w, new Belief(mean, input, 1, isRectified), slope);
             slope.dispose();
             return [result];
           },

@@ -31,15 +31,19 @@ FloatBlock floatBlock(Device& device, const Tensor& tensor, Name name) {
   return {tensor.data(), device.physicalCount(tensor.shape, tensor.format)};
 }
 
+std::vector<FloatBlock> floatBlocks(Device& device, const std::vector<Tensor>& tensors, Name name) {
+  std::vector<FloatBlock> blocks;
+  blocks.reserve(tensors.size());
+  for (const Tensor& tensor : tensors) blocks.push_back(floatBlock(device, tensor, name));
+  return blocks;
+}
+
 void startAllReduce(const std::vector<Tensor>& tensors, bool mean, const std::shared_ptr<Collective>& group) {
   const Name name{"allReduce", "tensors"};
   require(!tensors.empty(), ErrorCode::InvalidArgument, name, " must not be empty");
   checkAlive(tensors[0], name);
   Device& device = tensors[0].device();
-  std::vector<FloatBlock> blocks;
-  blocks.reserve(tensors.size());
-  for (const Tensor& tensor : tensors) blocks.push_back(floatBlock(device, tensor, name));
-  device.launchAllReduce(blocks, mean, group);
+  device.launchAllReduce(floatBlocks(device, tensors, name), mean, group);
   device.exchanging(tensors);
 }
 

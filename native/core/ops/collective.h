@@ -14,6 +14,7 @@ Tensor allGather(const std::vector<Tensor>& parts, const std::shared_ptr<Collect
 
 /// Where the values of a float32 tensor lie, which is the same in all processes for one shape and format.
 FloatBlock floatBlock(Device& device, const Tensor& tensor, Name name);
+std::vector<FloatBlock> floatBlocks(Device& device, const std::vector<Tensor>& tensors, Name name);
 
 /// Begins to overwrite float32 tensors of a device with their sums or means over all processes; see
 /// Device::joinExchanges.

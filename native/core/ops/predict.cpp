@@ -8,10 +8,7 @@ namespace {
 op::Predict check(Device& device, const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
                   const op::ConvShape& shape, bool population, bool rectified) {
   constexpr const char* fn = "predict";
-  checkFloat(w, {fn, "weight"});
-  checkDevice(device, w, {fn, "weight"});
-  require(w.shape.rank() == 4 && w.format == Format::Filter, ErrorCode::ShapeMismatch, fn,
-          ": weight must be a filter [out, in, height, width], got ", formatName(w.format), " ", w.shape.str());
+  const op::Filter weights = filter(device, w, {fn, "weight"});
   require(shape.plain(), ErrorCode::InvalidArgument, fn, ": expected no dilation and no groups");
   require(splits >= 1, ErrorCode::InvalidArgument, fn, ": splits must be at least 1, got ", splits);
   require(w.shape[2] <= 32 && w.shape[3] <= 32, ErrorCode::InvalidArgument, fn,
@@ -27,7 +24,7 @@ op::Predict check(Device& device, const MeanVar& belief, const Tensor& w, int64_
   out.splits = splits;
   out.height = height;
   out.width = width;
-  out.w = {w.data(), w.shape[0], w.shape[1], w.shape[2], w.shape[3]};
+  out.w = weights;
   out.shape = shape;
   out.population = population;
   out.rectified = rectified;
@@ -59,8 +56,7 @@ PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t
   PredictGradients out;
   out.dbelief = {emptyLike(device, belief.mean), emptyLike(device, belief.var)};
   out.dw = emptyLike(device, w);
-  op::Filter dw = forward.w;
-  dw.data = out.dw.data();
+  const op::Filter dw = filter(device, out.dw, {fn, "dw"});
   device.launch(op::PredictBackward{forward.mean, forward.var, splits, height, width, forward.w, shape, population,
                                     rectified, vector(device, dmean, outputs, {fn, "dmean"}),
                                     optionalVector(device, dvariance, outputs, {fn, "dvariance"}),

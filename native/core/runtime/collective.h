@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <vector>
 
 namespace kn {
 
@@ -25,5 +26,10 @@ struct FloatBlock {
   float* data;
   int64_t count;
 };
+inline int64_t valuesOf(const std::vector<FloatBlock>& blocks) {
+  int64_t count = 0;
+  for (const FloatBlock& block : blocks) count += block.count;
+  return count;
+}
 
 }  // namespace kn

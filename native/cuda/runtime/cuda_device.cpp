@@ -228,8 +228,7 @@ class CudaDevice : public Device {
     enqueueJoin();
   }
   void launchAllReduce(const std::vector<FloatBlock>& blocks, bool mean, std::shared_ptr<Collective> group) override {
-    int64_t count = 0;
-    for (const FloatBlock& block : blocks) count += block.count;
+    const int64_t count = valuesOf(blocks);
     exchangeOnHost("allReduce", blocks, [=](float* values) { group->allReduce(values, count, mean); });
   }
   void launchForeign(const char* label, const std::function<void(void* stream)>& call) override {
@@ -341,10 +340,8 @@ class CudaDevice : public Device {
   }
 
   void exchangeOnHost(const char* label, const std::vector<FloatBlock>& blocks, std::function<void(float*)> body) {
-    int64_t count = 0;
-    for (const FloatBlock& block : blocks) count += block.count;
-    auto call =
-        std::make_shared<HostCall>(*this, label, passage(static_cast<size_t>(count) * sizeof(float)), std::move(body));
+    const size_t bytes = static_cast<size_t>(valuesOf(blocks)) * sizeof(float);
+    auto call = std::make_shared<HostCall>(*this, label, passage(bytes), std::move(body));
     const auto copyAll = [&](cudaMemcpyKind kind, cudaStream_t stream) {
       auto* host = static_cast<float*>(call->values.get());
       for (const auto& [data, length] : blocks) {

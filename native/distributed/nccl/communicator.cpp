@@ -42,9 +42,7 @@ bool Communicator::ready() const {
 }
 
 void Communicator::startAllReduce(const std::vector<Tensor>& tensors, bool mean) {
-  std::vector<FloatBlock> blocks;
-  blocks.reserve(tensors.size());
-  for (const Tensor& tensor : tensors) blocks.push_back(floatBlock(*device_, tensor, {"allReduce", "tensors"}));
+  const std::vector<FloatBlock> blocks = floatBlocks(*device_, tensors, {"allReduce", "tensors"});
   if (blocks.empty()) return;
   enqueue("ncclAllReduce", [&](void* stream) {
     if (const Result begun = api_.GroupStart(); begun != Success) return begun;

@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { Worker } from '../peers/worker.js';
+import { Worker } from './worker.js';
 
 /** A Python process that decodes the images of a folder as torchvision's ImageFolder does, with random resized crops. */
 export class TorchvisionPeer {
