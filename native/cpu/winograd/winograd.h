@@ -1,5 +1,5 @@
 #pragma once
-#include "../core/ops/conv2d.h"
+#include "../../core/ops/conv2d.h"
 
 /// 3 x 3 convolutions of stride 1 by Winograd's minimal filtering, F(2x2, 3x3) (Lavin and Gray 2016): 16 products for
 /// what takes 36 directly. Tiles of 4 x 4 pixels and filters are transformed, multiplied as 16 matrices, and
