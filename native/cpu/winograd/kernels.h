@@ -26,8 +26,8 @@ struct Tiles {
 struct Chunk {
   int64_t first, last, length;
 
-  /// Floats from one point's matrix to the next. A cache line more than the matrix: else the 16 streams that a transform
-  /// writes would fall into few sets of the cache.
+  /// Floats from one point's matrix to the next. A cache line more than the matrix: else the 16 streams that a
+  /// transform writes would fall into few sets of the cache.
   int64_t step(int64_t channels) const { return length * channels + 16; }
 };
 

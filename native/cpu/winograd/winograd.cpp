@@ -1,7 +1,9 @@
 #include "winograd.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <dnnl.hpp>
+#include <memory>
 #include <vector>
 
 #include "../layout.h"
@@ -14,37 +16,30 @@ namespace {
 using namespace winograd;
 
 /// As oneDNN has it, ONEDNN_MAX_CPU_ISA in the environment says what may be used of a processor.
-bool wideVectors() {
+const Kernels& kernels() {
 #ifdef KN_WIDE
   constexpr auto core = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
   static const bool wide = (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & core) == core;
-  return wide;
-#else
-  return false;
-#endif
-}
-
-const Kernels& kernels() {
-#ifdef KN_WIDE
-  if (wideVectors()) return kWide;
+  if (wide) return kWide;
 #endif
   return kNarrow;
 }
 
-/// Scratch memory of a thread; grows and stays.
-float* scratch(int which, int64_t count) {
+/// Scratch memory of a thread, of one of three purposes; grows and stays.
+enum class Scratch { Values, Products, Filters };
+
+float* scratch(Scratch purpose, int64_t count) {
   thread_local std::vector<float> buffers[3];
-  std::vector<float>& buffer = buffers[which];
+  std::vector<float>& buffer = buffers[static_cast<int>(purpose)];
   if (static_cast<int64_t>(buffer.size()) < count + 16) buffer.resize(count + 16);
   const auto address = reinterpret_cast<uintptr_t>(buffer.data());
   return buffer.data() + (64 - address % 64) % 64 / sizeof(float);
 }
 
-/// Tiles that are multiplied at a time: their transformed values stay in the second-level cache.
-int64_t chunkLength(int64_t in, int64_t out) {
-  constexpr int64_t bytes = 128 << 10;
+/// How many tiles are transformed and multiplied at a time, so that they take about so many bytes.
+int64_t chunkLength(int64_t in, int64_t out, int64_t bytes, int64_t least) {
   const int64_t fitting = bytes / (kPoints * (in + out) * static_cast<int64_t>(sizeof(float)));
-  return std::max(kRows, std::min<int64_t>(96, fitting / kRows * kRows));
+  return std::max(least, std::min<int64_t>(96, fitting / kRows * kRows));
 }
 
 /// G·w·Gᵀ of eight filters.
@@ -71,7 +66,7 @@ inline void transformFilter(const Float8 (&w)[3][3], Float8 (&u)[4][4]) {
 const float* packFilters(const op::Filter& w, bool backward) {
   const int64_t in = backward ? w.out : w.in, out = backward ? w.in : w.out;
   const Packed packed{in, out / kLanes};
-  float* u = scratch(2, packed.count());
+  float* u = scratch(Scratch::Filters, packed.count());
   parallelFor(packed.vectors, [&](int64_t vector) {
     const int64_t block = vector / kColumns, column = vector % kColumns, width = packed.width(block);
     for (int64_t c = 0; c < in; ++c) {
@@ -100,12 +95,12 @@ const float* packFilters(const op::Filter& w, bool backward) {
 void convolve(const op::Act& x, const float* u, const op::Act& y, int64_t top, int64_t left, const Epilogue& epilogue) {
   const Tiles tiles(y.n, y.h, y.w, top, left);
   const Packed packed{x.c, y.c / kLanes};
-  const int64_t length = chunkLength(x.c, y.c);
+  const int64_t length = chunkLength(x.c, y.c, 128 << 10, 4 * kRows);  // in half a second-level cache
   parallelFor((tiles.count + length - 1) / length, [&](int64_t index) {
     const Chunk chunk{index * length, std::min((index + 1) * length, tiles.count), length};
     const int64_t stepV = chunk.step(x.c), stepM = chunk.step(y.c);
-    float* v = scratch(0, kPoints * stepV);
-    float* m = scratch(1, kPoints * stepM);
+    float* v = scratch(Scratch::Values, kPoints * stepV);
+    float* m = scratch(Scratch::Products, kPoints * stepM);
     kernels().gatherInput(x, tiles, chunk, v);
     for (int64_t point = 0; point < kPoints; ++point) {
       kernels().multiply(v + point * stepV, u + packed.offset(point, 0), packed, chunk.last - chunk.first,
@@ -122,10 +117,7 @@ bool winogradFits(const op::Act& x, const op::Filter& w, const op::ConvShape& sh
          shape.plain() && shape.top <= 2 && shape.left <= 2 && w.in % kLanes == 0 && w.out % kLanes == 0;
 }
 
-bool winogradPays(const op::Filter& w) {
-  const int64_t least = wideVectors() ? 16 : 32;
-  return w.in >= least && w.out >= least;
-}
+bool winogradPays(const op::Filter& w) { return w.in >= 16 && w.out >= 16; }
 
 void winogradForward(const op::Conv2d& o) {
   convolve(o.x, packFilters(o.w, false), o.y, o.shape.top, o.shape.left, {o.bias, o.relu});
@@ -137,18 +129,25 @@ void winogradBackwardData(const op::Conv2dBackwardData& o) {
 
 void winogradBackwardWeights(const op::Conv2dBackwardWeights& o) {
   const Tiles tiles(o.dy.n, o.dy.h, o.dy.w, o.shape.top, o.shape.left);
-  const int64_t in = o.x.c, out = o.dy.c, length = chunkLength(in, out), size = kPoints * in * out;
+  const int64_t in = o.x.c, out = o.dy.c, size = kPoints * in * out;
+  // Longer than the other chunks: each is a pass over all sums, which may be far more than what is summed.
+  const int64_t length = chunkLength(in, out, 512 << 10, 8 * kRows);
   const int64_t chunks = (tiles.count + length - 1) / length;
   // The sums over all tiles are made of a fixed number of parts, so that they don't depend on the number of threads.
   const int64_t parts = std::min<int64_t>(8, chunks);
-  std::vector<float> sums(parts * size);
+  // Not from the scratch memory, which stays: of 512 channels it is 128 MiB.
+  const std::unique_ptr<float[], decltype(&std::free)> memory(
+      static_cast<float*>(std::aligned_alloc(64, parts * size * sizeof(float))), std::free);
+  require(memory != nullptr, ErrorCode::OutOfMemory, "conv2d: no room for the sums of a filter's gradient");
+  float* sums = memory.get();
   parallelFor(parts, [&](int64_t part) {
-    float* own = &sums[part * size];
+    float* own = sums + part * size;
+    std::fill_n(own, size, 0.0f);
     for (int64_t index = part * chunks / parts; index < (part + 1) * chunks / parts; ++index) {
       const Chunk chunk{index * length, std::min((index + 1) * length, tiles.count), length};
       const int64_t stepV = chunk.step(in), stepD = chunk.step(out);
-      float* v = scratch(0, kPoints * stepV);
-      float* d = scratch(1, kPoints * stepD);
+      float* v = scratch(Scratch::Values, kPoints * stepV);
+      float* d = scratch(Scratch::Products, kPoints * stepD);
       kernels().gatherInput(o.x, tiles, chunk, v);
       kernels().gatherGradient(o.dy, tiles, chunk, d);
       for (int64_t point = 0; point < kPoints; ++point) {
@@ -162,7 +161,7 @@ void winogradBackwardWeights(const op::Conv2dBackwardWeights& o) {
       Float8 m[4][4], half[3][4];
       for (int64_t point = 0; point < kPoints; ++point) {
         Float8 sum = {};
-        for (int64_t part = 0; part < parts; ++part) sum += loadFull(&sums[part * size + (point * in + c) * out + k]);
+        for (int64_t part = 0; part < parts; ++part) sum += loadFull(sums + part * size + (point * in + c) * out + k);
         m[point / 4][point % 4] = sum;
       }
       for (int j = 0; j < 4; ++j) {
