@@ -7,7 +7,7 @@
 
 #include "kernels.h"
 #include "layout.h"
-#include "winograd.h"
+#include "winograd/winograd.h"
 
 namespace kn::cpu {
 namespace {

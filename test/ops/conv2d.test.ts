@@ -131,9 +131,9 @@ const cases: Case[] = [
     stride: [3, 2],
     sides: [1, 0, 1, 0],
   },
-  // From 32 channels, or 16 with AVX-512, the CPU computes these by Winograd's filtering: tiles that are cut off, channel
-  // blocks of one, two and four vectors, more tiles than fit a chunk. Its transforms add up to 16 values with factors of at most 1, which costs a small multiple of
-  // a direct sum's rounding: the margin of tolerance.sum covers it.
+  // From 16 channels the CPU computes these by Winograd's filtering: tiles that are cut off, channel blocks of one, two
+  // and four vectors, more tiles than fit a chunk. Its transforms add up to 16 values with factors of at most 1, which
+  // costs a small multiple of a direct sum's rounding: the margin of tolerance.sum covers it.
   {
     title: 'tiles: SAME, odd size, five vectors of outputs',
     shape: [2, 32, 5, 3],

@@ -17,7 +17,7 @@ async function bits(instructions: string): Promise<{ description: string; hash: 
 const { description } = openDevice('cpu');
 
 if (description.includes('AVX-512')) {
-  test('with AVX-512 the products of Winograd convolutions are the same bit by bit', async (t) => {
+  test('with AVX-512 Winograd convolutions are the same bit by bit', async (t) => {
     const [wide, narrow] = await Promise.all([bits('ALL'), bits('AVX2')]);
     t.regex(wide.description, /convolutions AVX-512/);
     t.regex(narrow.description, /convolutions AVX2/);

