@@ -125,13 +125,13 @@ export class KalmanNorm2d extends RunningNorm {
     this.checkSplits(x.shape[0] as number);
     const state = { filter: this.filterState, running };
     const options = { ...this.options, epsilon, relu, splits, momentum };
-    const { output, belief, ...found } = adaptiveKalmanNorm(x, prior, this.affine, state, options);
+    const { output, normalized, belief, ...found } = adaptiveKalmanNorm(x, prior, this.affine, state, options);
     this.observer?.({ prior, belief, ...found });
     for (const { mean, variance } of Object.values(found)) {
       mean.dispose();
       variance.dispose();
     }
-    return { x: output, belief: this.normalized(), input: belief };
+    return { x: output, belief: normalized, input: belief };
   }
 }
 

@@ -22,7 +22,10 @@ declare module '../addon/contract.js' {
   };
 
   interface Operations {
-    /** Moves `state` [10, C] and the running averages. Without a prior the belief is what the correction makes of N(0, 1). */
+    /**
+     * Moves `state` [10, C] and the running averages. Without a prior the belief is what the correction makes of N(0, 1).
+     * `normalizedVar`: gamma², null without gamma.
+     */
     adaptiveKalmanNorm(
       args: {
         x: Handle;
@@ -42,7 +45,7 @@ declare module '../addon/contract.js' {
         momentum: number;
       } & Affine &
         Normalization,
-    ): { y: Handle } & AdaptiveResult;
+    ): { y: Handle; normalizedVar: Maybe } & AdaptiveResult;
     adaptiveKalmanNormBackward(
       args: {
         x: Handle;
@@ -51,6 +54,7 @@ declare module '../addon/contract.js' {
         dy: Handle;
         dbeliefMean?: Maybe;
         dbeliefVar?: Maybe;
+        dnormalizedVar?: Maybe;
         splits: number;
         observationGradient: number;
       } & AdaptiveResult &
@@ -112,6 +116,8 @@ export interface AdaptiveKalmanOptions extends NormOptions {
 export interface AdaptiveKalmanResult {
   /** The normalized samples. */
   output: Tensor;
+  /** What is believed of `output`, N(beta, gamma²), rectified where ReLU follows; null without gamma and beta. */
+  normalized: Belief | null;
   /** The prior, corrected: what is believed of x. One for all splits. */
   belief: Belief;
   /** Statistics of the splits. */
@@ -173,6 +179,9 @@ export function adaptiveKalmanNorm(
   checkTransitionGradient('adaptiveKalmanNorm', transitionGradient);
   const known = x.moments?.splits === splits ? x.moments : null;
   const filter = { splits, epsilon, relu };
+  const outputs: ('y' | 'beliefMean' | 'beliefVar' | 'normalizedVar')[] = ['y'];
+  if (prior) outputs.push('beliefMean', 'beliefVar');
+  if (affine.gamma) outputs.push('normalizedVar');
   const result = differentiable({
     name: 'adaptiveKalmanNorm',
     inputs: {
@@ -197,8 +206,8 @@ export function adaptiveKalmanNorm(
         momentum,
         ...filter,
       }),
-    outputs: prior ? ['y', 'beliefMean', 'beliefVar'] : ['y'],
-    save: (inputs, { y: _, ...statistics }) => ({ ...inputs, ...statistics }),
+    outputs,
+    save: (inputs, { y: _, normalizedVar: __, ...statistics }) => ({ ...inputs, ...statistics }),
     absorbs: true,
     backward({ saved, grads, existing, virtualSamples, orZeros }) {
       const { dx, dgamma, dbeta, dpriorMean, dpriorVar } = native.adaptiveKalmanNormBackward({
@@ -206,6 +215,7 @@ export function adaptiveKalmanNorm(
         dy: orZeros(grads.y, saved.x),
         dbeliefMean: grads.beliefMean ?? null,
         dbeliefVar: grads.beliefVar ?? null,
+        dnormalizedVar: grads.normalizedVar ?? null,
         observationGradient,
         ...filter,
         add: existing,
@@ -214,8 +224,10 @@ export function adaptiveKalmanNorm(
       return { x: dx, gamma: dgamma, beta: dbeta, priorMean: dpriorMean, priorVar: dpriorVar };
     },
   });
+  const { normalizedVar } = result;
   return {
     output: result.y,
+    normalized: affine.beta && normalizedVar && new Belief(affine.beta, normalizedVar, 1, relu),
     belief: new Belief(result.beliefMean, result.beliefVar, 1),
     observation: { mean: result.observationMean, variance: result.observationVar },
     posterior: { mean: result.posteriorMean, variance: result.posteriorVar },

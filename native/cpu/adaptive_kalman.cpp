@@ -41,6 +41,7 @@ void run(const op::AdaptiveKalmanNorm& o, Context&) {
     beliefs[c] = adaptive::beliefOf(priorOf(f, c), channelOf(c), f.options);
     f.beliefMean[c] = static_cast<float>(beliefs[c].mean);
     f.beliefVar[c] = static_cast<float>(beliefs[c].var(f.options));
+    if (f.normalizedVar) f.normalizedVar[c] = f.gamma[c] * f.gamma[c];
   }
   std::vector<adaptive::Fused> cells(o.splits * channels);
   const auto fuse = [&](const Runs::Task& task) {
@@ -56,7 +57,7 @@ void run(const op::AdaptiveKalmanNorm& o, Context&) {
   };
   const auto apply = [&](const Runs::Task& task) {
     const int64_t channel = task.group * kLanes;
-    const Affine8 affine = affineAt(f.postMean, f.postVar, o.gamma, o.beta, f.options.epsilon,
+    const Affine8 affine = affineAt(f.postMean, f.postVar, f.gamma, o.beta, f.options.epsilon,
                                     task.split * channels + channel, channel, validLanes(channels, task.group));
     for (int64_t n = task.first; n < task.last; ++n) {
       applyPlane(plane(o.x, n, task.group), plane(o.y, n, task.group), affine, o.relu);
@@ -128,6 +129,7 @@ void run(const op::AdaptiveKalmanNormBackward& o, Context&) {
   };
 
   runBackward(runs, affineOf, sum, propagate, apply).finish(o.splits, channels, rstd, o.dgamma, o.dbeta);
+  for (int64_t c = 0; o.dgamma && c < channels; ++c) o.dgamma[c] += o.throughSquare(c);
   if (!o.dpriorMean) return;
   for (int64_t c = 0; c < channels; ++c) {
     double mean = o.dbeliefMean ? o.dbeliefMean[c] : 0;

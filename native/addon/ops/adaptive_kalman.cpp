@@ -38,8 +38,12 @@ template <>
 struct Read<AdaptiveResult> {
   static constexpr size_t parameters = 8;
   static AdaptiveResult from(Call& call) {
-    return {
-        {}, Read<MeanVar>::from(call), Read<MeanVar>::from(call), Read<MeanVar>::from(call), Read<MeanVar>::from(call)};
+    return {{},
+            Read<MeanVar>::from(call),
+            Read<MeanVar>::from(call),
+            Read<MeanVar>::from(call),
+            Read<MeanVar>::from(call),
+            {}};
   }
 };
 
@@ -65,7 +69,8 @@ Napi::Value toJs(Call& call, const AdaptiveResult& r) {
                        {"posteriorMean", r.posterior.mean},
                        {"posteriorVar", r.posterior.var},
                        {"gainMean", r.gain.mean},
-                       {"gainVar", r.gain.var}});
+                       {"gainVar", r.gain.var},
+                       {"normalizedVar", r.normalizedVar}});
 }
 
 Napi::Value toJs(Call& call, const AdaptiveGradients& g) {
@@ -85,7 +90,7 @@ const Functions functions{
     bind<&adaptiveKalmanNormBackward>("adaptiveKalmanNormBackward", "x", "gamma?", "beta?", "priorMean?", "priorVar?",
                                       "beliefMean", "beliefVar", "observationMean", "observationVar", "posteriorMean",
                                       "posteriorVar", "gainMean", "gainVar", "dy", "dbeliefMean?", "dbeliefVar?",
-                                      "splits", "observationGradient", "epsilon", "relu", "add?", "virtualSamples"),
+                                      "dnormalizedVar?", "splits", "observationGradient", "epsilon", "relu", "add?", "virtualSamples"),
 };
 
 }  // namespace

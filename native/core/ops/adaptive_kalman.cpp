@@ -62,6 +62,7 @@ AdaptiveResult adaptiveKalmanNorm(const AdaptiveLayer& in, const AdaptiveState& 
   out.observation = have ? observation : emptyMeanVar(device, layer.cells);
   out.posterior = emptyMeanVar(device, layer.cells);
   out.gain = emptyMeanVar(device, layer.cells);
+  if (in.gamma) out.normalizedVar = emptyVector(device, channels);
   filter.priorMean = layer.priorMean;
   filter.priorVar = layer.priorVar;
   filter.beliefMean = out.belief.mean.data();
@@ -72,11 +73,12 @@ AdaptiveResult adaptiveKalmanNorm(const AdaptiveLayer& in, const AdaptiveState& 
   filter.postVar = out.posterior.var.data();
   filter.gainMean = out.gain.mean.data();
   filter.gainVar = out.gain.var.data();
+  filter.gamma = layer.gamma;
+  filter.normalizedVar = dataOrNull(out.normalizedVar);
   launch.x = layer.x;
   launch.y = activation(device, out.y, {fn, "y"});
   launch.splits = o.splits;
   launch.haveMoments = have;
-  launch.gamma = layer.gamma;
   launch.beta = layer.beta;
   launch.relu = o.relu;
   device.launch(launch);
@@ -84,8 +86,9 @@ AdaptiveResult adaptiveKalmanNorm(const AdaptiveLayer& in, const AdaptiveState& 
 }
 
 AdaptiveGradients adaptiveKalmanNormBackward(const AdaptiveLayer& in, const AdaptiveResult& result, const Tensor& dy,
-                                             const MeanVar& dbelief, const AdaptiveBackwardOptions& o,
-                                             const Tensor& add, int64_t virtualSamples) {
+                                             const MeanVar& dbelief, const Tensor& dnormalizedVar,
+                                             const AdaptiveBackwardOptions& o, const Tensor& add,
+                                             int64_t virtualSamples) {
   constexpr const char* fn = "adaptiveKalmanNormBackward";
   checkFloat(in.x, {fn, "x"});
   Device& device = in.x.device();
@@ -104,6 +107,7 @@ AdaptiveGradients adaptiveKalmanNormBackward(const AdaptiveLayer& in, const Adap
   back.gainVar = vector(device, result.gain.var, layer.cells, {fn, "gainVar"});
   back.dbeliefMean = optionalVector(device, dbelief.mean, channels, {fn, "dbeliefMean"});
   back.dbeliefVar = optionalVector(device, dbelief.var, channels, {fn, "dbeliefVar"});
+  back.dnormalizedVar = optionalVector(device, dnormalizedVar, channels, {fn, "dnormalizedVar"});
   back.observationGradient = fraction(o.observationGradient, {fn, "observationGradient"});
   back.epsilon = positive(o.epsilon, {fn, "epsilon"});
 

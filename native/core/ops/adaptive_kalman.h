@@ -12,8 +12,10 @@ struct AdaptiveFilter {
   float* state;                       ///< [adaptive::kRows, C]
   float *beliefMean, *beliefVar;      ///< [C], written: the prior, corrected
   float *obsMean, *obsVar;            ///< [splits·C], written unless they are given
+  const float* gamma;                 ///< [C]; may be null
   float *postMean, *postVar;          ///< [splits·C], written: what is normalized by
   float *gainMean, *gainVar;          ///< [splits·C], written: weight of the observation
+  float* normalizedVar;               ///< [C], written: gamma², what is believed of the output; may be null
   float *runningMean, *runningVar;    ///< [C], moved towards the posterior, pooled over the splits
   adaptive::Options options;
 };
@@ -22,7 +24,7 @@ struct AdaptiveKalmanNorm {
   int64_t splits;
   bool haveMoments;
   AdaptiveFilter filter;
-  const float *gamma, *beta;
+  const float* beta;
   bool relu;
 };
 struct AdaptiveKalmanNormBackward {
@@ -32,6 +34,7 @@ struct AdaptiveKalmanNormBackward {
   const float *priorMean, *priorVar, *beliefMean, *beliefVar, *obsMean, *obsVar, *postMean, *postVar, *gainMean,
       *gainVar;
   const float *dbeliefMean, *dbeliefVar;  ///< of the belief handed on; may be null
+  const float* dnormalizedVar;            ///< goes to gamma; may be null
   float *dpriorMean, *dpriorVar;          ///< null without a prior
   float *dgamma, *dbeta;
   float observationGradient;  ///< what the observation gets of the gradient beyond its gain, in [0, 1]
@@ -41,6 +44,10 @@ struct AdaptiveKalmanNormBackward {
   /// The observation's share of the gradient of a cell's statistic; all of it where there is no prior.
   KN_HOST_DEVICE float observationShare(float gain) const {
     return priorMean ? gain + observationGradient * (1 - gain) : 1;
+  }
+  /// What gamma gets through gamma², rounded as those do who multiply and then double.
+  KN_HOST_DEVICE float throughSquare(int64_t channel) const {
+    return dnormalizedVar ? 2 * (gamma[channel] * dnormalizedVar[channel]) : 0;
   }
 };
 
@@ -66,6 +73,7 @@ struct AdaptiveResult {
   Tensor y;
   MeanVar belief;                        ///< [C]
   MeanVar observation, posterior, gain;  ///< [splits·C]
+  Tensor normalizedVar;                  ///< [C], gamma²; empty without gamma
 };
 /// Moves `state`. `observation` may be empty.
 AdaptiveResult adaptiveKalmanNorm(const AdaptiveLayer& layer, const AdaptiveState& state, const MeanVar& observation,
@@ -81,7 +89,8 @@ struct AdaptiveBackwardOptions {
 };
 /// `add` is added to dx; dx gets room for `virtualSamples` behind it.
 AdaptiveGradients adaptiveKalmanNormBackward(const AdaptiveLayer& layer, const AdaptiveResult& result, const Tensor& dy,
-                                             const MeanVar& dbelief, const AdaptiveBackwardOptions& options,
-                                             const Tensor& add, int64_t virtualSamples);
+                                             const MeanVar& dbelief, const Tensor& dnormalizedVar,
+                                             const AdaptiveBackwardOptions& options, const Tensor& add,
+                                             int64_t virtualSamples);
 
 }  // namespace kn

@@ -54,6 +54,7 @@ __global__ void adaptiveFuse(op::AdaptiveFilter f, int64_t splits, int64_t chann
   if (threadIdx.x == 0) {
     f.beliefMean[channel] = static_cast<float>(belief.mean);
     f.beliefVar[channel] = static_cast<float>(belief.var(f.options));
+    if (f.normalizedVar) f.normalizedVar[channel] = f.gamma[channel] * f.gamma[channel];
     const adaptive::Tally all{sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7]};
     adaptive::advance(prior, belief, all, splits, c, f.options, f.runningMean[channel], f.runningVar[channel]);
   }
@@ -81,7 +82,7 @@ __global__ void adaptiveGradient(op::AdaptiveKalmanNormBackward o, Planes p, Gra
     sum[3] += d.dlogVar;
   });
   if (threadIdx.x != 0) return;
-  if (o.dgamma) o.dgamma[channel] = static_cast<float>(totals[0]);
+  if (o.dgamma) o.dgamma[channel] = static_cast<float>(totals[0]) + o.throughSquare(channel);
   if (o.dbeta) o.dbeta[channel] = static_cast<float>(totals[1]);
   if (!o.dpriorMean) return;
   if (o.dbeliefMean) totals[2] += o.dbeliefMean[channel];
@@ -98,7 +99,7 @@ void run(const op::AdaptiveKalmanNorm& o, Context& context) {
   const op::AdaptiveFilter& f = o.filter;
   if (!o.haveMoments) computeMoments(o.x, o.splits, 1, f.obsMean, f.obsVar, context);
   launch(adaptiveFuse, dim3(static_cast<unsigned>(o.x.c)), kBlockThreads, 0, context.stream, f, o.splits, o.x.c);
-  applyNorm(o.x, o.y, o.splits, {f.postMean, f.postVar, o.gamma, o.beta, f.options.epsilon, 1, o.relu}, context);
+  applyNorm(o.x, o.y, o.splits, {f.postMean, f.postVar, f.gamma, o.beta, f.options.epsilon, 1, o.relu}, context);
 }
 
 /// Needs 1 read of x, dy and add, 1 write of dx where a split fits on the chip; moves 1 read more of x and dy. 3
