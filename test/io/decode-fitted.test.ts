@@ -26,9 +26,9 @@ test('a JPEG becomes the pixels of a float64 reference, and nearly those of shar
       // What lies beside the square counts for pixels at its rim.
       const inner = (gaps: number[]) => gaps.filter((_, k) => k % 32 > 0 && k % 32 < 31);
       if (built) t.true(Math.max(...inner(gaps(await decode(jpeg)))) <= 0.51, `${width} × ${height}`);
-      // sharp rounds the size of the whole before it cuts.
+      // sharp rounds the size of the whole before it cuts: half a pixel beside, where slopes and noise differ by some.
       const mean = gaps(await bySharp(jpeg)).reduce((sum, gap) => sum + gap) / expected.length;
-      t.true(mean <= 3, `sharp, ${width} × ${height}: ${mean}`);
+      t.true(mean <= 8, `sharp, ${width} × ${height}: ${mean}`);
     }
   });
 });
