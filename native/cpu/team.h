@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../core/operations.h"
+#include "parallel.h"
 
 namespace kn::cpu {
 
@@ -21,7 +22,7 @@ int64_t timeAlone(const std::vector<Parameter>& list) {
   return values;
 }
 inline int64_t timeAlone(const op::Filter& w, const op::Act& y) {
-  constexpr int64_t productsPerNanosecond = 32;
+  constexpr int64_t productsPerNanosecond = 64;
   return w.count() * y.n * y.pixels() / productsPerNanosecond;
 }
 
@@ -56,8 +57,7 @@ int64_t aloneFor(const Op& o) {
   }
 }
 
-/// The size of the teams that the executor's thread starts, while this lives: one for short operations. Waking the
-/// others of a team that doesn't spin takes a virtual machine 100 to 200 microseconds where its cores are idle.
+/// The size of the teams that the executor's thread starts, while this lives: one for short operations.
 class Team {
  public:
   Team(int threads, int64_t nanoseconds) : threads_(threads), alone_(threads > 1 && nanoseconds < kWorthWaking) {
@@ -69,8 +69,6 @@ class Team {
   Team(const Team&) = delete;
 
  private:
-  static constexpr int64_t kWorthWaking = 150'000;
-
   const int threads_;
   const bool alone_;
 };

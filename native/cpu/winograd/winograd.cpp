@@ -67,27 +67,30 @@ const float* packFilters(const op::Filter& w, bool backward) {
   const int64_t in = backward ? w.out : w.in, out = backward ? w.in : w.out;
   const Packed packed{in, out / kLanes};
   float* u = scratch(Scratch::Filters, packed.count());
-  parallelFor(packed.vectors, [&](int64_t vector) {
-    const int64_t block = vector / kColumns, column = vector % kColumns, width = packed.width(block);
-    for (int64_t c = 0; c < in; ++c) {
-      Float8 taps[3][3], values[4][4];
-      for (int64_t i = 0; i < 3; ++i) {
-        for (int64_t j = 0; j < 3; ++j) {
-          if (backward) {
-            for (int64_t k = 0; k < kLanes; ++k) {
-              taps[i][j][k] = w.data[filterIndex(w, c, vector * kLanes + k, 2 - i, 2 - j)];
+  parallelFor(
+      packed.vectors,
+      [&](int64_t vector) {
+        const int64_t block = vector / kColumns, column = vector % kColumns, width = packed.width(block);
+        for (int64_t c = 0; c < in; ++c) {
+          Float8 taps[3][3], values[4][4];
+          for (int64_t i = 0; i < 3; ++i) {
+            for (int64_t j = 0; j < 3; ++j) {
+              if (backward) {
+                for (int64_t k = 0; k < kLanes; ++k) {
+                  taps[i][j][k] = w.data[filterIndex(w, c, vector * kLanes + k, 2 - i, 2 - j)];
+                }
+              } else {
+                taps[i][j] = loadFull(w.data + filterIndex(w, vector * kLanes, c, i, j));
+              }
             }
-          } else {
-            taps[i][j] = loadFull(w.data + filterIndex(w, vector * kLanes, c, i, j));
+          }
+          transformFilter(taps, values);
+          for (int point = 0; point < kPoints; ++point) {
+            storeFull(u + packed.offset(point, block) + (c * width + column) * kLanes, values[point / 4][point % 4]);
           }
         }
-      }
-      transformFilter(taps, values);
-      for (int point = 0; point < kPoints; ++point) {
-        storeFull(u + packed.offset(point, block) + (c * width + column) * kLanes, values[point / 4][point % 4]);
-      }
-    }
-  });
+      },
+      in * out * (backward ? 12 : 3));
   return u;
 }
 
@@ -156,26 +159,30 @@ void winogradBackwardWeights(const op::Conv2dBackwardWeights& o) {
       }
     }
   });
-  parallelFor(in, [&](int64_t c) {
-    for (int64_t k = 0; k < out; k += kLanes) {
-      Float8 m[4][4], half[3][4];
-      for (int64_t point = 0; point < kPoints; ++point) {
-        Float8 sum = {};
-        for (int64_t part = 0; part < parts; ++part) sum += loadFull(sums + part * size + (point * in + c) * out + k);
-        m[point / 4][point % 4] = sum;
-      }
-      for (int j = 0; j < 4; ++j) {
-        half[0][j] = m[0][j] + 0.5f * (m[1][j] + m[2][j]);
-        half[1][j] = 0.5f * (m[1][j] - m[2][j]);
-        half[2][j] = 0.5f * (m[1][j] + m[2][j]) + m[3][j];
-      }
-      for (int i = 0; i < 3; ++i) {
-        const Float8 taps[3] = {half[i][0] + 0.5f * (half[i][1] + half[i][2]), 0.5f * (half[i][1] - half[i][2]),
-                                0.5f * (half[i][1] + half[i][2]) + half[i][3]};
-        for (int j = 0; j < 3; ++j) storeFull(o.dw.data + filterIndex(o.dw, k, c, i, j), taps[j]);
-      }
-    }
-  });
+  parallelFor(
+      in,
+      [&](int64_t c) {
+        for (int64_t k = 0; k < out; k += kLanes) {
+          Float8 m[4][4], half[3][4];
+          for (int64_t point = 0; point < kPoints; ++point) {
+            Float8 sum = {};
+            for (int64_t part = 0; part < parts; ++part)
+              sum += loadFull(sums + part * size + (point * in + c) * out + k);
+            m[point / 4][point % 4] = sum;
+          }
+          for (int j = 0; j < 4; ++j) {
+            half[0][j] = m[0][j] + 0.5f * (m[1][j] + m[2][j]);
+            half[1][j] = 0.5f * (m[1][j] - m[2][j]);
+            half[2][j] = 0.5f * (m[1][j] + m[2][j]) + m[3][j];
+          }
+          for (int i = 0; i < 3; ++i) {
+            const Float8 taps[3] = {half[i][0] + 0.5f * (half[i][1] + half[i][2]), 0.5f * (half[i][1] - half[i][2]),
+                                    0.5f * (half[i][1] + half[i][2]) + half[i][3]};
+            for (int j = 0; j < 3; ++j) storeFull(o.dw.data + filterIndex(o.dw, k, c, i, j), taps[j]);
+          }
+        }
+      },
+      in * out * (parts + 4));
 }
 
 }  // namespace kn::cpu
