@@ -35,13 +35,17 @@ int64_t aloneFor(const Op& o) {
   } else if constexpr (requires { timeAlone(o.dw, o.dy); }) {
     return timeAlone(o.dw, o.dy);
   } else if constexpr (requires { o.splits* timeAlone(o.w); }) {
-    constexpr int64_t nanosecondsPerTap = 8;
+    constexpr int64_t nanosecondsPerTap = 4;
     return o.splits * timeAlone(o.w) * nanosecondsPerTap;
   } else if constexpr (requires { o.n* o.in* o.out; }) {
     constexpr int64_t productsPerNanosecond = 8;
     return o.n * o.in * o.out / productsPerNanosecond;
   } else if constexpr (requires { timeAlone(o.parameters); }) {
     return timeAlone(o.parameters);
+  } else if constexpr (requires { timeAlone(o.tensors); }) {
+    return timeAlone(o.tensors);
+  } else if constexpr (requires { timeAlone(o.pairs); }) {
+    return timeAlone(o.pairs);
   } else if constexpr (requires { timeAlone(o.x); }) {
     return timeAlone(o.x);
   } else if constexpr (requires { timeAlone(o.dy); }) {

@@ -136,8 +136,9 @@ void winogradBackwardWeights(const op::Conv2dBackwardWeights& o) {
   // Longer than the other chunks: each is a pass over all sums, which may be far more than what is summed.
   const int64_t length = chunkLength(in, out, 512 << 10, 8 * kRows);
   const int64_t chunks = (tiles.count + length - 1) / length;
-  // The sums over all tiles are made of a fixed number of parts, so that they don't depend on the number of threads.
-  const int64_t parts = std::min<int64_t>(8, chunks);
+  // The sums over all tiles are made of a fixed number of parts, so that they don't depend on the number of threads. To
+  // add up two parts takes about as long as a chunk.
+  const int64_t parts = std::clamp<int64_t>(chunks / 2, 1, 8);
   // Not from the scratch memory, which stays: of 512 channels it is 128 MiB.
   const std::unique_ptr<float[], decltype(&std::free)> memory(
       static_cast<float*>(std::aligned_alloc(64, parts * size * sizeof(float))), std::free);
