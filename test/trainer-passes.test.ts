@@ -4,10 +4,13 @@ import {
   type BatchNorm2d,
   type BatchSource,
   CifarResNet,
+  Conv2d,
   type Dataset,
+  GlobalAvgPool2d,
   meanImage,
   openDevice,
   perPixelMean,
+  Sequential,
   Sgd,
   type SplitSource,
   splitSource,
@@ -61,6 +64,10 @@ test('arrays become a source, and what does not fit is refused', async (t) => {
       message: new RegExp(`label 1 is ${label}, but there are 2 classes`),
     } as object);
   }
+  const unnamed = (label: unknown) => () =>
+    arraySource({ height: 2, width: 2, images, labels: [0, label, 1, 0] as number[] });
+  for (const label of [4e9, Number.NaN, Number.POSITIVE_INFINITY, 0.5, -1, 1n, 'a'])
+    t.throws(unnamed(label), { code: 'INVALID_ARGUMENT', message: /label 1 is / } as object, String(label));
   t.throws(() => arraySource({ ...size, images, labels: [0] }), {
     code: 'SHAPE_MISMATCH',
     message: /12 bytes, got 48/,
@@ -98,6 +105,34 @@ test('a split follows its seed, takes the same share of each class and loses not
     code: 'INVALID_ARGUMENT',
     message: /validation.*got 1/,
   } as object);
+});
+
+test('classes of many images are split, and many classes', (t) => {
+  const split = (count: number, classes: number) => {
+    const labels = Uint16Array.from({ length: count }, (_, i) => i % classes);
+    const { train, test } = splitSource(
+      arraySource({ images: new Uint8Array(count), labels, channels: 1, height: 1, width: 1 }),
+    );
+    return [train.labels.length, test.labels.length];
+  };
+  t.deepEqual(split(300_000, 2), [270_000, 30_000]);
+  t.deepEqual(split(200_000, 10_000), [180_000, 20_000]); // some 20 s, when each class looked through all labels
+});
+
+test('a model that gives less than the classes, or something else, is refused by name', async (t) => {
+  const device = openDevice('cpu', { threads: 1 });
+  const of = (model: Sequential, accumulate = 1) => {
+    const optimizer = new Sgd(device, model.namedParameters(), 0.05);
+    return new Trainer({ device, model, optimizer, dataset, batchSize: 16, accumulate });
+  };
+  const conv = new Conv2d(device, 3, 3, 3);
+  const few = new Sequential(conv, new GlobalAvgPool2d());
+  const message = /\[16, 4\] for 16 images of 4 classes, got shape \[16, 3\]/;
+  const code = 'SHAPE_MISMATCH';
+  await t.throwsAsync(of(few).trainEpoch(1), { code, message } as object);
+  await t.throwsAsync(of(few).evaluate(), { code, message } as object);
+  await t.throwsAsync(of(few, 2).trainEpoch(1), { code, message: /\[8, 4\] for 8 images/ } as object);
+  await t.throwsAsync(of(new Sequential(conv)).evaluate(), { code, message: /got shape \[16, 3, 6, 6\]/ } as object);
 });
 
 /** The data set behind sources that read a little later. */

@@ -1,7 +1,10 @@
-import { checkObjects } from '../arguments.js';
+import { checkObjects, shown } from '../arguments.js';
 import { check } from '../errors.js';
 import { HostRandom } from '../random.js';
 import type { Dataset, ImageSet } from './dataset.js';
+
+/** What labels of 16 bits can tell apart. */
+const MOST_CLASSES = 65_536;
 
 /** The class of each image, from 0: bytes, where there are no more than 256 classes. */
 export type Labels = Uint8Array | Uint16Array;
@@ -81,8 +84,7 @@ export function arraySource(options: ArraySourceOptions): BatchSource {
     'INVALID_ARGUMENT',
     () => `arraySource: labels must be an array of numbers, got ${String(labels)}`,
   );
-  const highest = Array.from(labels).reduce((most, label) => Math.max(most, label), 0);
-  const classNames = options.classNames ?? Array.from({ length: highest + 1 }, (_, i) => `class ${i}`);
+  const classNames = options.classNames ?? namesOf(labels);
   const source = {
     name,
     classNames,
@@ -115,6 +117,14 @@ function memorySource(about: Omit<BatchSource, 'read'>, images: Uint8Array): Bat
   };
 }
 
+/** Names for classes that have none, up to the highest label. */
+function namesOf(labels: ArrayLike<number>): string[] {
+  let highest = 0;
+  // A label that is no class is named only once the source is checked, and must not make a list as long as it is large.
+  for (let i = 0; i < labels.length; i++) highest = Math.max(highest, Number(labels[i]) || 0);
+  return Array.from({ length: Math.min(Math.floor(highest), MOST_CLASSES - 1) + 1 }, (_, i) => `class ${i}`);
+}
+
 /** The labels, if each is a class. */
 function checkedLabels(name: string, labels: ArrayLike<number>, classes: number): Labels {
   for (let i = 0; i < labels.length; i++) {
@@ -122,7 +132,7 @@ function checkedLabels(name: string, labels: ArrayLike<number>, classes: number)
     check(
       Number.isInteger(label) && label >= 0 && label < classes,
       'INVALID_ARGUMENT',
-      () => `${name}: label ${i} is ${label}, but there are ${classes} classes: expected 0 to ${classes - 1}`,
+      () => `${name}: label ${i} is ${shown(label)}, but there are ${classes} classes: expected 0 to ${classes - 1}`,
     );
   }
   return isLabels(labels) ? labels : labelsOf(labels, classes);
@@ -157,9 +167,9 @@ export function checkSource<S extends BatchSource>(owner: string, source: S): S 
     `${owner}: classNames must be an array of texts`,
   );
   check(
-    classNames.length >= 2 && classNames.length <= 65_536,
+    classNames.length >= 2 && classNames.length <= MOST_CLASSES,
     'INVALID_ARGUMENT',
-    `${owner}: expected 2 to 65536 classes, got ${classNames.length}`,
+    `${owner}: expected 2 to ${MOST_CLASSES} classes, got ${classNames.length}`,
   );
   for (const [name, size] of Object.entries({ channels, height, width })) {
     check(
@@ -251,9 +261,11 @@ export function splitSource(source: BatchSource, options: SplitOptions = {}): Sp
     `splitSource: validation must lie between 0 and 1, got ${validation}`,
   );
   const random = new HostRandom(seed);
-  const parts: { train: number[]; test: number[] } = { train: [], test: [] };
-  for (const [label, name] of source.classNames.entries()) {
-    const members = [...source.labels.keys()].filter((i) => source.labels[i] === label);
+  const parts: { train: number[][]; test: number[][] } = { train: [], test: [] };
+  const classes: number[][] = source.classNames.map(() => []);
+  for (const [i, label] of source.labels.entries()) classes[label]?.push(i);
+  for (const [label, members] of classes.entries()) {
+    const name = source.classNames[label];
     check(
       members.length !== 1,
       'INVALID_ARGUMENT',
@@ -261,10 +273,10 @@ export function splitSource(source: BatchSource, options: SplitOptions = {}): Sp
     );
     const count = Math.min(members.length - 1, Math.max(1, Math.round(validation * members.length)));
     const shuffled = Array.from(random.permutation(members.length), (i) => members[i] as number);
-    parts.test.push(...shuffled.slice(0, count));
-    parts.train.push(...shuffled.slice(count));
+    parts.test.push(shuffled.slice(0, count));
+    parts.train.push(shuffled.slice(count));
   }
-  const view = (indices: number[], what: string) => subset(source, Int32Array.from(indices).sort(), what);
+  const view = (indices: number[][], what: string) => subset(source, Int32Array.from(indices.flat()).sort(), what);
   return { train: view(parts.train, 'training'), test: view(parts.test, 'validation') };
 }
 

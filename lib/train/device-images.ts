@@ -61,6 +61,11 @@ export class DeviceImages {
     ]) as [Tensor, Tensor, Tensor, Tensor, Tensor];
   }
 
+  /** How many classes there are. */
+  get classes(): number {
+    return this.source.classNames.length;
+  }
+
   /**
    * Brings what lies on the device for good.
    *

@@ -1,8 +1,8 @@
 import { noGrad } from '../autograd.js';
 import type { BatchSource } from '../data/source.js';
-import { crossEntropy } from '../ops/loss.js';
 import { scope } from '../scope.js';
 import type { Device } from '../tensor.js';
+import { classLoss } from './class-loss.js';
 import type { DataParallel } from './data-parallel.js';
 import { DeviceImages, type DeviceImagesOptions } from './device-images.js';
 import type { BatchFigures, History } from './history.js';
@@ -85,7 +85,7 @@ export class Evaluation {
         scope(() =>
           noGrad(() => {
             const { images, labels } = this.images.range(done, size);
-            this.history.note(crossEntropy(model.forward(images, null), labels));
+            this.history.note(classLoss(model.forward(images, null), labels, this.images.classes));
           }),
         );
         done += size;

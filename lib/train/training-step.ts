@@ -1,13 +1,14 @@
 import { backward, noGrad } from '../autograd.js';
 import { DeviceRandom } from '../device-random.js';
 import { addInto, scale } from '../ops/elementwise.js';
-import { crossEntropy, type Loss } from '../ops/loss.js';
+import type { Loss } from '../ops/loss.js';
 import { samples } from '../ops/memory.js';
 import { clipGradAdaptive, clipGradNorm } from '../optim/clip.js';
 import { LossScaler } from '../optim/loss-scaler.js';
 import type { Program } from '../program.js';
 import { scope } from '../scope.js';
 import type { Tensor } from '../tensor.js';
+import { classLoss } from './class-loss.js';
 import type { DataParallel } from './data-parallel.js';
 import type { DeviceImages } from './device-images.js';
 import type { History } from './history.js';
@@ -148,7 +149,7 @@ export class TrainingStep {
     const [images, labels] = [own(whole.images), own(whole.labels)];
     model.zeroGrad();
     if (accumulate > 1) return this.inParts(images, labels, accumulate);
-    const result = crossEntropy(model.forward(images, this.random), labels, { smoothing });
+    const result = classLoss(model.forward(images, this.random), labels, this.images.classes, { smoothing });
     this.backward(result.loss, this.scaler?.factor, true);
     return result;
   }
@@ -181,7 +182,9 @@ export class TrainingStep {
     for (let part = 0; part < count; part++) {
       scope(() => {
         const [own, classes] = [images, labels].map((all) => samples(all, part * size, size)) as [Tensor, Tensor];
-        const { loss, errors } = crossEntropy(model.forward(own, this.random), classes, { smoothing });
+        const { loss, errors } = classLoss(model.forward(own, this.random), classes, this.images.classes, {
+          smoothing,
+        });
         this.backward(loss, seed, part === count - 1);
         noGrad(() => addInto(total.loss, scale(loss, share)));
         addInto(total.errors, errors);
