@@ -42,7 +42,28 @@ test('an unknown flag comes with the nearest one', (t) => {
   t.is(refusal('--epoch'), "Unknown option '--epoch'; did you mean --epochs?");
   t.is(refusal('--unheard-of'), "Unknown option '--unheard-of'; --help lists the flags");
   t.throws(() => parseOptions(group, ['--gain', '1']), { message: /--gain has no meaning for gn/ });
-  t.throws(() => parseOptions(group, ['--log_dir', '']), { message: /--log_dir: expected a folder/ });
+});
+
+test('a value that is empty, as of a variable of the shell that is not set, is refused', (t) => {
+  for (const flag of ['--log_dir', '--resume', '--load', '--data-dir', '--device', '--lr', '-n'])
+    t.throws(() => parseOptions(group, [flag, '']), {
+      code: 'INVALID_ARGUMENT',
+      message: `${flag}: expected a value, got an empty one`,
+    } as object);
+  t.throws(() => parseOptions(group, ['--log_dir', ' ']), { message: /--log_dir: expected a folder/ });
+});
+
+test('numbers that nothing could be made of are refused before anything begins', (t) => {
+  for (const [flag, value] of [
+    ['--epochs', '1e30'],
+    ['--epochs', '1e7'],
+    ['-n', '1e30'],
+    ['-n', '1001'],
+  ] as const)
+    t.throws(() => parseOptions(group, [flag, value]), {
+      code: 'INVALID_ARGUMENT',
+      message: /expected a whole number from 1 to \d+, got/,
+    } as object);
 });
 
 test('messages name flags, and leave paths alone', (t) => {
