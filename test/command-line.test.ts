@@ -3,12 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import fc from 'fast-check';
+import { messageOf } from '../experiments/command.js';
 import { inFlags } from '../experiments/flags.js';
 import { type Experiment, parseOptions, usage } from '../experiments/options.js';
 import { drawSvg, errorAxis } from '../experiments/report/chart.js';
 import type { Run } from '../experiments/report/log.js';
 import { run } from '../experiments/runner.js';
-import { shortSchedule } from '../lib/index.js';
+import { KalmanNormError, shortSchedule } from '../lib/index.js';
 
 const kalman: Experiment = {
   name: 'kn',
@@ -70,6 +71,13 @@ test('messages name flags, and leave paths alone', (t) => {
   t.is(inFlags('give it as dataDir, or set download: true.'), 'give it as --data-dir, or set --download.');
   t.is(inFlags('/home/dataDir/x isn’t batchSize/a'), '/home/dataDir/x isn’t batchSize/a');
   t.is(inFlags('limit.train: expected 1'), '--limit-train: expected 1');
+});
+
+test('what the system refuses is told without a stack, a mistake of the program with it', async (t) => {
+  const failure = await readFile('/nowhere/at all').catch((error: unknown) => error);
+  t.regex(messageOf(failure) ?? '', /^ENOENT: no such file.*nowhere/);
+  t.is(messageOf(new KalmanNormError('INVALID_ARGUMENT', 'limit.train: expected 1')), '--limit-train: expected 1');
+  for (const mistake of [new TypeError('x is undefined'), 'a text', null]) t.is(messageOf(mistake), null);
 });
 
 test('shortSchedule: no epoch is wasted where there are two', (t) => {
