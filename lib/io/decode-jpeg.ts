@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { addonFolder } from '../addon/load.js';
+import { addonFolder, buildCommand } from '../addon/load.js';
 import { check } from '../errors.js';
 import type { CropSize, DecodeCrop } from './crop.js';
 
@@ -23,7 +23,7 @@ interface JpegAddon {
 }
 
 const ADDON = join(addonFolder, 'kalman_norm_jpeg.node');
-const remedy = 'on Debian: apt-get install libjpeg62-turbo-dev, then build the addon anew';
+const remedy = `on Debian: apt-get install libjpeg62-turbo-dev, then ${buildCommand}`;
 
 /** Decodes as {@link DecodeCrop}, but refuses, by `false`, what is for other decoders. @internal */
 export type DecodeJpeg = (...image: Parameters<DecodeCrop>) => Promise<boolean>;

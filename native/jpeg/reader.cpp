@@ -13,8 +13,8 @@ namespace {
 
 /// As many pixels as sharp takes by default.
 constexpr int64_t kMostPixels = 0x3FFF * int64_t{0x3FFF};
-/// Bytes of coefficients that libjpeg keeps of a picture in several scans, for as long as it is decoded: 44 million pixels,
-/// or 89 with chroma at half the size. One in a single scan takes some rows.
+/// Bytes of coefficients that libjpeg keeps of a picture in several scans, for as long as it is decoded: 44 million
+/// pixels, or 89 with chroma at half the size. One in a single scan takes some rows.
 constexpr uint64_t kMostCoefficients = uint64_t{256} << 20;
 /// As libvips has it. A scan can cost the time of the whole picture, and take a few bytes.
 constexpr int kMostScans = 100;
