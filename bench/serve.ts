@@ -163,16 +163,19 @@ async function soak({ minutes, connections, threads }: ServeArguments, model: st
     const seconds = Math.max(1, Math.min(10, Math.round(minutes * 6)));
     for (const end = Date.now() + minutes * 60_000; Date.now() < end; ) {
       turns.push(await server.load(image, connections, seconds));
-      const { rate, rssBytes } = turns.at(-1) as Turn;
-      console.log(`${digits(rate)} answers/s, ${digits(rssBytes / MIB)} MiB`);
+      const { rate, rssBytes, heapBytes } = turns.at(-1) as Turn;
+      const [all, heap] = [rssBytes / MIB, heapBytes / MIB].map(digits);
+      console.log(`${digits(rate)} answers/s, ${all} MiB, of which V8's heap has ${heap}`);
     }
     // The first half settles: compiled code, pools, the heap's size.
-    const settled = turns.slice(turns.length >> 1).map(({ rssBytes }) => rssBytes / MIB);
-    const slope = leastSquares(settled) * (60 / seconds);
+    const settled = turns.slice(turns.length >> 1);
+    const slopeOf = (bytes: (turn: Turn) => number) => leastSquares(settled.map(bytes)) * (60 / seconds / MIB);
+    const slope = slopeOf(({ rssBytes }) => rssBytes);
+    const beside = slopeOf(({ rssBytes, heapBytes }) => rssBytes - heapBytes);
     const [first, last] = [turns[0], turns.at(-1)].map((turn) => digits((turn as Turn).rssBytes / MIB));
     console.log(`\nRSS ${first} MiB after the first turn, ${last} MiB after the last`);
-    console.log(`slope over the second half: ${slope.toFixed(3)} MiB a minute`);
-    return { turns, slope };
+    console.log(`slope over the second half: ${slope.toFixed(3)} MiB a minute; without V8's heap ${beside.toFixed(3)}`);
+    return { turns, slope, beside };
   } finally {
     await server.stop();
   }

@@ -32,6 +32,8 @@ export interface ServerState {
   readonly delayP99: number;
   readonly delayMax: number;
   readonly rssBytes: number;
+  /** V8's heap, as it is taken from the system: its young part grows and shrinks with the load. */
+  readonly heapBytes: number;
 }
 
 /** Milliseconds between two looks at the event loop, which the histogram counts as delay. */
@@ -68,11 +70,13 @@ const url = await app.listen({ host: '127.0.0.1', port: 0 });
 const delays = monitorEventLoopDelay({ resolution: RESOLUTION });
 delays.enable();
 process.on('message', () => {
+  const { rss, heapTotal } = process.memoryUsage();
   const milliseconds = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - RESOLUTION);
   const state: ServerState = {
     delayP99: milliseconds(delays.percentile(99)),
     delayMax: milliseconds(delays.max),
-    rssBytes: process.memoryUsage.rss(),
+    rssBytes: rss,
+    heapBytes: heapTotal,
   };
   process.send?.(state);
   delays.reset();
