@@ -85,7 +85,9 @@ void loweredBackwardData(const op::Conv2dBackwardData& o) {
   const Packed packed{o.dy.c, patches.taps() * o.dx.c / kLanes};
   const float* u = packRows(o.w);
   const int64_t pixels = o.dy.pixels(), length = chunkLength(packed.in, packed.vectors * kLanes, 4 * kRows);
-  const bool alone = patches.taps() == 1 && o.dx.h == o.dy.h && o.dx.w == o.dy.w;  // each pixel in one patch
+  const op::ConvShape& shape = o.shape;
+  const bool same = o.dx.h == o.dy.h && o.dx.w == o.dy.w && shape.top == 0 && shape.left == 0;
+  const bool alone = patches.taps() == 1 && shape.strideH == 1 && shape.strideW == 1 && same;  // a pixel is a patch
   // A sample is one task: its patches may overlap.
   parallelFor(o.dy.n, [&](int64_t sample) {
     const op::Act dy = o.dy.samples(sample, 1), dx = o.dx.samples(sample, 1);
