@@ -16,6 +16,8 @@ import { digits, renderTable } from './support/table.js';
 
 const OURS = 'kalman-norm';
 const THEIRS = 'onnxruntime-node';
+/** The same service without a network: what HTTP, decoding and the load itself cost. */
+const IDLE = 'no network';
 
 /** One sample at a time, or those together that wait. */
 interface Part {
@@ -54,18 +56,23 @@ function showLibrary({ name, milliseconds, comparison }: LibraryResult): void {
   console.log(`${name}: ${digits(ratio)} (95 %: ${digits(low)} – ${digits(high)}); ${first} and ${second} ms`);
 }
 
-/** A picture with details, the same at each run. */
+/** A picture of some kilobytes with slopes and details, the same at each run. */
 function picture(): Promise<Buffer> {
-  const raw = Uint8Array.from({ length: 3 * 32 * 32 }, (_, i) => (Math.imul(i + 1, 0x9e3779b1) >>> 24) & 255);
-  return sharp(raw, { raw: { width: 32, height: 32, channels: 3 } })
-    .png()
+  const [width, height] = [320, 240];
+  const raw = Uint8Array.from({ length: 3 * width * height }, (_, i) => {
+    const [x, y] = [Math.floor(i / 3) % width, Math.floor(i / 3 / width)];
+    const detail = (Math.imul((y >> 3) * width + (x >> 3) + 1, 0x9e3779b1) >>> 26) & 63;
+    return (x >> 1) + (i % 3) * 10 + detail;
+  });
+  return sharp(raw, { raw: { width, height, channels: 3 } })
+    .jpeg()
     .toBuffer();
 }
 
 async function comparison(options: ServeArguments, files: { model: string; onnx: string }) {
   const { connections, rounds, seconds, threads, peer } = options;
   const peerVersion = findPeer(peer);
-  const names = [OURS, ...(peerVersion ? [THEIRS] : [])];
+  const names = [OURS, ...(peerVersion ? [THEIRS] : []), IDLE];
   const parts: Part[] = [
     { name: 'one sample at a time', maxBatch: 1, connections: Math.min(8, connections) },
     { name: 'batches of up to 16', maxBatch: 16, connections },
@@ -76,7 +83,7 @@ async function comparison(options: ServeArguments, files: { model: string; onnx:
     const servers = await Promise.all(
       names.map((name) => {
         const onnx = name === THEIRS ? { path: files.onnx, folder: peer } : null;
-        return Server.start({ model: files.model, onnx, threads, maxBatch: part.maxBatch });
+        return Server.start({ model: files.model, onnx, idle: name === IDLE, threads, maxBatch: part.maxBatch });
       }),
     );
     const turns: Turn[][] = names.map(() => []);
@@ -126,7 +133,7 @@ function show({ name, connections }: Part, names: readonly string[], turns: read
   });
   const heads = ['', 'answers/s', 'p50 ms', 'p99 ms', 'loop delay p99 ms', 'at most', 'RSS MiB, first – last turn'];
   console.log(renderTable(heads, rows));
-  if (names.length < 2) return;
+  if (!names.includes(THEIRS)) return;
   const ratio = (key: 'rate' | 'p50' | 'p99' | 'delayP99') => compare(of(0, key), of(1, key));
   const line = (label: string, { ratio, p25, p75, low, high }: Comparison) => [
     label,
@@ -149,23 +156,26 @@ function show({ name, connections }: Part, names: readonly string[], turns: read
 
 /** Load for minutes: whether memory grows. */
 async function soak({ minutes, connections, threads }: ServeArguments, model: string) {
-  const server = await Server.start({ model, onnx: null, threads, maxBatch: 16 });
+  const server = await Server.start({ model, onnx: null, idle: false, threads, maxBatch: 16 });
   const image = await picture();
   const turns: Turn[] = [];
   try {
     const seconds = Math.max(1, Math.min(10, Math.round(minutes * 6)));
     for (const end = Date.now() + minutes * 60_000; Date.now() < end; ) {
       turns.push(await server.load(image, connections, seconds));
-      const { rate, rssBytes } = turns.at(-1) as Turn;
-      console.log(`${digits(rate)} answers/s, ${digits(rssBytes / MIB)} MiB`);
+      const { rate, rssBytes, heapBytes } = turns.at(-1) as Turn;
+      const [all, heap] = [rssBytes / MIB, heapBytes / MIB].map(digits);
+      console.log(`${digits(rate)} answers/s, ${all} MiB, of which V8's heap has ${heap}`);
     }
     // The first half settles: compiled code, pools, the heap's size.
-    const settled = turns.slice(turns.length >> 1).map(({ rssBytes }) => rssBytes / MIB);
-    const slope = leastSquares(settled) * (60 / seconds);
+    const settled = turns.slice(turns.length >> 1);
+    const slopeOf = (bytes: (turn: Turn) => number) => leastSquares(settled.map(bytes)) * (60 / seconds / MIB);
+    const slope = slopeOf(({ rssBytes }) => rssBytes);
+    const beside = slopeOf(({ rssBytes, heapBytes }) => rssBytes - heapBytes);
     const [first, last] = [turns[0], turns.at(-1)].map((turn) => digits((turn as Turn).rssBytes / MIB));
     console.log(`\nRSS ${first} MiB after the first turn, ${last} MiB after the last`);
-    console.log(`slope over the second half: ${slope.toFixed(3)} MiB a minute`);
-    return { turns, slope };
+    console.log(`slope over the second half: ${slope.toFixed(3)} MiB a minute; without V8's heap ${beside.toFixed(3)}`);
+    return { turns, slope, beside };
   } finally {
     await server.stop();
   }

@@ -33,10 +33,21 @@ export async function runCommand<const F extends Flags>(
     }
     return await body(given as unknown as Given<F>);
   } catch (error) {
-    if (!(error instanceof KalmanNormError)) throw error;
-    console.error(`${inFlags(error.message)}\n\n${usage}`);
+    const message = messageOf(error);
+    if (message === null) throw error;
+    console.error(error instanceof KalmanNormError ? `${message}\n\n${usage}` : message);
     return 1;
   }
+}
+
+/**
+ * What the user of a program has to know of a failure, such as a full disk; null for a mistake of the program itself, of
+ * which the stack says more.
+ */
+export function messageOf(error: unknown): string | null {
+  if (error instanceof KalmanNormError) return inFlags(error.message);
+  // What the operating system refuses. The message has its code, and mostly the path.
+  return error instanceof Error && 'syscall' in error ? error.message : null;
 }
 
 /** Runs a command if its script is the program that Node was started with. */

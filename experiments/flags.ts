@@ -1,5 +1,5 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util';
-import { KalmanNormError } from '../lib/errors.js';
+import { check, KalmanNormError } from '../lib/errors.js';
 
 /** Of a flag: whether it takes a value, what it does, and what its absence means, for a program that may say so. */
 export interface Flag<Program> {
@@ -32,9 +32,13 @@ export function parseFlags<const F extends NonNullable<ParseArgsConfig['options'
   allowPositionals: P,
 ) {
   try {
-    return parseArgs({ args: [...args], options, allowPositionals });
+    const given = parseArgs({ args: [...args], options, allowPositionals });
+    // As from a variable of the shell that isn't set: nothing would read it as if the flag had not been given.
+    const empty = Object.entries(given.values).find(([, value]) => value === '');
+    check(!empty, 'INVALID_ARGUMENT', () => `${dashed(empty?.[0] ?? '')}: expected a value, got an empty one`);
+    return given;
   } catch (error) {
-    throw parseError(error, Object.keys(options));
+    throw error instanceof KalmanNormError ? error : parseError(error, Object.keys(options));
   }
 }
 

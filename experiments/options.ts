@@ -1,5 +1,6 @@
 import { check } from '../lib/errors.js';
 import {
+  CifarResNet,
   type DatasetName,
   datasetNames,
   type NormSpec,
@@ -12,7 +13,7 @@ import {
 import type { Experiment } from './experiment.js';
 import { choice, type Flag, number, parseFlags } from './flags.js';
 import { chosenNorm, hasFilter } from './norms.js';
-import { isKnown, rateOf, runFlags, runOptions, usageOf, wholeOf } from './run-options.js';
+import { isKnown, MOST_EPOCHS, rateOf, runFlags, runOptions, usageOf, wholeOf } from './run-options.js';
 
 export type { Experiment } from './experiment.js';
 
@@ -129,12 +130,12 @@ export function parseOptions(given: Experiment, args: readonly string[]): Config
   );
   return {
     ...options,
-    n: whole('n', experiment.n, 1),
+    n: whole('n', experiment.n, 1, CifarResNet.mostBlocks),
     load: text('load') ?? null,
     dataset: choice('dataset', text('dataset'), 'cifar10', datasetNames),
     dataDir: text('data-dir') ?? null,
     download: values.download === true,
-    epochs: whole('epochs', 400, 1),
+    epochs: whole('epochs', 400, 1, MOST_EPOCHS),
     batchSize,
     learningRate: rateOf('lr', text('lr'), 0.1),
     agc:

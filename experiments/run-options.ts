@@ -100,16 +100,19 @@ export function isKnown(norm: NormSpec, flag: string): boolean {
 }
 
 /** Reads whole numbers of a command line. */
-export function wholeOf(values: Values): (flag: string, fallback: number, least: number) => number {
-  return (flag, fallback, least) =>
+export function wholeOf(values: Values): (flag: string, fallback: number, least: number, most?: number) => number {
+  return (flag, fallback, least, most = Number.POSITIVE_INFINITY) =>
     number(
       flag,
       values[flag] as string | undefined,
       fallback,
-      (value) => Number.isInteger(value) && value >= least,
-      `a whole number of at least ${least}`,
+      (value) => Number.isInteger(value) && value >= least && value <= most,
+      `a whole number ${most < Number.POSITIVE_INFINITY ? `from ${least} to ${most}` : `of at least ${least}`}`,
     );
 }
+
+/** More epochs than anybody waits for; schedules are looked through epoch by epoch. */
+export const MOST_EPOCHS = 1_000_000;
 
 /** A number of at least 0, such as a learning rate. */
 export function rateOf(flag: string, text: string | undefined, fallback: number): number {

@@ -16,12 +16,11 @@ import {
   type Trainer,
 } from '../lib/index.js';
 import { filterRows } from '../lib/ops/adaptive-kalman.js';
-import { runAsProgram } from './command.js';
+import { messageOf, runAsProgram } from './command.js';
 import { Console } from './console.js';
 import type { LayerFigures } from './diagnosis/figures.js';
 import { filterScalars } from './diagnosis/followed.js';
 import { type FilterExaminer, rounded } from './diagnosis/measure.js';
-import { inFlags } from './flags.js';
 import type { Configuration } from './options.js';
 import {
   isToBeLaunched,
@@ -96,8 +95,9 @@ export function runProgram<C extends RunConfiguration>(script: string, program: 
       console.log(program.usage(args));
       return 0;
     } catch (error) {
-      if (!(error instanceof KalmanNormError)) throw error;
-      console.error(`${program.name}: ${inFlags(error.message)}`);
+      const message = messageOf(error);
+      if (message === null) throw error;
+      console.error(`${program.name}: ${message}`);
       return 1;
     }
   });

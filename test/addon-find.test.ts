@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -66,17 +66,44 @@ test('a checkout is told its own command', (t) => {
   t.regex(message, /What helps:\n {2}npm run build:native$/);
 });
 
-test('a prebuilt addon is found', (t) => {
-  const prebuilt = `@kalman-norm/${process.platform}-${process.arch}`;
+/** A package of this version with this machine's addon as the prebuilt one: its folder, and the addon's. */
+function prebuilt(t: ExecutionContext, version: string): { root: string; folder: string } {
+  const name = `@kalman-norm/${process.platform}-${process.arch}`;
   const root = installed(
     t,
-    { ...released, optionalDependencies: { [prebuilt]: '1.2.3' } },
-    { [`${prebuilt}/package.json`]: JSON.stringify({ version: '1.2.3' }) },
+    { ...released, version, optionalDependencies: { [name]: version } },
+    { [`${name}/package.json`]: JSON.stringify({ version }) },
   );
-  for (const name of ['kalman_norm.node', 'kalman_norm_preload.node']) {
-    cpSync(join(built, name), join(dirname(root), prebuilt, name));
-  }
-  const { addon, folder } = findAddon(root);
-  t.is(typeof addon.createCpuDevice, 'function');
-  t.is(folder, join(dirname(root), prebuilt));
+  const folder = join(dirname(root), name);
+  for (const file of ['kalman_norm.node', 'kalman_norm_preload.node']) cpSync(join(built, file), join(folder, file));
+  return { root, folder };
+}
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+
+test('a prebuilt addon is found', (t) => {
+  const { root, folder } = prebuilt(t, version);
+  const found = findAddon(root);
+  t.is(typeof found.addon.createCpuDevice, 'function');
+  t.is(found.folder, folder);
+});
+
+test('an addon that was built from another version is refused, with the remedy', (t) => {
+  const { root } = prebuilt(t, '9.8.7');
+  const message = refusal(t, root, { ...debian, os: process.platform, arch: process.arch });
+  t.true(message.includes(`built from ${version}, but this is 9.8.7\nWhat helps:`), message);
+  t.regex(message, /npx kalman-norm build/);
+});
+
+test('a function that an addon lacks, built from other sources of the same version, is a typed error', async (t) => {
+  const { addon } = findAddon(prebuilt(t, version).root);
+  const lacking = addon as unknown as Record<string, () => void>;
+  t.throws(() => lacking.inventedLater?.(), {
+    instanceOf: KalmanNormError,
+    code: 'DEVICE_UNAVAILABLE',
+    message: /lacks "inventedLater": it was built from other sources\. What helps:\n {2}npx kalman-norm build/,
+  } as object);
+  t.is(await addon, addon);
+  t.is(typeof `${addon}`, 'string');
+  t.truthy(JSON.stringify(addon));
 });

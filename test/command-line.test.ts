@@ -3,12 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import fc from 'fast-check';
+import { messageOf } from '../experiments/command.js';
 import { inFlags } from '../experiments/flags.js';
 import { type Experiment, parseOptions, usage } from '../experiments/options.js';
 import { drawSvg, errorAxis } from '../experiments/report/chart.js';
 import type { Run } from '../experiments/report/log.js';
 import { run } from '../experiments/runner.js';
-import { shortSchedule } from '../lib/index.js';
+import { KalmanNormError, shortSchedule } from '../lib/index.js';
 
 const kalman: Experiment = {
   name: 'kn',
@@ -42,13 +43,41 @@ test('an unknown flag comes with the nearest one', (t) => {
   t.is(refusal('--epoch'), "Unknown option '--epoch'; did you mean --epochs?");
   t.is(refusal('--unheard-of'), "Unknown option '--unheard-of'; --help lists the flags");
   t.throws(() => parseOptions(group, ['--gain', '1']), { message: /--gain has no meaning for gn/ });
-  t.throws(() => parseOptions(group, ['--log_dir', '']), { message: /--log_dir: expected a folder/ });
+});
+
+test('a value that is empty, as of a variable of the shell that is not set, is refused', (t) => {
+  for (const flag of ['--log_dir', '--resume', '--load', '--data-dir', '--device', '--lr', '-n'])
+    t.throws(() => parseOptions(group, [flag, '']), {
+      code: 'INVALID_ARGUMENT',
+      message: `${flag}: expected a value, got an empty one`,
+    } as object);
+  t.throws(() => parseOptions(group, ['--log_dir', ' ']), { message: /--log_dir: expected a folder/ });
+});
+
+test('numbers that nothing could be made of are refused before anything begins', (t) => {
+  for (const [flag, value] of [
+    ['--epochs', '1e30'],
+    ['--epochs', '1e7'],
+    ['-n', '1e30'],
+    ['-n', '1001'],
+  ] as const)
+    t.throws(() => parseOptions(group, [flag, value]), {
+      code: 'INVALID_ARGUMENT',
+      message: /expected a whole number from 1 to \d+, got/,
+    } as object);
 });
 
 test('messages name flags, and leave paths alone', (t) => {
   t.is(inFlags('give it as dataDir, or set download: true.'), 'give it as --data-dir, or set --download.');
   t.is(inFlags('/home/dataDir/x isn’t batchSize/a'), '/home/dataDir/x isn’t batchSize/a');
   t.is(inFlags('limit.train: expected 1'), '--limit-train: expected 1');
+});
+
+test('what the system refuses is told without a stack, a mistake of the program with it', async (t) => {
+  const failure = await readFile('/nowhere/at all').catch((error: unknown) => error);
+  t.regex(messageOf(failure) ?? '', /^ENOENT: no such file.*nowhere/);
+  t.is(messageOf(new KalmanNormError('INVALID_ARGUMENT', 'limit.train: expected 1')), '--limit-train: expected 1');
+  for (const mistake of [new TypeError('x is undefined'), 'a text', null]) t.is(messageOf(mistake), null);
 });
 
 test('shortSchedule: no epoch is wasted where there are two', (t) => {

@@ -143,6 +143,11 @@ test('an atomic write follows links, keeps permissions and refuses what is no fi
     message: /\/dev\/null/,
   } as object);
   await t.throwsAsync(writeFileAtomic(place, 'x'), { code: 'INVALID_ARGUMENT', message: /folder/ } as object);
+  for (const nowhere of ['none/x', 'link/x'])
+    await t.throwsAsync(writeFileAtomic(join(place, nowhere), 'x'), {
+      code: 'FILE_NOT_FOUND',
+      message: /the folder of .* doesn't exist/,
+    } as object);
   t.deepEqual((await readdir(place)).sort(), ['dangling', 'later', 'link', 'link-to-link', 'loop', 'private']);
 });
 

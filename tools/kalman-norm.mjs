@@ -4,7 +4,7 @@
  * for the CUDA device have the names that they have in a checkout.
  */
 
-import { ensureBuild } from './native-build.mjs';
+import { buildAddon } from './native-build.mjs';
 import { runScript, say } from './process.mjs';
 import { ensureSystemPackages } from './system-packages.mjs';
 
@@ -17,7 +17,8 @@ const commands = {
   build: () =>
     runScript(async () => {
       await ensureSystemPackages();
-      await ensureBuild();
+      // Always: what it was built without, Gloo or libjpeg-turbo, may have come since.
+      await buildAddon();
       say('The native addon is built.');
     }),
   // Programs of their own, which read their flags themselves.

@@ -35,19 +35,20 @@ export function parseLaunch(args) {
   } catch (error) {
     throw new SetupError(`${error.message}\n${USAGE}`, 2);
   }
-  const whole = (name, fallback, least) => {
+  const whole = (name, fallback, least, most) => {
     const text = values[name] ?? fallback;
-    if (!/^\d+$/.test(text ?? '') || Number(text) < least) {
+    if (!/^\d+$/.test(text ?? '') || Number(text) < least || Number(text) > most) {
       throw new SetupError(
-        `--${name}: expected a whole number of at least ${least}, got ${text ?? 'none'}\n${USAGE}`,
+        `--${name}: expected a whole number from ${least} to ${most}, got ${text ?? 'none'}\n${USAGE}`,
         2,
       );
     }
     return Number(text);
   };
   const [script, ...scriptArguments] = args.slice(first);
-  const launch = { processes: whole('processes', undefined, 1), restarts: whole('restarts', '0', 0) };
-  const grace = whole('grace', '5', 0);
+  const launch = { processes: whole('processes', undefined, 1, 1024), restarts: whole('restarts', '0', 0, 1_000_000) };
+  // A timer's longest time is 24 days; beyond, it is over at once.
+  const grace = whole('grace', '5', 0, 1_000_000);
   if (!script) throw new SetupError(`launch: which script?\n${USAGE}`, 2);
   return { ...launch, grace, script, scriptArguments };
 }

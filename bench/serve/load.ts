@@ -48,7 +48,7 @@ export class Server {
     const result = await autocannon({
       url: `${this.url}/predict`,
       method: 'POST',
-      headers: { 'content-type': 'image/png' },
+      headers: { 'content-type': 'image/jpeg' },
       body: picture,
       connections,
       duration: seconds,

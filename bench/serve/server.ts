@@ -2,7 +2,16 @@
 
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { buildService } from '../../examples/service/app.js';
-import { type InferenceModel, loadModel, openDevice } from '../../lib/index.js';
+import {
+  type ClassifyOptions,
+  type InferenceModel,
+  loadModel,
+  type ModelInfo,
+  openDevice,
+  type Sample,
+} from '../../lib/index.js';
+import { likeliest } from '../../lib/serve/classification.js';
+import { SampleReader } from '../../lib/serve/samples.js';
 import { onnxModel } from './onnx-model.js';
 
 /** What a server is told, as its one argument in JSON. */
@@ -11,6 +20,8 @@ export interface ServerTask {
   readonly model: string;
   /** The same network for ONNX Runtime, and the folder that has it; null for our own. */
   readonly onnx: { readonly path: string; readonly folder: string } | null;
+  /** Read samples, but run no network: what the service itself costs. */
+  readonly idle: boolean;
   readonly threads: number;
   readonly maxBatch: number;
 }
@@ -21,15 +32,35 @@ export interface ServerState {
   readonly delayP99: number;
   readonly delayMax: number;
   readonly rssBytes: number;
+  /** V8's heap, as it is taken from the system: its young part grows and shrinks with the load. */
+  readonly heapBytes: number;
 }
 
 /** Milliseconds between two looks at the event loop, which the histogram counts as delay. */
 const RESOLUTION = 1;
 const MAX_QUEUE = 4096;
 
-async function open({ model: path, onnx, threads, maxBatch }: ServerTask): Promise<InferenceModel> {
+/** A model that looks at its samples and answers all of them alike. */
+function idleModel({ info, outputs, maxQueue }: InferenceModel): InferenceModel {
+  const samples = new SampleReader(info, info.input as NonNullable<ModelInfo['input']>, 2 ** 25);
+  const logits = Float32Array.from({ length: outputs }, (_, i) => i);
+  const model: Pick<InferenceModel, 'info' | 'outputs' | 'maxQueue' | 'queued'> & { classify: unknown } = {
+    info,
+    outputs,
+    maxQueue,
+    queued: 0,
+    async classify(image: Sample, { topK = 5 }: ClassifyOptions = {}) {
+      await samples.read(image);
+      return likeliest(logits, topK, info.classNames);
+    },
+  };
+  return model as InferenceModel;
+}
+
+async function open({ model: path, onnx, idle, threads, maxBatch }: ServerTask): Promise<InferenceModel> {
   const device = openDevice('cpu', { threads: onnx ? 1 : threads });
   const ours = await loadModel(path, { device, maxBatch, maxQueue: MAX_QUEUE, fold: true });
+  if (idle) return idleModel(ours);
   return onnx ? onnxModel(onnx.path, ours, { folder: onnx.folder, threads, maxBatch, maxQueue: MAX_QUEUE }) : ours;
 }
 
@@ -39,11 +70,13 @@ const url = await app.listen({ host: '127.0.0.1', port: 0 });
 const delays = monitorEventLoopDelay({ resolution: RESOLUTION });
 delays.enable();
 process.on('message', () => {
+  const { rss, heapTotal } = process.memoryUsage();
   const milliseconds = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - RESOLUTION);
   const state: ServerState = {
     delayP99: milliseconds(delays.percentile(99)),
     delayMax: milliseconds(delays.max),
-    rssBytes: process.memoryUsage.rss(),
+    rssBytes: rss,
+    heapBytes: heapTotal,
   };
   process.send?.(state);
   delays.reset();

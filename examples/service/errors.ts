@@ -49,7 +49,7 @@ export function answerTo(error: unknown, id: string): ErrorAnswer {
 
 /** The decoder's words may be several lines of libraries' names: they are for the log. */
 function undecodable(cause: Error): ErrorAnswer {
-  if (/pixel limit/.test(cause.message)) {
+  if (/pixel limit|pixels are too many/.test(cause.message)) {
     return { status: 413, code: 'TOO_MANY_PIXELS', message: 'the picture has too many pixels: send a smaller one' };
   }
   return { status: 400, code: 'BAD_IMAGE', message: "the picture can't be decoded: it is damaged or cut short" };

@@ -5,7 +5,16 @@ import { cosineSchedule, type ImageDecoder, type ResNetOptions, type Schedule, w
 import type { Experiment } from '../experiment.js';
 import { choice, type Flag, number, parseFlags } from '../flags.js';
 import { chosenNorm } from '../norms.js';
-import { isKnown, type RunOptions, rateOf, runFlags, runOptions, usageOf, wholeOf } from '../run-options.js';
+import {
+  isKnown,
+  MOST_EPOCHS,
+  type RunOptions,
+  rateOf,
+  runFlags,
+  runOptions,
+  usageOf,
+  wholeOf,
+} from '../run-options.js';
 
 /** Any normalization, as `--norm` says. */
 export const experiment: Experiment = {
@@ -115,7 +124,7 @@ export function parseImageNet(args: readonly string[]): ImageNetConfiguration | 
   const data = text('data') ?? '';
   // A run that is resumed has it in its log.
   check(data !== '' || options.resume !== null, 'INVALID_ARGUMENT', '--data: expected a folder with train and val');
-  const epochs = whole('epochs', 90, 1);
+  const epochs = whole('epochs', 90, 1, MOST_EPOCHS);
   const warm = number(
     'warm-up',
     text('warm-up'),

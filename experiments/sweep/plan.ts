@@ -94,8 +94,11 @@ export function planOf(content: unknown, fallback: string): Plan {
   refuseUnless(typeof out === 'string' && out.trim() !== '', `out: expected a folder, got ${JSON.stringify(out)}`);
   refuseUnless(isCount(jobs, 1), `jobs: expected a whole number of at least 1, got ${JSON.stringify(jobs)}`);
   const common = flagsOf('flags', file.flags ?? {});
-  const runs = combinations(file.grid ?? {}).flatMap((point) =>
-    seedsOf(file.seeds ?? [0]).map((seed) => {
+  const points = combinations(file.grid ?? {});
+  const seeds = seedsOf(file.seeds ?? [0]);
+  refuseMany(points.length * seeds.length);
+  const runs = points.flatMap((point) =>
+    seeds.map((seed) => {
       const varied: Flags = { ...point, seed };
       const title = Object.entries(varied).map(([flag, value]) => `${flag}=${value}`);
       // A path among the values stays one name.
@@ -129,6 +132,7 @@ function combinations(grid: unknown): Flags[] {
     for (const [flag, given] of Object.entries(record(where, one))) {
       const values: unknown[] = Array.isArray(given) ? given : [given];
       refuseUnless(values.length > 0, `${where}.${flag}: expected a value or a list of values, got an empty list`);
+      refuseMany(points.length * values.length);
       points = points.flatMap((point) => values.map((value) => ({ ...point, ...flagsOf(where, { [flag]: value }) })));
     }
     return points;
@@ -149,6 +153,7 @@ function flagsOf(where: string, given: unknown): Flags {
 
 /** A number of seeds from 0 on, or the seeds themselves. */
 function seedsOf(seeds: unknown): number[] {
+  if (isCount(seeds, 1)) refuseMany(seeds);
   const list: unknown[] = isCount(seeds, 1)
     ? Array.from({ length: seeds }, (_, i) => i)
     : Array.isArray(seeds)
@@ -159,6 +164,13 @@ function seedsOf(seeds: unknown): number[] {
     `seeds: expected their number or a list of whole numbers, got ${JSON.stringify(seeds)}`,
   );
   return list as number[];
+}
+
+/** Of one sweep; each is looked at before the first begins. */
+const mostRuns = 10_000;
+
+function refuseMany(runs: number): void {
+  refuseUnless(runs <= mostRuns, `expected at most ${mostRuns} runs, got ${runs}`);
 }
 
 function isCount(value: unknown, least: number): value is number {

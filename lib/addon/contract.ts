@@ -177,6 +177,8 @@ export interface Operations {
 
 /** The addon: the operations, and what loading it needs. */
 export interface Addon extends Operations {
+  /** Of the package that it was built from. */
+  readonly version: string;
   /** Makes the addon throw this class; called once after loading. */
   setErrorClass(errorClass: new (code: never, message: string) => Error): void;
   /** The names of each operation's parameters, "name?" for those that may be left out. */

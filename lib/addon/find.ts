@@ -24,6 +24,8 @@ interface Failure {
 interface Found {
   readonly addon: Addon;
   readonly folder: string;
+  /** The command that builds it anew, with what it was built without. */
+  readonly build: string;
 }
 
 /** The machine that an addon is wanted for; tests make some up. */
@@ -53,7 +55,7 @@ export function thisPlatform(): Platform {
  * package, `@kalman-norm/linux-x64` and its like, which npm installs as an optional dependency.
  *
  * @param root the package's folder
- * @returns the addon, and the folder that it and others beside it lie in
+ * @returns the addon, the folder that it and others beside it lie in, and how to build it anew
  * @throws KalmanNormError `DEVICE_UNAVAILABLE` where neither can be used: each place with the cause, then the remedies
  */
 export function findAddon(root: string, platform = thisPlatform()): Found {
@@ -72,7 +74,7 @@ function builtAddon(root: string, manifest: Manifest): Found | Failure {
   const place = join(root, 'build', 'Release', 'kalman_norm.node');
   const remedies = [buildRemedy(manifest)];
   if (!existsSync(place)) return { place, cause: 'nothing was built here', remedies };
-  return load(dirname(place), place, remedies);
+  return load(dirname(place), place, manifest, remedies);
 }
 
 /** Addon or failure of the package that has the prebuilt addon for this platform. */
@@ -99,11 +101,11 @@ function prebuiltAddon(root: string, manifest: Manifest, platform: Platform): Fo
     const cause = `version ${version}, but ${manifest.name} ${manifest.version} needs ${wanted}`;
     return { place: folder, cause, remedies: [`npm install ${manifest.name}@${manifest.version}`] };
   }
-  return load(folder, folder, [build]);
+  return load(folder, folder, manifest, [build]);
 }
 
-/** Loads the best addon in a folder that this processor can run. */
-function load(folder: string, place: string, remedies: string[]): Found | Failure {
+/** Loads the best addon in a folder that this processor can run, if it is of the version that is wanted. */
+function load(folder: string, place: string, manifest: Manifest, remedies: string[]): Found | Failure {
   const require = createRequire(join(folder, 'package.json'));
   try {
     const { builds } = require('./kalman_norm_preload.node') as { builds: readonly string[] };
@@ -111,17 +113,44 @@ function load(folder: string, place: string, remedies: string[]): Found | Failur
     // Building it again here would make the same.
     if (!build) return { place, cause: "it needs a processor with AVX2 and FMA, which this isn't", remedies: [] };
     const addon = require(`./${build}`) as Addon;
+    if (addon.version !== manifest.version) {
+      const cause = `built from ${addon.version ?? 'an older version'}, but this is ${manifest.version}`;
+      return { place, cause, remedies };
+    }
     addon.setErrorClass(KalmanNormError);
-    return { addon, folder };
+    Object.setPrototypeOf(addon, refusing(place, remedies));
+    return { addon, folder, build: buildCommand(manifest) };
   } catch (error) {
     return { place, cause: (error as Error).message.split('\n')[0] as string, remedies };
   }
 }
 
+/**
+ * What an addon inherits from: functions that it lacks throw, in place of being undefined. They are missing where the
+ * sources have changed within a version, as in a checkout, and what was built has not. Those that are there are found
+ * before, and cost nothing.
+ */
+function refusing(place: string, remedies: readonly string[]): object {
+  return new Proxy(Object.prototype, {
+    get(target, name, receiver) {
+      // Promises and JSON look whether a value has these.
+      if (typeof name === 'symbol' || name in target || name === 'then' || name === 'toJSON') {
+        return Reflect.get(target, name, receiver);
+      }
+      const help = remedies.map((remedy) => `\n  ${remedy}`).join('');
+      const message = `${place} lacks "${name}": it was built from other sources. What helps:${help}`;
+      throw new KalmanNormError('DEVICE_UNAVAILABLE', message);
+    },
+  });
+}
+
+function buildCommand(manifest: Manifest): string {
+  return manifest.private ? 'npm run build:native' : 'npx kalman-norm build';
+}
+
 function buildRemedy(manifest: Manifest): string {
-  return manifest.private
-    ? 'npm run build:native'
-    : 'npx kalman-norm build   (compiles it here, and says what is missing for that)';
+  const command = buildCommand(manifest);
+  return manifest.private ? command : `${command}   (compiles it here, and says what is missing for that)`;
 }
 
 function readManifest(folder: string): Manifest {

@@ -10,10 +10,12 @@ const root = [join(here, '..', '..'), join(here, '..', '..', '..')].find((folder
   existsSync(join(folder, 'package.json')),
 ) as string;
 
-const { addon, folder } = findAddon(root);
+const { addon, folder, build } = findAddon(root);
 /** The native addon; loaded with the module. */
 export const native: Addon = addon;
 /** Where it lies: built on this machine, or of the package for this platform. */
 export const addonFolder: string = folder;
 /** Where what is built on this machine lies: the libraries of further devices. */
 export const buildFolder: string = join(root, 'build', 'Release');
+/** The command that builds the addon anew, with what it was built without. */
+export const buildCommand: string = build;

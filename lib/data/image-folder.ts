@@ -65,7 +65,7 @@ export interface ImageFolder extends BatchSource {
   close(): Promise<void>;
 }
 
-const VERSION = 1;
+const VERSION = 2; // 2: resized by a triangle, as models that are served see their images
 /** Decoded at a time: libvips has threads of its own, but waits for the disk. */
 const parallel = 8;
 

@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { Handle } from '../addon/contract.js';
-import { buildFolder, native } from '../addon/load.js';
+import { buildCommand, buildFolder, native } from '../addon/load.js';
 import { KalmanNormError } from '../errors.js';
 import { BaseGroup } from './base-group.js';
 import type { ProcessPlace } from './process-environment.js';
@@ -31,9 +31,9 @@ const ADDON = join(buildFolder, 'kalman_norm_gloo.node');
 /** Why Gloo can't be used, and the remedy; null where it can. @internal */
 export function glooProblem(): string | null {
   const addon = loadAddon();
-  return addon instanceof Error
-    ? `process groups need Gloo (on Debian: apt-get install libgloo-dev, then build the addon anew): ${addon.message.split('\n')[0]}`
-    : null;
+  if (!(addon instanceof Error)) return null;
+  const [cause] = addon.message.split('\n');
+  return `process groups need Gloo; on Debian: apt-get install libgloo-dev, then ${buildCommand}: ${cause}`;
 }
 
 function loadAddon(): GlooAddon | Error {

@@ -31,7 +31,8 @@ export async function writeFileAtomic(path: string, content: Uint8Array | string
     }
     await rename(temporary, target);
   } catch (error) {
-    await rm(temporary, { force: true });
+    // Where nothing can be removed, there is nothing, or the first error says why.
+    await rm(temporary, { force: true }).catch(() => {});
     if (hasErrno(error, 'ENOENT', 'ENOTDIR')) {
       throw new KalmanNormError('FILE_NOT_FOUND', `path: the folder of ${path} doesn't exist; create it first`, {
         cause: error,

@@ -13,6 +13,9 @@ export interface DecodeOptions {
   readonly maxPixels?: number;
 }
 
+/** As Pillow resizes for torchvision, and decode-jpeg.ts does: a triangle, made wider where an image gets smaller. */
+const kernel = 'linear';
+
 /**
  * A function that turns an image file, or its bytes, into planes of pixels, [channels, height, width]: turned as its
  * EXIF data says, resized. It runs on libvips' threads.
@@ -28,7 +31,7 @@ export async function imageDecoder(
   const open = await imageOpener(caller, maxPixels);
   return async (image) => {
     const planes = new Uint8Array(channels * height * width);
-    await intoPlanes(open(image).resize(width, height, { fit }), channels, planes);
+    await intoPlanes(open(image).resize(width, height, { fit, kernel }), channels, planes);
     return planes;
   };
 }
@@ -41,8 +44,6 @@ export async function imageDecoder(
  */
 export async function sharpCrops(caller: string, { size, shorter }: CropSize): Promise<DecodeCrop> {
   const open = await imageOpener(caller);
-  // As Pillow resizes for torchvision: a triangle, made wider where an image gets smaller.
-  const kernel = 'linear';
   const margin = Math.floor((shorter - size) / 2);
   return async (image, into, choose) => {
     const whole = open(image);

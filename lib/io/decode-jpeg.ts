@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { addonFolder } from '../addon/load.js';
+import { addonFolder, buildCommand } from '../addon/load.js';
+import { check } from '../errors.js';
 import type { CropSize, DecodeCrop } from './crop.js';
 
 /** What native/jpeg/addon.cpp exports. */
@@ -22,7 +23,7 @@ interface JpegAddon {
 }
 
 const ADDON = join(addonFolder, 'kalman_norm_jpeg.node');
-const remedy = 'on Debian: apt-get install libjpeg62-turbo-dev, then build the addon anew';
+const remedy = `on Debian: apt-get install libjpeg62-turbo-dev, then ${buildCommand}`;
 
 /** Decodes as {@link DecodeCrop}, but refuses, by `false`, what is for other decoders. @internal */
 export type DecodeJpeg = (...image: Parameters<DecodeCrop>) => Promise<boolean>;
@@ -34,6 +35,7 @@ export type DecodeJpeg = (...image: Parameters<DecodeCrop>) => Promise<boolean>;
  *
  * @param options.threads that decode, at most; they end with the decoder
  * @param options.whole look for damage below the part, too
+ * @param options.maxPixels that an image may have; none of a larger one's are decoded. Default: 268 million
  * @returns the decoder with its name, or why there is none, and the remedy
  * @internal
  */
@@ -42,7 +44,10 @@ export function jpegCrops({
   shorter,
   threads,
   whole = false,
-}: CropSize & { readonly threads: number; readonly whole?: boolean }): { name: string; decode: DecodeJpeg } | string {
+  maxPixels = Infinity,
+}: CropSize & { readonly threads: number; readonly whole?: boolean; readonly maxPixels?: number }):
+  | { name: string; decode: DecodeJpeg }
+  | string {
   let addon: JpegAddon;
   try {
     addon = createRequire(import.meta.url)(ADDON) as JpegAddon;
@@ -51,6 +56,11 @@ export function jpegCrops({
   }
   const pool = new addon.JpegPool(threads);
   const middle = (width: number, height: number) => {
+    check(
+      width * height <= maxPixels,
+      'INVALID_ARGUMENT',
+      () => `${width} × ${height} pixels exceed the pixel limit of ${maxPixels}`,
+    );
     const side = (Math.min(width, height) * size) / shorter;
     return [(width - side) / 2, (height - side) / 2, side, side] as const;
   };

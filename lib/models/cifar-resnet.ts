@@ -17,10 +17,10 @@ import { type BlockOptions, ResidualBlock } from './residual-block.js';
 
 /** Options of {@link CifarResNet}. */
 export interface CifarResNetOptions {
-  /** Blocks a stage; the network has 6n + 2 layers. Default 5. */
+  /** Blocks a stage, 1 to 1000; the network has 6n + 2 layers. Default 5. */
   n?: number;
   norm: NormSpec;
-  /** Default 10. */
+  /** 2 to 2^20; default 10. */
   classes?: number;
   /**
    * Of the convolutions' weights: true, to variance 1 (Qiao et al. 2019), a number, the norm that each output's get, or
@@ -32,6 +32,8 @@ export interface CifarResNetOptions {
   seed?: number;
 }
 
+const MOST_CLASSES = 2 ** 20;
+
 /**
  * The reference's pre-activation residual network for 32 × 32 images: a convolution, three stages of n blocks with
  * 16, 32 and 64 channels, global average pooling and a linear layer. 464,154 parameters at n = 5 for 10 classes, where
@@ -42,6 +44,8 @@ export interface CifarResNetOptions {
  */
 export class CifarResNet extends Module {
   static readonly type = 'CifarResNet';
+  /** What n may be; a file that asks for more is refused. */
+  static readonly mostBlocks = 1000;
   private readonly options: {
     n: number;
     classes: number;
@@ -63,14 +67,14 @@ export class CifarResNet extends Module {
     checkObjects('CifarResNet', { norm: options.norm });
     const { n = 5, norm, classes = 10, weightStandardization = defaultStandardization(norm), seed } = options;
     check(
-      Number.isInteger(n) && n >= 1,
+      isWhole(n, 1, CifarResNet.mostBlocks),
       'INVALID_ARGUMENT',
-      `CifarResNet: n must be a whole number of at least 1, got ${n}`,
+      `CifarResNet: n must be a whole number from 1 to ${CifarResNet.mostBlocks}, got ${n}`,
     );
     check(
-      Number.isInteger(classes) && classes >= 2,
+      isWhole(classes, 2, MOST_CLASSES),
       'INVALID_ARGUMENT',
-      `CifarResNet: classes must be a whole number of at least 2, got ${classes}`,
+      `CifarResNet: classes must be a whole number from 2 to ${MOST_CLASSES}, got ${classes}`,
     );
     // Without options that are undefined, as JSON has it.
     this.options = { n, classes, norm: JSON.parse(JSON.stringify(norm)) as NormSpec, weightStandardization };
@@ -98,11 +102,12 @@ export class CifarResNet extends Module {
   }
 
   static plan(spec: SpecReader): ModulePlan {
-    const n = spec.value<number>('n', (value) => isWhole(value, 1, 1000), 'a whole number from 1 to 1000');
+    const most = CifarResNet.mostBlocks;
+    const n = spec.value<number>('n', (value) => isWhole(value, 1, most), `a whole number from 1 to ${most}`);
     const classes = spec.value<number>(
       'classes',
-      (value) => isWhole(value, 2, 2 ** 20),
-      'a whole number from 2 to 2^20',
+      (value) => isWhole(value, 2, MOST_CLASSES),
+      `a whole number from 2 to ${MOST_CLASSES}`,
     );
     const norm = planNorm(spec.object('norm'));
     const options = {

@@ -27,6 +27,18 @@ const defaults: FilterOptions = {
 
 /** The filter's options with their defaults; refuses bad ones in messages that begin with `owner`. @internal */
 export function filterOptionsOf(owner: string, options: Partial<FilterOptions>): FilterOptions {
+  // No options of these layers, but of the others, and a file would not have them.
+  const { affine = true, runningStats = 'all-splits' } = options as RunningNormOptions;
+  check(
+    affine === true,
+    'INVALID_ARGUMENT',
+    `${owner}: affine must be true, as what is believed of its output is N(beta, gamma²), got ${affine}`,
+  );
+  check(
+    runningStats === 'all-splits',
+    'INVALID_ARGUMENT',
+    `${owner}: runningStats must be "all-splits", got "${runningStats}"`,
+  );
   const { gain, correction, adaptation, gate, observationGradient, transitionGradient } = { ...defaults, ...options };
   check(
     gain === 'adaptive' || (typeof gain === 'number' && gain >= 0 && gain <= 1),

@@ -55,7 +55,7 @@ export abstract class Optimizer {
   /**
    * @param parameters by name, or in an array, where their positions are their names; or in groups. One that comes several
    *   times is trained once.
-   * @throws KalmanNormError `INVALID_ARGUMENT` for what isn't parameters or groups, a parameter in two groups, or
+   * @throws KalmanNormError `INVALID_ARGUMENT` for what isn't parameters or groups, none, a parameter in two groups, or
    *   hyper-parameters outside their domain; `DEVICE_MISMATCH`, `DTYPE_MISMATCH` for parameters on another device, or not
    *   of float32; `INVALID_STATE` within {@link Device.record}
    */
@@ -79,6 +79,11 @@ export abstract class Optimizer {
         `${this.constructor.name}: learningRate must be positive where a group has its own, got ${learningRate}`,
       );
     }
+    check(
+      groups.some((group) => group.parameters.length > 0),
+      'INVALID_ARGUMENT',
+      `${this.constructor.name}: expected parameters, got none; a model doesn't find those of private #fields`,
+    );
     checkNotRecording(`${this.constructor.name}: can't be made`, device);
     const zeros = (names: readonly string[], make: () => Tensor) =>
       Object.fromEntries(names.map((name) => [name, noScope(make)]));

@@ -1,13 +1,13 @@
 import type { TensorData } from '../addon/contract.js';
 import { check, KalmanNormError } from '../errors.js';
-import { imageDecoder } from '../io/decode-image.js';
+import { fittedDecoder } from '../io/decode-fitted.js';
 import { type InputSize, type ModelDescription, normalizeImages } from '../io/model-description.js';
 import { Tensor } from '../tensor.js';
 
 /**
- * One input of a network. A `Buffer` is an encoded image (JPEG, PNG or WebP; needs `sharp`), resized to the network's
- * input. Another `Uint8Array` is pixels, 0 to 255, [C, H, W]. To both the model's normalization is applied. A
- * `Float32Array`, [C, H, W], is taken as it is.
+ * One input of a network. A `Buffer` is an encoded image (JPEG, PNG or WebP), whose middle is resized to the network's
+ * input; that needs `sharp`, but for JPEGs where the network takes squares of 3 channels. Another `Uint8Array` is pixels,
+ * 0 to 255, [C, H, W]. To both the model's normalization is applied. A `Float32Array`, [C, H, W], is taken as it is.
  */
 export type Sample = Buffer | Uint8Array | Float32Array;
 
@@ -17,7 +17,7 @@ type Input = Sample | readonly Sample[] | Tensor;
 export class SampleReader {
   private readonly size: number;
   private readonly shape: string;
-  private decoder: ReturnType<typeof imageDecoder> | null = null;
+  private decode: ReturnType<typeof fittedDecoder> | null = null;
 
   constructor(
     private readonly description: ModelDescription,
@@ -73,7 +73,7 @@ export class SampleReader {
     const samples = (Array.isArray(input) ? input : [input]) as readonly Sample[];
     return Promise.all(
       samples.map((sample) => {
-        if (Buffer.isBuffer(sample)) return this.decode(sample);
+        if (Buffer.isBuffer(sample)) return this.readImage(sample);
         return sample instanceof Float32Array ? sample.slice() : this.normalize(sample);
       }),
     );
@@ -95,7 +95,7 @@ export class SampleReader {
     return normalizeImages(pixels, this.description);
   }
 
-  private async decode(image: Buffer): Promise<Float32Array> {
+  private async readImage(image: Buffer): Promise<Float32Array> {
     const { channels, height, width } = this.input;
     check(
       channels === 1 || channels === 3,
@@ -104,9 +104,9 @@ export class SampleReader {
     );
     // Other formats that libvips knows, such as SVG and PDF, do more than hold pixels.
     check(isImage(image), 'INVALID_ARGUMENT', 'predict: an encoded image must be a JPEG, PNG or WebP file');
-    this.decoder ??= imageDecoder('predict', { channels, height, width, fit: 'cover', maxPixels: this.maxPixels });
-    const decode = await this.decoder;
-    const pixels = await decode(image).catch((error: Error) => {
+    this.decode ??= fittedDecoder('predict', { channels, height, width, fit: 'cover', maxPixels: this.maxPixels });
+    const pixels = await this.decode(image).catch((error: Error) => {
+      if (error instanceof KalmanNormError && error.code === 'PACKAGE_MISSING') throw error;
       throw new KalmanNormError('INVALID_ARGUMENT', `predict: the image can't be decoded: ${error.message}`, {
         cause: error,
       });

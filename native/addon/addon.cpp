@@ -118,6 +118,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   for (const Functions* family : Functions::all()) {
     for (const Binding& binding : family->bindings) exports.Set(binding.name, binding.function(env));
   }
+  exports.Set("version", KN_VERSION);
   leaveAtExit(env);
   return exports;
 }

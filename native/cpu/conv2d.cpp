@@ -7,7 +7,8 @@
 
 #include "kernels.h"
 #include "layout.h"
-#include "winograd/winograd.h"
+#include "convolution/lowered.h"
+#include "convolution/winograd.h"
 
 namespace kn::cpu {
 namespace {
@@ -263,6 +264,7 @@ class FilterValues {
 
 void run(const op::Conv2d& o, Context& context) {
   if (winogradFits(o.x, o.w, o.shape) && winogradPays(o.w)) return winogradForward(o);
+  if (loweredPays(o.x, o.w, o.shape)) return loweredForward(o);
   FilterValues filter(o.w, o.shape);
   filter.read(context);
   ConvProblem problem = problemOf(Kind::Forward, o.x, o.w, o.y, o.shape);
@@ -277,6 +279,7 @@ void run(const op::Conv2d& o, Context& context) {
 
 void run(const op::Conv2dBackwardData& o, Context& context) {
   if (winogradFits(o.dx, o.w, o.shape) && winogradPays(o.w)) return winogradBackwardData(o);
+  if (loweredPays(o.dx, o.w, o.shape)) return loweredBackwardData(o);
   FilterValues filter(o.w, o.shape);
   filter.read(context);
   context.convolutions.run(problemOf(Kind::BackwardData, o.dx, o.w, o.dy, o.shape), o.dx.values(), filter.data(),
@@ -285,6 +288,7 @@ void run(const op::Conv2dBackwardData& o, Context& context) {
 
 void run(const op::Conv2dBackwardWeights& o, Context& context) {
   if (winogradFits(o.x, o.dw, o.shape)) return winogradBackwardWeights(o);
+  if (loweredPays(o.x, o.dw, o.shape)) return loweredBackwardWeights(o);
   FilterValues filter(o.dw, o.shape);
   context.convolutions.run(problemOf(Kind::BackwardWeights, o.x, o.dw, o.dy, o.shape), o.x.values(), filter.data(),
                            o.dy.values());

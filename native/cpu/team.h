@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../core/operations.h"
+#include "parallel.h"
 
 namespace kn::cpu {
 
@@ -21,7 +22,7 @@ int64_t timeAlone(const std::vector<Parameter>& list) {
   return values;
 }
 inline int64_t timeAlone(const op::Filter& w, const op::Act& y) {
-  constexpr int64_t productsPerNanosecond = 32;
+  constexpr int64_t productsPerNanosecond = 64;
   return w.count() * y.n * y.pixels() / productsPerNanosecond;
 }
 
@@ -34,13 +35,17 @@ int64_t aloneFor(const Op& o) {
   } else if constexpr (requires { timeAlone(o.dw, o.dy); }) {
     return timeAlone(o.dw, o.dy);
   } else if constexpr (requires { o.splits* timeAlone(o.w); }) {
-    constexpr int64_t nanosecondsPerTap = 8;
+    constexpr int64_t nanosecondsPerTap = 4;
     return o.splits * timeAlone(o.w) * nanosecondsPerTap;
   } else if constexpr (requires { o.n* o.in* o.out; }) {
     constexpr int64_t productsPerNanosecond = 8;
     return o.n * o.in * o.out / productsPerNanosecond;
   } else if constexpr (requires { timeAlone(o.parameters); }) {
     return timeAlone(o.parameters);
+  } else if constexpr (requires { timeAlone(o.tensors); }) {
+    return timeAlone(o.tensors);
+  } else if constexpr (requires { timeAlone(o.pairs); }) {
+    return timeAlone(o.pairs);
   } else if constexpr (requires { timeAlone(o.x); }) {
     return timeAlone(o.x);
   } else if constexpr (requires { timeAlone(o.dy); }) {
@@ -56,8 +61,7 @@ int64_t aloneFor(const Op& o) {
   }
 }
 
-/// The size of the teams that the executor's thread starts, while this lives: one for short operations. Waking the
-/// others of a team that doesn't spin takes a virtual machine 100 to 200 microseconds where its cores are idle.
+/// The size of the teams that the executor's thread starts, while this lives: one for short operations.
 class Team {
  public:
   Team(int threads, int64_t nanoseconds) : threads_(threads), alone_(threads > 1 && nanoseconds < kWorthWaking) {
@@ -69,8 +73,6 @@ class Team {
   Team(const Team&) = delete;
 
  private:
-  static constexpr int64_t kWorthWaking = 150'000;
-
   const int threads_;
   const bool alone_;
 };

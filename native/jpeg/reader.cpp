@@ -13,6 +13,9 @@ namespace {
 
 /// As many pixels as sharp takes by default.
 constexpr int64_t kMostPixels = 0x3FFF * int64_t{0x3FFF};
+/// Bytes of coefficients that libjpeg keeps of a picture in several scans, for as long as it is decoded: 44 million
+/// pixels, or 89 with chroma at half the size. One in a single scan takes some rows.
+constexpr uint64_t kMostCoefficients = uint64_t{256} << 20;
 /// As libvips has it. A scan can cost the time of the whole picture, and take a few bytes.
 constexpr int kMostScans = 100;
 
@@ -112,6 +115,11 @@ Reader::Reader(const uint8_t* bytes, size_t length) {
     if (int64_t{width()} * height() > kMostPixels) {
       throw std::runtime_error(std::to_string(width()) + " × " + std::to_string(height()) + " pixels are too many");
     }
+    if (const uint64_t bytes = coefficients(); bytes > kMostCoefficients) {
+      throw std::runtime_error(std::to_string(width()) + " × " + std::to_string(height()) +
+                               " pixels are too many in several scans: they take " + std::to_string(bytes >> 20) +
+                               " MiB, at most " + std::to_string(kMostCoefficients >> 20) + " are allowed");
+    }
     if (!hasEnd(info_.src->next_input_byte, info_.src->bytes_in_buffer)) throw std::runtime_error("it is truncated");
     readMarkers();
   } catch (...) {
@@ -121,6 +129,16 @@ Reader::Reader(const uint8_t* bytes, size_t length) {
 }
 
 Reader::~Reader() { jpeg_destroy_decompress(&info_); }
+
+uint64_t Reader::coefficients() {
+  if (!jpeg_has_multiple_scans(&info_)) return 0;
+  uint64_t blocks = 0;
+  for (int i = 0; i < info_.num_components; i++) {
+    const jpeg_component_info& component = info_.comp_info[i];
+    blocks += uint64_t{component.width_in_blocks} * component.height_in_blocks;
+  }
+  return blocks * sizeof(JBLOCK);
+}
 
 void Reader::readMarkers() {
   const J_COLOR_SPACE space = info_.jpeg_color_space;

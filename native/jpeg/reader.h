@@ -53,6 +53,8 @@ class Reader {
   template <typename Body>
   void guarded(Body body);
   void readMarkers();
+  /// Bytes that decoding keeps at a time, of the whole picture; 0 where it is read row by row.
+  uint64_t coefficients();
 
   Errors errors_{};
   jpeg_progress_mgr progress_{};

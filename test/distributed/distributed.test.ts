@@ -243,6 +243,14 @@ test("launch: flags behind the script are the script's", (t) => {
     script: 'a.ts',
     scriptArguments: ['--processes', '9'],
   });
-  t.throws(() => parseLaunch(['a.ts']), { message: /--processes: expected a whole number of at least 1, got none/ });
+  t.throws(() => parseLaunch(['a.ts']), { message: /--processes: expected a whole number from 1 to 1024, got none/ });
+  for (const [flag, value] of [
+    ['--processes', '2000'],
+    ['--grace', '3000000'],
+    ['--restarts', '1e9'],
+  ] as const) {
+    const words = ['--processes', '2', flag, value, 'a.ts'];
+    t.throws(() => parseLaunch(words), { message: new RegExp(`${flag}: expected a whole number from`) });
+  }
   t.throws(() => parseLaunch(['--processes', '2']), { message: /which script/ });
 });

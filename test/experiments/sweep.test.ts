@@ -52,6 +52,17 @@ test('a grid: every combination with every seed; a list of grids one after the o
   });
 });
 
+test('a sweep of more runs than anybody makes is refused before they are made', (t) => {
+  const many = Array.from({ length: 200 }, (_, i) => (i + 1) / 1000);
+  const [expected, code] = [/expected at most 10000 runs, got \d+/, 'INVALID_ARGUMENT'];
+  for (const content of [
+    { seeds: 1e9 },
+    { seeds: 51, grid: { lr: many } },
+    { grid: { lr: many, agc: many, epochs: many.map((_, i) => i + 1) } },
+  ])
+    t.throws(() => planOf(content, 'somewhere'), { code, message: expected } as object);
+});
+
 test('YAML and JSON say the same; the file names the folder', async (t) => {
   const content = { experiment: 'cifar-gn', seeds: [4, 7], grid: { groups: [2, 8] } };
   const json = join(root, 'one.json');

@@ -201,6 +201,17 @@ native('damage is refused: cut anywhere, changed, of too many pixels or scans, n
   await t.throwsAsync(decode(huge, { size: 8, crop }), { message: /65000 × 65000 pixels are too many/ });
 
   const progressive = await picture.clone().jpeg({ progressive: true }).toBuffer();
+  // libjpeg keeps the coefficients of such pictures, 2 bytes each; of others, some rows.
+  const large = (bytes: Buffer, marker: number) => {
+    const copy = Buffer.from(bytes);
+    copy.writeUInt32BE(8000 * 2 ** 16 + 16_000, copy.indexOf(Buffer.of(0xff, marker)) + 5);
+    return copy;
+  };
+  await t.throwsAsync(decode(large(progressive, 0xc2), { size: 8, crop }), {
+    message: /16000 × 8000 pixels are too many in several scans: they take 366 MiB, at most 256 are allowed/,
+  });
+  await t.throwsAsync(decode(large(jpeg, 0xc0), { size: 8, crop }), { message: /Premature end|Corrupt JPEG data/ });
+
   const scan = progressive.lastIndexOf(Buffer.of(0xff, 0xda));
   const scans = Array.from({ length: 120 }, () => progressive.subarray(scan, -2));
   const slow = Buffer.concat([progressive.subarray(0, -2), ...scans, Buffer.of(0xff, 0xd9)]);

@@ -190,3 +190,19 @@ eachDevice(test, 'GKN: wrong options, priors and samples are typed errors', (t, 
     message: 'GroupKalmanNorm2d: x must have shape [N, 4, H, W], got [2, 8, 3, 3]',
   });
 });
+
+eachDevice(
+  test,
+  'filters: options of other normalizations that they lack are refused when they are made',
+  (t, device) => {
+    for (const Norm of [KalmanNorm2d, GroupKalmanNorm2d]) {
+      const make = (options: object) => () => new Norm(device, 8, { groups: 2, ...options } as object);
+      for (const [options, message] of [
+        [{ affine: false }, `${Norm.name}: affine must be true`],
+        [{ runningStats: 'first-split' }, `${Norm.name}: runningStats must be "all-splits", got "first-split"`],
+      ] as const)
+        t.throws(make(options), { code: 'INVALID_ARGUMENT', message: new RegExp(message) } as object);
+      t.notThrows(make({ affine: true, runningStats: 'all-splits' }));
+    }
+  },
+);

@@ -34,6 +34,10 @@ await runScript(async () => {
     await project.compile();
     await project.run('node train.mjs');
     checkLibraries(await project.run('node predict.cjs'), project.folder);
+    const alone = await project.run('npx kalman-norm launch --processes 2 group.mjs', { fails: true });
+    if (!/DEVICE_UNAVAILABLE.*libgloo-dev, then npx kalman-norm build/s.test(alone)) {
+      throw new SetupError('Expected that launch says what process groups need, and the remedy.');
+    }
     // The loader takes the addon for processors without AVX2 where the other isn't there.
     rmSync(join(project.folder, 'node_modules', `@${name}`, `${process.platform}-${process.arch}`, 'kalman_norm.node'));
     await project.run('node train.mjs && node predict.cjs');

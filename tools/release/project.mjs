@@ -36,7 +36,7 @@ export class Project {
     const target = ['--module', 'nodenext', '--target', 'es2022', '--lib', 'es2023,esnext.disposable'];
     const types = ['--types', 'node', '--typeRoots', join(ROOT, 'node_modules', '@types')];
     const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
-    await this.run(`node ${[tsc, ...flags, ...target, ...types].join(' ')} train.mts predict.cts`);
+    await this.run(`node ${[tsc, ...flags, ...target, ...types].join(' ')} train.mts predict.cts group.mts`);
   }
 
   /**

@@ -10,7 +10,8 @@ namespace kn::cpu {
 bool winogradFits(const op::Act& x, const op::Filter& w, const op::ConvShape& shape);
 
 /// Whether forward and the data's gradient gain by them: with few channels the transforms weigh more than the products
-/// that they save. Measured against oneDNN at 16 channels: 1.3 of its speed with AVX2. The weights' gradient gains always.
+/// that they save. Measured against oneDNN at 16 channels: 1.3 of its speed with AVX2. The weights' gradient gains
+/// always.
 bool winogradPays(const op::Filter& w);
 
 void winogradForward(const op::Conv2d&);

@@ -1,40 +1,13 @@
 #include "winograd.h"
 
-#include <algorithm>
-#include <cstdlib>
-#include <dnnl.hpp>
-#include <memory>
-#include <vector>
-
 #include "../layout.h"
 #include "../parallel.h"
-#include "kernels.h"
+#include "driver.h"
 
 namespace kn::cpu {
 namespace {
 
-using namespace winograd;
-
-/// As oneDNN has it, ONEDNN_MAX_CPU_ISA in the environment says what may be used of a processor.
-const Kernels& kernels() {
-#ifdef KN_WIDE
-  constexpr auto core = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
-  static const bool wide = (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & core) == core;
-  if (wide) return kWide;
-#endif
-  return kNarrow;
-}
-
-/// Scratch memory of a thread, of one of three purposes; grows and stays.
-enum class Scratch { Values, Products, Filters };
-
-float* scratch(Scratch purpose, int64_t count) {
-  thread_local std::vector<float> buffers[3];
-  std::vector<float>& buffer = buffers[static_cast<int>(purpose)];
-  if (static_cast<int64_t>(buffer.size()) < count + 16) buffer.resize(count + 16);
-  const auto address = reinterpret_cast<uintptr_t>(buffer.data());
-  return buffer.data() + (64 - address % 64) % 64 / sizeof(float);
-}
+using namespace convolution;
 
 /// How many tiles are transformed and multiplied at a time, so that they take about so many bytes.
 int64_t chunkLength(int64_t in, int64_t out, int64_t bytes, int64_t least) {
@@ -67,27 +40,30 @@ const float* packFilters(const op::Filter& w, bool backward) {
   const int64_t in = backward ? w.out : w.in, out = backward ? w.in : w.out;
   const Packed packed{in, out / kLanes};
   float* u = scratch(Scratch::Filters, packed.count());
-  parallelFor(packed.vectors, [&](int64_t vector) {
-    const int64_t block = vector / kColumns, column = vector % kColumns, width = packed.width(block);
-    for (int64_t c = 0; c < in; ++c) {
-      Float8 taps[3][3], values[4][4];
-      for (int64_t i = 0; i < 3; ++i) {
-        for (int64_t j = 0; j < 3; ++j) {
-          if (backward) {
-            for (int64_t k = 0; k < kLanes; ++k) {
-              taps[i][j][k] = w.data[filterIndex(w, c, vector * kLanes + k, 2 - i, 2 - j)];
+  parallelFor(
+      packed.vectors,
+      [&](int64_t vector) {
+        const int64_t block = vector / kColumns, column = vector % kColumns, width = packed.width(block);
+        for (int64_t c = 0; c < in; ++c) {
+          Float8 taps[3][3], values[4][4];
+          for (int64_t i = 0; i < 3; ++i) {
+            for (int64_t j = 0; j < 3; ++j) {
+              if (backward) {
+                for (int64_t k = 0; k < kLanes; ++k) {
+                  taps[i][j][k] = w.data[filterIndex(w, c, vector * kLanes + k, 2 - i, 2 - j)];
+                }
+              } else {
+                taps[i][j] = loadFull(w.data + filterIndex(w, vector * kLanes, c, i, j));
+              }
             }
-          } else {
-            taps[i][j] = loadFull(w.data + filterIndex(w, vector * kLanes, c, i, j));
+          }
+          transformFilter(taps, values);
+          for (int point = 0; point < kPoints; ++point) {
+            storeFull(u + packed.offset(point, block) + (c * width + column) * kLanes, values[point / 4][point % 4]);
           }
         }
-      }
-      transformFilter(taps, values);
-      for (int point = 0; point < kPoints; ++point) {
-        storeFull(u + packed.offset(point, block) + (c * width + column) * kLanes, values[point / 4][point % 4]);
-      }
-    }
-  });
+      },
+      in * out * (backward ? 12 : 3));
   return u;
 }
 
@@ -129,21 +105,14 @@ void winogradBackwardData(const op::Conv2dBackwardData& o) {
 
 void winogradBackwardWeights(const op::Conv2dBackwardWeights& o) {
   const Tiles tiles(o.dy.n, o.dy.h, o.dy.w, o.shape.top, o.shape.left);
-  const int64_t in = o.x.c, out = o.dy.c, size = kPoints * in * out;
+  const int64_t in = o.x.c, out = o.dy.c;
   // Longer than the other chunks: each is a pass over all sums, which may be far more than what is summed.
   const int64_t length = chunkLength(in, out, 512 << 10, 8 * kRows);
   const int64_t chunks = (tiles.count + length - 1) / length;
-  // The sums over all tiles are made of a fixed number of parts, so that they don't depend on the number of threads.
-  const int64_t parts = std::min<int64_t>(8, chunks);
-  // Not from the scratch memory, which stays: of 512 channels it is 128 MiB.
-  const std::unique_ptr<float[], decltype(&std::free)> memory(
-      static_cast<float*>(std::aligned_alloc(64, parts * size * sizeof(float))), std::free);
-  require(memory != nullptr, ErrorCode::OutOfMemory, "conv2d: no room for the sums of a filter's gradient");
-  float* sums = memory.get();
-  parallelFor(parts, [&](int64_t part) {
-    float* own = sums + part * size;
-    std::fill_n(own, size, 0.0f);
-    for (int64_t index = part * chunks / parts; index < (part + 1) * chunks / parts; ++index) {
+  const PartSums sums(chunks, kPoints * in, out);
+  parallelFor(sums.tasks(), [&](int64_t i) {
+    const PartSums::Task task = sums.task(i);
+    for (int64_t index = task.first; index < task.last; ++index) {
       const Chunk chunk{index * length, std::min((index + 1) * length, tiles.count), length};
       const int64_t stepV = chunk.step(in), stepD = chunk.step(out);
       float* v = scratch(Scratch::Values, kPoints * stepV);
@@ -151,31 +120,32 @@ void winogradBackwardWeights(const op::Conv2dBackwardWeights& o) {
       kernels().gatherInput(o.x, tiles, chunk, v);
       kernels().gatherGradient(o.dy, tiles, chunk, d);
       for (int64_t point = 0; point < kPoints; ++point) {
-        kernels().accumulate(v + point * stepV, in, d + point * stepD, out, chunk.last - chunk.first,
-                             own + point * in * out);
+        kernels().accumulate(v + point * stepV, in, d + point * stepD + task.column, task.width, out,
+                             chunk.last - chunk.first, task.sums + point * in * out);
       }
     }
   });
-  parallelFor(in, [&](int64_t c) {
-    for (int64_t k = 0; k < out; k += kLanes) {
-      Float8 m[4][4], half[3][4];
-      for (int64_t point = 0; point < kPoints; ++point) {
-        Float8 sum = {};
-        for (int64_t part = 0; part < parts; ++part) sum += loadFull(sums + part * size + (point * in + c) * out + k);
-        m[point / 4][point % 4] = sum;
-      }
-      for (int j = 0; j < 4; ++j) {
-        half[0][j] = m[0][j] + 0.5f * (m[1][j] + m[2][j]);
-        half[1][j] = 0.5f * (m[1][j] - m[2][j]);
-        half[2][j] = 0.5f * (m[1][j] + m[2][j]) + m[3][j];
-      }
-      for (int i = 0; i < 3; ++i) {
-        const Float8 taps[3] = {half[i][0] + 0.5f * (half[i][1] + half[i][2]), 0.5f * (half[i][1] - half[i][2]),
-                                0.5f * (half[i][1] + half[i][2]) + half[i][3]};
-        for (int j = 0; j < 3; ++j) storeFull(o.dw.data + filterIndex(o.dw, k, c, i, j), taps[j]);
-      }
-    }
-  });
+  parallelFor(
+      in,
+      [&](int64_t c) {
+        for (int64_t k = 0; k < out; k += kLanes) {
+          Float8 m[4][4], half[3][4];
+          for (int64_t point = 0; point < kPoints; ++point) {
+            m[point / 4][point % 4] = sums.total(point * in + c, k);
+          }
+          for (int j = 0; j < 4; ++j) {
+            half[0][j] = m[0][j] + 0.5f * (m[1][j] + m[2][j]);
+            half[1][j] = 0.5f * (m[1][j] - m[2][j]);
+            half[2][j] = 0.5f * (m[1][j] + m[2][j]) + m[3][j];
+          }
+          for (int i = 0; i < 3; ++i) {
+            const Float8 taps[3] = {half[i][0] + 0.5f * (half[i][1] + half[i][2]), 0.5f * (half[i][1] - half[i][2]),
+                                    0.5f * (half[i][1] + half[i][2]) + half[i][3]};
+            for (int j = 0; j < 3; ++j) storeFull(o.dw.data + filterIndex(o.dw, k, c, i, j), taps[j]);
+          }
+        }
+      },
+      sums.timeOfTotals());
 }
 
 }  // namespace kn::cpu

@@ -5,14 +5,14 @@
 #include "../../core/ops/conv2d.h"
 #include "../simd.h"
 
-/// The parts of Winograd's convolutions that take time, for chunks of tiles: transforms to the sixteen points of a tile
-/// and back, and the points' matrix products. They exist twice, for vectors of eight and of sixteen channels; the
-/// results are the same bit by bit.
-namespace kn::cpu::winograd {
+/// The parts of convolutions that take time: what moves values between images and matrices, for a chunk of tiles or of
+/// pixels, and the matrices' products. They exist twice, for vectors of eight and of sixteen channels; the results are
+/// the same bit by bit.
+namespace kn::cpu::convolution {
 
 constexpr int64_t kPoints = 16;  ///< values of a transformed tile
-constexpr int64_t kRows = 6;     ///< tiles of a multiplication's register block: matrices have a multiple of them
-constexpr int64_t kColumns = 2;  ///< vectors of eight channels of a block of transformed filters
+constexpr int64_t kRows = 6;     ///< rows of a multiplication's register block: matrices have a multiple of them
+constexpr int64_t kColumns = 2;  ///< vectors of eight channels of a block of packed filters
 
 /// The tiles of a tensor: tile (y, x) of the output covers pixels 2y, 2y + 1 and the input from 2y - top.
 struct Tiles {
@@ -22,7 +22,16 @@ struct Tiles {
       : rows((height + 1) / 2), columns((width + 1) / 2), count(samples * rows * columns), top(top), left(left) {}
 };
 
-/// Tiles [first, last), and a point's matrices [length, channels], the first of which belongs to tile `first`.
+/// The patches of pixels that a filter of this height and width sees, [taps, channels].
+struct Patches {
+  int64_t height, width;
+  op::ConvShape shape;
+
+  int64_t taps() const { return height * width; }
+};
+
+/// Tiles or output pixels [first, last) of a tensor. Their matrices have `length` rows, the first of which belongs to
+/// `first`.
 struct Chunk {
   int64_t first, last, length;
 
@@ -57,10 +66,19 @@ struct Kernels {
   void (*gatherGradient)(const op::Act& dy, const Tiles&, const Chunk&, float* d);
   /// y = Aᵀ·m·A of the products m[point][tile][channel], behind the epilogue.
   void (*scatterOutput)(const float* m, const Tiles&, const Chunk&, const Epilogue&, const op::Act& y);
-  /// m[tiles][out] = v[tiles][in]·u[in][out] of one point, `tiles` rounded up to a multiple of kRows.
-  void (*multiply)(const float* v, const float* u, const Packed&, int64_t tiles, float* m);
-  /// sums[in][out] += v[tiles][in]ᵀ·d[tiles][out] of one point; `in` and `out` are multiples of eight.
-  void (*accumulate)(const float* v, int64_t in, const float* d, int64_t out, int64_t tiles, float* sums);
+
+  /// v[pixel of y][tap][channel] = what each tap sees of x, zero outside of the image.
+  void (*gatherPatches)(const op::Act& x, const Patches&, const op::Act& y, const Chunk&, float* v);
+  /// dx += d[pixel of y][tap][channel]: the transpose of gatherPatches.
+  void (*addPatches)(const float* d, const Patches&, const op::Act& y, const Chunk&, const op::Act& dx);
+  /// y = m[pixel][channel], behind the epilogue.
+  void (*scatterPixels)(const float* m, const Chunk&, const Epilogue&, const op::Act& y);
+
+  /// m[rows][out] = v[rows][in]·u[in][out], `rows` rounded up to a multiple of kRows.
+  void (*multiply)(const float* v, const float* u, const Packed&, int64_t rows, float* m);
+  /// sums[in][width] += v[rows][in]ᵀ·d[rows][width], where d and the sums have `out` columns; `in` and `width` are
+  /// multiples of eight.
+  void (*accumulate)(const float* v, int64_t in, const float* d, int64_t width, int64_t out, int64_t rows, float* sums);
 };
 
 extern const Kernels kNarrow;
@@ -68,4 +86,4 @@ extern const Kernels kNarrow;
 extern const Kernels kWide;  ///< for processors with AVX-512
 #endif
 
-}  // namespace kn::cpu::winograd
+}  // namespace kn::cpu::convolution

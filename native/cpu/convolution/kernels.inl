@@ -3,7 +3,7 @@
 // function from them.
 #include "kernels.h"
 
-namespace kn::cpu::winograd {
+namespace kn::cpu::convolution {
 namespace {
 
 /// Sixteen channels, or eight of two neighbouring pixels.
@@ -312,8 +312,8 @@ void accumulateBlock(const float* v, int64_t in, const float* d, int64_t out, in
 }
 
 template <class V>
-void accumulate(const float* v, int64_t in, const float* d, int64_t out, int64_t tiles, float* sums) {
-  for (int64_t k = 0; k < out;) {
+void accumulate(const float* v, int64_t in, const float* d, int64_t width, int64_t out, int64_t tiles, float* sums) {
+  for (int64_t k = 0; k < width;) {
     const auto columns = [&]<class Vector, int Rows, int Width>() {
       for (int64_t c = 0; c < in; c += Rows) {
         accumulateBlock<Vector, Rows, Width>(v + c, in, d + k, out, tiles, sums + c * out + k);
@@ -321,15 +321,15 @@ void accumulate(const float* v, int64_t in, const float* d, int64_t out, int64_t
       k += Width * kWidth<Vector>;
     };
     if constexpr (kWidth < V >> kLanes) {
-      if (out - k >= 2 * kWidth<V>) {
+      if (width - k >= 2 * kWidth<V>) {
         columns.template operator()<V, 8, 2>();
         continue;
       }
-      if (out - k >= kWidth<V>) {
+      if (width - k >= kWidth<V>) {
         columns.template operator()<V, 8, 1>();
         continue;
       }
-    } else if (out - k >= 2 * kLanes) {
+    } else if (width - k >= 2 * kLanes) {
       columns.template operator()<Float8, 4, 2>();
       continue;
     }
@@ -337,8 +337,5 @@ void accumulate(const float* v, int64_t in, const float* d, int64_t out, int64_t
   }
 }
 
-template <class V>
-constexpr Kernels kKernels = {gatherInput<V>, gatherGradient<V>, scatterOutput<V>, multiply<V>, accumulate<V>};
-
 }  // namespace
-}  // namespace kn::cpu::winograd
+}  // namespace kn::cpu::convolution

@@ -1,0 +1,44 @@
+#pragma once
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+
+#include "kernels.h"
+
+/// What convolutions by own kernels share.
+namespace kn::cpu::convolution {
+
+/// Whether the kernels are those for AVX-512. As oneDNN has it, ONEDNN_MAX_CPU_ISA in the environment says what may be
+/// used of a processor.
+bool wideKernels();
+const Kernels& kernels();
+
+/// Scratch memory of a thread, of one of three purposes; grows and stays.
+enum class Scratch { Values, Products, Filters };
+float* scratch(Scratch purpose, int64_t count);
+
+/// A filter's gradient as a matrix of sums over chunks. The work is cut by chunks, whose parts are added up in the end,
+/// and by columns where the matrix is large: by the shapes alone, so that sums don't depend on the number of threads.
+class PartSums {
+ public:
+  PartSums(int64_t chunks, int64_t rows, int64_t columns);
+
+  /// What one thread sums: chunks [first, last) into `width` columns from `column` on, which start as zeros at `sums`.
+  struct Task {
+    int64_t first, last, column, width;
+    float* sums;
+  };
+  int64_t tasks() const { return parts_ * slices_; }
+  Task task(int64_t index) const;
+
+  /// Eight sums of all parts.
+  Float8 total(int64_t row, int64_t column) const;
+  /// About how many nanoseconds it takes to go through the totals.
+  int64_t timeOfTotals() const { return rows_ * columns_ * (parts_ + 4) / 16; }
+
+ private:
+  const int64_t chunks_, rows_, columns_, parts_, slices_, width_;
+  const std::unique_ptr<float[], decltype(&std::free)> values_;
+};
+
+}  // namespace kn::cpu::convolution

@@ -1,0 +1,3 @@
+#include "patches.inl"
+
+const kn::cpu::convolution::Kernels kn::cpu::convolution::kWide = kKernels<kn::cpu::convolution::Float16>;
