@@ -1,6 +1,6 @@
 import test from 'ava';
 import { adaptiveKalmanNorm, Belief, filterRows } from '../../lib/index.js';
-import { type NdArray, ndarray } from '../support/array.js';
+import { map, type NdArray, ndarray } from '../support/array.js';
 import { checkOp } from '../support/check-op.js';
 import { bits, tolerance } from '../support/compare.js';
 import { eachDevice } from '../support/devices.js';
@@ -89,8 +89,11 @@ for (const c of cases) {
       run: ({ x, gamma, beta, priorMean, priorVar, state, runningMean, runningVar }) => {
         const running = { mean: runningMean, variance: runningVar };
         const given = prior ? new Belief(priorMean, priorVar, 1) : null;
-        const { output, belief } = adaptiveKalmanNorm(x, given, { gamma, beta }, { filter: state, running }, options);
-        return [output, belief.mean, belief.variance, state, runningMean, runningVar];
+        const layer = { filter: state, running };
+        const { output, normalized, belief } = adaptiveKalmanNorm(x, given, { gamma, beta }, layer, options);
+        t.is(normalized!.mean, beta);
+        t.is(normalized!.rectified, relu);
+        return [output, normalized!.variance, belief.mean, belief.variance, state, runningMean, runningVar];
       },
       reference: ({ x, gamma, beta, priorMean, priorVar, state, runningMean, runningVar }, hold) => {
         const given = prior ? { mean: priorMean, variance: priorVar } : null;
@@ -100,6 +103,7 @@ for (const c of cases) {
         const result = reference.adaptiveKalmanNorm(x, filter, hold);
         return [
           result.output,
+          map(gamma, (value) => value * value),
           result.belief.mean,
           result.belief.variance,
           result.state,

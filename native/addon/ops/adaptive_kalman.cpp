@@ -38,12 +38,9 @@ template <>
 struct Read<AdaptiveResult> {
   static constexpr size_t parameters = 8;
   static AdaptiveResult from(Call& call) {
-    return {{},
-            Read<MeanVar>::from(call),
-            Read<MeanVar>::from(call),
-            Read<MeanVar>::from(call),
-            Read<MeanVar>::from(call),
-            {}};
+    return {
+        {}, Read<MeanVar>::from(call), Read<MeanVar>::from(call), Read<MeanVar>::from(call), Read<MeanVar>::from(call),
+        {}};
   }
 };
 
@@ -90,7 +87,8 @@ const Functions functions{
     bind<&adaptiveKalmanNormBackward>("adaptiveKalmanNormBackward", "x", "gamma?", "beta?", "priorMean?", "priorVar?",
                                       "beliefMean", "beliefVar", "observationMean", "observationVar", "posteriorMean",
                                       "posteriorVar", "gainMean", "gainVar", "dy", "dbeliefMean?", "dbeliefVar?",
-                                      "dnormalizedVar?", "splits", "observationGradient", "epsilon", "relu", "add?", "virtualSamples"),
+                                      "dnormalizedVar?", "splits", "observationGradient", "epsilon", "relu", "add?",
+                                      "virtualSamples"),
 };
 
 }  // namespace

@@ -48,7 +48,7 @@ Values adaptiveKernels(Device& device, const Tensor& x, const Tensor& dy, const 
   AdaptiveBackwardOptions backward;
   backward.splits = kSplits;
   backward.relu = true;
-  const AdaptiveGradients gradients = adaptiveKalmanNormBackward(layer, result, dy, {}, backward, {}, 0);
+  const AdaptiveGradients gradients = adaptiveKalmanNormBackward(layer, result, dy, {}, {}, backward, {}, 0);
   return download({result.y, result.belief.mean, state.filter, state.running.var, gradients.dx, gradients.dgamma,
                    gradients.dbeta, gradients.dprior.mean, gradients.dprior.var});
 }

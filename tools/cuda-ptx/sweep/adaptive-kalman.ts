@@ -19,8 +19,8 @@ export default {
     ] as const) {
       const x = make();
       const prior = new Belief(inputs.tensor([channels]), inputs.positive(channels), 1);
-      const { output, belief } = adaptiveKalmanNorm(x, prior, affine, state, options);
-      inputs.differentiate(output, belief.mean, belief.variance, relu(x));
+      const { output, normalized, belief } = adaptiveKalmanNorm(x, prior, affine, state, options);
+      inputs.differentiate(output, normalized!.variance, belief.mean, belief.variance, relu(x));
     }
     const x = images();
     inputs.differentiate(adaptiveKalmanNorm(x, null, affine, state, { splits: 1 }).output, relu(x));
