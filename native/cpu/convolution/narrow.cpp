@@ -1,3 +1,10 @@
-#include "patches.inl"
+#include "patches.h"
+#include "products.h"
+#include "tiles.h"
 
-const kn::cpu::convolution::Kernels kn::cpu::convolution::kNarrow = kKernels<kn::cpu::Float8>;
+namespace kn::cpu::convolution {
+
+const Kernels kNarrow = {gatherInput<Float8>, gatherGradient<Float8>, scatterOutput<Float8>, gatherPatches<Float8>,
+                         addPatches<Float8>,  scatterPixels<Float8>,  multiply<Float8>,      accumulate<Float8>};
+
+}  // namespace kn::cpu::convolution

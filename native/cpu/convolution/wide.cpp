@@ -1,3 +1,10 @@
-#include "patches.inl"
+#include "patches.h"
+#include "products.h"
+#include "tiles.h"
 
-const kn::cpu::convolution::Kernels kn::cpu::convolution::kWide = kKernels<kn::cpu::convolution::Float16>;
+namespace kn::cpu::convolution {
+
+const Kernels kWide = {gatherInput<Float16>, gatherGradient<Float16>, scatterOutput<Float16>, gatherPatches<Float16>,
+                       addPatches<Float16>,  scatterPixels<Float16>,  multiply<Float16>,      accumulate<Float16>};
+
+}  // namespace kn::cpu::convolution

@@ -1,6 +1,8 @@
-// What lowered convolutions move, and the table of all kernels: templates for each width, as in kernels.inl.
-#include "kernels.inl"
+#pragma once
+#include "kernels.h"
+#include "vectors.h"
 
+/// What lowered convolutions move between images and the rows of products.
 namespace kn::cpu::convolution {
 namespace {
 
@@ -95,10 +97,6 @@ void scatterPixels(const float* m, const Chunk& chunk, const Epilogue& epilogue,
     }
   });
 }
-
-template <class V>
-constexpr Kernels kKernels = {gatherInput<V>, gatherGradient<V>, scatterOutput<V>, gatherPatches<V>,
-                              addPatches<V>,  scatterPixels<V>,  multiply<V>,      accumulate<V>};
 
 }  // namespace
 }  // namespace kn::cpu::convolution

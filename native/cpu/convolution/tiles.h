@@ -1,43 +1,10 @@
-// The kernels' templates, compiled for each width by a file of its own, whose instructions are chosen in
-// CMakeLists.txt. All names but the tables' are local to these files: no other code may get a copy of an inline
-// function from them.
+#pragma once
 #include "kernels.h"
+#include "vectors.h"
 
+/// Winograd's transforms, F(2x2, 3x3).
 namespace kn::cpu::convolution {
 namespace {
-
-/// Sixteen channels, or eight of two neighbouring pixels.
-typedef float Float16 __attribute__((vector_size(64)));
-
-template <class V>
-constexpr int64_t kWidth = sizeof(V) / sizeof(float);
-
-template <class V>
-inline V loadVector(const float* from) {
-  V value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
-template <class V>
-inline void storeVector(float* to, V value) {
-  std::memcpy(to, &value, sizeof value);
-}
-
-template <class V>
-inline V reluVector(V value) {
-  return value < 0 ? V{} : value;
-}
-
-/// Calls body for the vectors of `channels` channels: body(V{}, first channel).
-template <class V, class Body>
-inline void eachVector(int64_t channels, const Body& body) {
-  int64_t c = 0;
-  for (; c + kWidth<V> <= channels; c += kWidth<V>) body(V{}, c);
-  if constexpr (kWidth < V >> kLanes) {
-    if (c < channels) body(Float8{}, c);
-  }
-}
 
 /// Calls body for the tiles of a chunk that lie side by side: body(sample, row, column, tiles, their offset in the
 /// chunk).
@@ -95,7 +62,7 @@ template <class V>
 inline void prefetchPair(const float* at, int64_t line, int64_t group) {
   for (int i = 0; i < 2; ++i) {
     __builtin_prefetch(at + i * line);
-    if (kWidth < V >> kLanes) __builtin_prefetch(at + i * line + group);
+    if (kSixteen<V>) __builtin_prefetch(at + i * line + group);
   }
 }
 
@@ -218,123 +185,6 @@ template <class V>
 void scatterOutput(const float* m, const Tiles& tiles, const Chunk& chunk, const Epilogue& epilogue, const op::Act& y) {
   epilogue.relu ? scatter<V, true>(m, tiles, chunk, epilogue.bias, y)
                 : scatter<V, false>(m, tiles, chunk, epilogue.bias, y);
-}
-
-/// m[Rows][Width vectors] = v[Rows][in]·u[in][Width vectors]. From one row of u to the next it is `row` floats, from
-/// one vector to the next `step`.
-template <class V, int Rows, int Width>
-inline void multiplyBlock(const float* v, const float* u, int64_t row, int64_t step, int64_t in, float* m,
-                          int64_t out) {
-  // Unrolled, all of them: else the sums take a detour through memory.
-  V sums[Rows][Width];
-#pragma GCC unroll 12
-  for (int i = 0; i < Rows; ++i) {
-#pragma GCC unroll 2
-    for (int j = 0; j < Width; ++j) sums[i][j] = V{};
-  }
-  for (int64_t c = 0; c < in; ++c, u += row) {
-    V columns[Width];
-    for (int j = 0; j < Width; ++j) columns[j] = loadVector<V>(u + j * step);
-#pragma GCC unroll 12
-    for (int i = 0; i < Rows; ++i) {
-#pragma GCC unroll 2
-      for (int j = 0; j < Width; ++j) sums[i][j] += v[i * in + c] * columns[j];
-    }
-  }
-#pragma GCC unroll 12
-  for (int i = 0; i < Rows; ++i) {
-#pragma GCC unroll 2
-    for (int j = 0; j < Width; ++j) storeVector(m + i * out + j * kWidth<V>, sums[i][j]);
-  }
-}
-
-/// The columns of a product that Width vectors of filters give, in blocks of `Rows` tiles and of kRows at the end.
-template <class V, int Rows, int Width>
-void multiplyColumns(const float* v, const float* u, int64_t row, int64_t step, int64_t in, int64_t tiles, float* m,
-                     int64_t out) {
-  int64_t t = 0;
-  if constexpr (Rows > kRows) {
-    for (; tiles - t > kRows; t += Rows) {
-      multiplyBlock<V, Rows, Width>(v + t * in, u, row, step, in, m + t * out, out);
-    }
-  }
-  for (; t < tiles; t += kRows) multiplyBlock<V, kRows, Width>(v + t * in, u, row, step, in, m + t * out, out);
-}
-
-template <class V>
-void multiply(const float* v, const float* u, const Packed& packed, int64_t tiles, float* m) {
-  const int64_t in = packed.in, out = packed.vectors * kLanes, blocks = packed.offset(0, 1);
-  for (int64_t vector = 0; vector < packed.vectors;) {
-    const float* filters = u + packed.offset(0, vector / kColumns);
-    const int64_t left = packed.vectors - vector;
-    float* to = m + vector * kLanes;
-    if constexpr (kWidth < V >> kLanes) {
-      if (left >= 2 * kColumns) {
-        multiplyColumns<V, 2 * kRows, 2>(v, filters, kWidth<V>, blocks, in, tiles, to, out);
-        vector += 2 * kColumns;
-        continue;
-      }
-    }
-    if (left < kColumns) {
-      multiplyColumns<Float8, kRows, 1>(v, filters, kLanes, 0, in, tiles, to, out);
-    } else if constexpr (kWidth<V> > kLanes) {
-      multiplyColumns<V, 2 * kRows, 1>(v, filters, kWidth<V>, 0, in, tiles, to, out);
-    } else {
-      multiplyColumns<V, kRows, kColumns>(v, filters, kColumns * kLanes, kLanes, in, tiles, to, out);
-    }
-    vector += std::min(left, kColumns);
-  }
-}
-
-/// sums[Rows][Width vectors] += v[tiles][Rows]ᵀ·d[tiles][Width vectors]
-template <class V, int Rows, int Width>
-void accumulateBlock(const float* v, int64_t in, const float* d, int64_t out, int64_t tiles, float* sums) {
-  V block[Rows][Width];
-#pragma GCC unroll 8
-  for (int i = 0; i < Rows; ++i) {
-#pragma GCC unroll 2
-    for (int j = 0; j < Width; ++j) block[i][j] = loadVector<V>(sums + i * out + j * kWidth<V>);
-  }
-  for (int64_t t = 0; t < tiles; ++t, v += in, d += out) {
-    V columns[Width];
-    for (int j = 0; j < Width; ++j) columns[j] = loadVector<V>(d + j * kWidth<V>);
-#pragma GCC unroll 8
-    for (int i = 0; i < Rows; ++i) {
-#pragma GCC unroll 2
-      for (int j = 0; j < Width; ++j) block[i][j] += v[i] * columns[j];
-    }
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < Rows; ++i) {
-#pragma GCC unroll 2
-    for (int j = 0; j < Width; ++j) storeVector(sums + i * out + j * kWidth<V>, block[i][j]);
-  }
-}
-
-template <class V>
-void accumulate(const float* v, int64_t in, const float* d, int64_t width, int64_t out, int64_t tiles, float* sums) {
-  for (int64_t k = 0; k < width;) {
-    const auto columns = [&]<class Vector, int Rows, int Width>() {
-      for (int64_t c = 0; c < in; c += Rows) {
-        accumulateBlock<Vector, Rows, Width>(v + c, in, d + k, out, tiles, sums + c * out + k);
-      }
-      k += Width * kWidth<Vector>;
-    };
-    if constexpr (kWidth < V >> kLanes) {
-      if (width - k >= 2 * kWidth<V>) {
-        columns.template operator()<V, 8, 2>();
-        continue;
-      }
-      if (width - k >= kWidth<V>) {
-        columns.template operator()<V, 8, 1>();
-        continue;
-      }
-    } else if (width - k >= 2 * kLanes) {
-      columns.template operator()<Float8, 4, 2>();
-      continue;
-    }
-    columns.template operator()<Float8, 4, 1>();
-  }
 }
 
 }  // namespace
