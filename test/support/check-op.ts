@@ -24,6 +24,8 @@ export interface OpCase<Name extends string> {
   scale?: number;
   /** Of the gradients; default that of the outputs. */
   gradientTolerance?: number;
+  /** What a gradient's errors are relative to at least, where all of it may cancel: the size of what is added up. */
+  gradientScale?: number;
 }
 
 /** Step of the finite differences, and how far from a ReLU's kink inputs must keep. */
@@ -92,7 +94,7 @@ export async function checkOp<Name extends string>(
     const derivative = (direction: Float64Array) => slope(objective, op.inputs, name, direction);
     // A sum may cancel, a product have a small factor; of few values none may show how large its terms are. Other
     // gradients do.
-    const scale = values.length < FEW ? largest : 0;
+    const scale = Math.max(values.length < FEW ? largest : 0, op.gradientScale ?? 0);
     checkGradient(t, random, values, derivative, { allowed, scale, name });
   }
   for (const tensor of [...names.map((name) => leaves[name]), ...outputs]) tensor.dispose();
