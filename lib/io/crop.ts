@@ -10,6 +10,8 @@ export interface Crop {
 export interface CropSize {
   readonly size: number;
   readonly shorter: number;
+  /** Most pixels that the image may have. Default: 268 million */
+  readonly maxPixels?: number;
 }
 
 /**

@@ -1,6 +1,5 @@
-import { availableParallelism } from 'node:os';
+import { openCropDecoder } from './decode-crop.js';
 import { type DecodeOptions, imageDecoder } from './decode-image.js';
-import { jpegCrops } from './decode-jpeg.js';
 
 /**
  * As {@link imageDecoder}, of images in memory; but where libjpeg-turbo is there and a square in colour is wanted, it decodes
@@ -8,20 +7,20 @@ import { jpegCrops } from './decode-jpeg.js';
  * together. sharp is loaded when the first image comes that is for it, and missed then.
  *
  * @param caller for messages
+ * @throws KalmanNormError `PACKAGE_MISSING` where sharp isn't installed and nothing else decodes
  * @internal
  */
-export function fittedDecoder(caller: string, options: DecodeOptions): (image: Buffer) => Promise<Uint8Array> {
+export async function fittedDecoder(
+  caller: string,
+  options: DecodeOptions,
+): Promise<(image: Buffer) => Promise<Uint8Array>> {
   const { channels, height, width, fit, maxPixels } = options;
-  const square = channels === 3 && height === width && fit === 'cover';
-  const limits = { threads: availableParallelism(), whole: true, ...(maxPixels && { maxPixels }) };
-  const native = square ? jpegCrops({ size: width, shorter: width, ...limits }) : '';
-  let others: ReturnType<typeof imageDecoder> | null = null;
+  if (channels !== 3 || height !== width || fit !== 'cover') return imageDecoder(caller, options);
+  const square = { size: width, shorter: width, ...(maxPixels && { maxPixels }) };
+  const { decode } = await openCropDecoder(caller, { decoder: 'auto', whole: true, ...square });
   return async (image) => {
-    if (typeof native !== 'string') {
-      const planes = new Uint8Array(3 * height * width);
-      if (await native.decode(image, planes)) return planes;
-    }
-    others ??= imageDecoder(caller, options);
-    return (await others)(image);
+    const planes = new Uint8Array(channels * height * width);
+    await decode(image, planes);
+    return planes;
   };
 }

@@ -42,8 +42,8 @@ export async function imageDecoder(
  * @throws KalmanNormError `PACKAGE_MISSING` where sharp isn't installed
  * @internal
  */
-export async function sharpCrops(caller: string, { size, shorter }: CropSize): Promise<DecodeCrop> {
-  const open = await imageOpener(caller);
+export async function sharpCrops(caller: string, { size, shorter, maxPixels }: CropSize): Promise<DecodeCrop> {
+  const open = await imageOpener(caller, maxPixels);
   const margin = Math.floor((shorter - size) / 2);
   return async (image, into, choose) => {
     const whole = open(image);

@@ -35,7 +35,6 @@ export type DecodeJpeg = (...image: Parameters<DecodeCrop>) => Promise<boolean>;
  *
  * @param options.threads that decode, at most; they end with the decoder
  * @param options.whole look for damage below the part, too
- * @param options.maxPixels that an image may have; none of a larger one's are decoded. Default: 268 million
  * @returns the decoder with its name, or why there is none, and the remedy
  * @internal
  */
@@ -45,9 +44,7 @@ export function jpegCrops({
   threads,
   whole = false,
   maxPixels = Infinity,
-}: CropSize & { readonly threads: number; readonly whole?: boolean; readonly maxPixels?: number }):
-  | { name: string; decode: DecodeJpeg }
-  | string {
+}: CropSize & { readonly threads: number; readonly whole?: boolean }): { name: string; decode: DecodeJpeg } | string {
   let addon: JpegAddon;
   try {
     addon = createRequire(import.meta.url)(ADDON) as JpegAddon;
@@ -55,12 +52,14 @@ export function jpegCrops({
     return `${remedy}: ${(error as Error).message.split('\n')[0]}`;
   }
   const pool = new addon.JpegPool(threads);
-  const middle = (width: number, height: number) => {
+  const checkSize = (width: number, height: number) =>
     check(
       width * height <= maxPixels,
       'INVALID_ARGUMENT',
       () => `${width} × ${height} pixels exceed the pixel limit of ${maxPixels}`,
     );
+  const middle = (width: number, height: number) => {
+    checkSize(width, height);
     const side = (Math.min(width, height) * size) / shorter;
     return [(width - side) / 2, (height - side) / 2, side, side] as const;
   };
@@ -69,6 +68,7 @@ export function jpegCrops({
     decode(image, into, choose) {
       if (!choose) return pool.decode(image, into, size, middle, true, whole);
       const part = (width: number, height: number) => {
+        checkSize(width, height);
         const crop = choose(width, height);
         return [crop.left, crop.top, crop.width, crop.height] as const;
       };

@@ -105,7 +105,8 @@ export class SampleReader {
     // Other formats that libvips knows, such as SVG and PDF, do more than hold pixels.
     check(isImage(image), 'INVALID_ARGUMENT', 'predict: an encoded image must be a JPEG, PNG or WebP file');
     this.decode ??= fittedDecoder('predict', { channels, height, width, fit: 'cover', maxPixels: this.maxPixels });
-    const pixels = await this.decode(image).catch((error: Error) => {
+    const decode = await this.decode;
+    const pixels = await decode(image).catch((error: Error) => {
       if (error instanceof KalmanNormError && error.code === 'PACKAGE_MISSING') throw error;
       throw new KalmanNormError('INVALID_ARGUMENT', `predict: the image can't be decoded: ${error.message}`, {
         cause: error,

@@ -11,7 +11,7 @@ const square = { channels: 3, height: 32, width: 32, fit: 'cover' } as const;
 
 test('a JPEG becomes the pixels of a float64 reference, and nearly those of sharp', async (t) => {
   await seeded(t, t.title, async (random) => {
-    const decode = fittedDecoder('test', square);
+    const decode = await fittedDecoder('test', square);
     const bySharp = await imageDecoder('test', square);
     for (let i = 0; i < 20; i++) {
       // Less than twice the size, so that no decoder takes a smaller inverse DCT; margins are whole pixels.
@@ -35,22 +35,22 @@ test('a JPEG becomes the pixels of a float64 reference, and nearly those of shar
 
 test('other formats, colours and shapes are for sharp', async (t) => {
   const drawing = sharp({ create: { width: 60, height: 40, channels: 3, background: '#c84' } });
-  const decode = fittedDecoder('test', square);
+  const decode = await fittedDecoder('test', square);
   for (const image of [drawing.clone().png(), drawing.clone().toColourspace('cmyk').jpeg()]) {
     t.is((await decode(await image.toBuffer())).length, 3 * 32 * 32);
   }
   const jpeg = await drawing.jpeg().toBuffer();
-  t.is((await fittedDecoder('test', { ...square, width: 40 })(jpeg)).length, 3 * 32 * 40);
-  t.is((await fittedDecoder('test', { ...square, channels: 1 })(jpeg)).length, 32 * 32);
+  t.is((await (await fittedDecoder('test', { ...square, width: 40 }))(jpeg)).length, 3 * 32 * 40);
+  t.is((await (await fittedDecoder('test', { ...square, channels: 1 }))(jpeg)).length, 32 * 32);
 });
 
 test('pictures beyond the limit of pixels, and damaged ones, are refused', async (t) => {
   const jpeg = await sharp({ create: { width: 60, height: 40, channels: 3, background: '#c84' } })
     .jpeg()
     .toBuffer();
-  t.is((await fittedDecoder('test', { ...square, maxPixels: 2400 })(jpeg)).length, 3 * 32 * 32);
-  await t.throwsAsync(fittedDecoder('test', { ...square, maxPixels: 2399 })(jpeg), {
+  t.is((await (await fittedDecoder('test', { ...square, maxPixels: 2400 }))(jpeg)).length, 3 * 32 * 32);
+  await t.throwsAsync((await fittedDecoder('test', { ...square, maxPixels: 2399 }))(jpeg), {
     message: built ? /60 × 40 pixels exceed the pixel limit of 2399/ : /pixel limit/,
   });
-  await t.throwsAsync(fittedDecoder('test', square)(jpeg.subarray(0, -2)));
+  await t.throwsAsync((await fittedDecoder('test', square))(jpeg.subarray(0, -2)));
 });

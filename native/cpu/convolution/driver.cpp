@@ -30,6 +30,11 @@ float* scratch(Scratch purpose, int64_t count) {
   return buffer.data() + (64 - address % 64) % 64 / sizeof(float);
 }
 
+int64_t chunkLength(int64_t floats, int64_t bytes, int64_t least) {
+  const int64_t fitting = bytes / (floats * static_cast<int64_t>(sizeof(float)));
+  return std::clamp<int64_t>(fitting / kRows * kRows, least, kMostRows);
+}
+
 namespace {
 
 constexpr int64_t kTasks = 8;

@@ -17,6 +17,20 @@ const Kernels& kernels();
 enum class Scratch { Values, Products, Filters };
 float* scratch(Scratch purpose, int64_t count);
 
+/// All rows of an operation, tiles or pixels, as chunks.
+struct Chunks {
+  int64_t rows, length;
+
+  int64_t count() const { return (rows + length - 1) / length; }
+  Chunk operator[](int64_t index) const { return {index * length, std::min((index + 1) * length, rows), length}; }
+};
+
+constexpr int64_t kMostRows = 16 * kRows;    ///< of a chunk
+constexpr int64_t kCachedBytes = 128 << 10;  ///< half a second-level cache, or less
+
+/// The length of chunks whose matrices have so many floats a row and are to take about so many bytes.
+int64_t chunkLength(int64_t floats, int64_t bytes, int64_t least);
+
 /// A filter's gradient as a matrix of sums over chunks. The work is cut by chunks, whose parts are added up in the end,
 /// and by columns where the matrix is large: by the shapes alone, so that sums don't depend on the number of threads.
 class PartSums {

@@ -35,6 +35,7 @@ struct Patches {
 struct Chunk {
   int64_t first, last, length;
 
+  int64_t rows() const { return last - first; }
   /// Floats from one point's matrix to the next. A cache line more than the matrix: else the 16 streams that a
   /// transform writes would fall into few sets of the cache.
   int64_t step(int64_t channels) const { return length * channels + 16; }
@@ -46,6 +47,9 @@ struct Packed {
   int64_t in, vectors;
 
   int64_t width(int64_t block) const { return std::min(kColumns, vectors - block * kColumns); }
+  /// Where a vector of a point's matrix begins, and floats from one of its rows to the next.
+  int64_t column(int64_t vector) const { return offset(0, vector / kColumns) + vector % kColumns * kLanes; }
+  int64_t step(int64_t vector) const { return width(vector / kColumns) * kLanes; }
   /// A cache line more than a point's matrix from one to the next, as in a chunk.
   int64_t offset(int64_t point, int64_t block) const {
     return point * (vectors * in * kLanes + 16) + block * kColumns * in * kLanes;

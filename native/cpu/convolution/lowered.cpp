@@ -9,17 +9,6 @@ namespace {
 
 using namespace convolution;
 
-/// How many pixels are multiplied at a time: rows of a point's matrices, as tiles are.
-int64_t chunkLength(int64_t in, int64_t out, int64_t least) {
-  constexpr int64_t bytes = 128 << 10;
-  const int64_t fitting = bytes / ((in + out) * static_cast<int64_t>(sizeof(float)));
-  return std::clamp<int64_t>(fitting / kRows * kRows, least, 16 * kRows);
-}
-
-Chunk chunkAt(int64_t index, int64_t length, int64_t count) {
-  return {index * length, std::min((index + 1) * length, count), length};
-}
-
 Patches patchesOf(const op::Filter& w, const op::ConvShape& shape) { return {w.h, w.w, shape}; }
 
 /// Filters as the columns of a product, from the values of a patch to outputs.
@@ -28,10 +17,9 @@ const float* packColumns(const op::Filter& w) {
   const Packed packed{taps * w.in, w.out / kLanes};
   float* u = scratch(Scratch::Filters, packed.offset(1, 0));
   const auto body = [&](int64_t vector) {
-    const int64_t block = vector / kColumns, column = vector % kColumns, width = packed.width(block);
-    float* to = u + packed.offset(0, block) + column * kLanes;
+    float* to = u + packed.column(vector);
     for (int64_t tap = 0; tap < taps; ++tap) {
-      for (int64_t c = 0; c < w.in; ++c, to += width * kLanes) {
+      for (int64_t c = 0; c < w.in; ++c, to += packed.step(vector)) {
         storeFull(to, loadFull(w.data + filterIndex(w, vector * kLanes, c, tap / w.w, tap % w.w)));
       }
     }
@@ -46,10 +34,9 @@ const float* packRows(const op::Filter& w) {
   const Packed packed{w.out, taps * w.in / kLanes};
   float* u = scratch(Scratch::Filters, packed.offset(1, 0));
   const auto body = [&](int64_t vector) {
-    const int64_t block = vector / kColumns, column = vector % kColumns, width = packed.width(block);
     const int64_t tap = vector * kLanes / w.in, c = vector * kLanes % w.in;
-    float* to = u + packed.offset(0, block) + column * kLanes;
-    for (int64_t k = 0; k < w.out; ++k, to += width * kLanes) {
+    float* to = u + packed.column(vector);
+    for (int64_t k = 0; k < w.out; ++k, to += packed.step(vector)) {
       for (int64_t i = 0; i < kLanes; ++i) to[i] = w.data[filterIndex(w, k, c + i, tap / w.w, tap % w.w)];
     }
   };
@@ -68,13 +55,13 @@ void loweredForward(const op::Conv2d& o) {
   const Patches patches = patchesOf(o.w, o.shape);
   const Packed packed{patches.taps() * o.x.c, o.y.c / kLanes};
   const float* u = packColumns(o.w);
-  const int64_t pixels = o.y.n * o.y.pixels(), length = chunkLength(packed.in, o.y.c, 4 * kRows);
-  parallelFor((pixels + length - 1) / length, [&](int64_t index) {
-    const Chunk chunk = chunkAt(index, length, pixels);
-    float* v = scratch(Scratch::Values, length * packed.in);
-    float* m = scratch(Scratch::Products, length * o.y.c);
+  const Chunks chunks{o.y.n * o.y.pixels(), chunkLength(packed.in + o.y.c, kCachedBytes, 4 * kRows)};
+  parallelFor(chunks.count(), [&](int64_t index) {
+    const Chunk chunk = chunks[index];
+    float* v = scratch(Scratch::Values, chunk.length * packed.in);
+    float* m = scratch(Scratch::Products, chunk.length * o.y.c);
     kernels().gatherPatches(o.x, patches, o.y, chunk, v);
-    kernels().multiply(v, u, packed, chunk.last - chunk.first, m);
+    kernels().multiply(v, u, packed, chunk.rows(), m);
     kernels().scatterPixels(m, chunk, {o.bias, o.relu}, o.y);
   });
 }
@@ -84,20 +71,21 @@ void loweredBackwardData(const op::Conv2dBackwardData& o) {
   constexpr Patches pixel{1, 1, {}};
   const Packed packed{o.dy.c, patches.taps() * o.dx.c / kLanes};
   const float* u = packRows(o.w);
-  const int64_t pixels = o.dy.pixels(), length = chunkLength(packed.in, packed.vectors * kLanes, 4 * kRows);
+  const int64_t out = packed.vectors * kLanes;
+  const Chunks chunks{o.dy.pixels(), chunkLength(packed.in + out, kCachedBytes, 4 * kRows)};
   const op::ConvShape& shape = o.shape;
   const bool same = o.dx.h == o.dy.h && o.dx.w == o.dy.w && shape.top == 0 && shape.left == 0;
   const bool alone = patches.taps() == 1 && shape.strideH == 1 && shape.strideW == 1 && same;  // a pixel is a patch
   // A sample is one task: its patches may overlap.
   parallelFor(o.dy.n, [&](int64_t sample) {
     const op::Act dy = o.dy.samples(sample, 1), dx = o.dx.samples(sample, 1);
-    float* v = scratch(Scratch::Values, length * packed.in);
-    float* m = scratch(Scratch::Products, length * packed.vectors * kLanes);
+    float* v = scratch(Scratch::Values, chunks.length * packed.in);
+    float* m = scratch(Scratch::Products, chunks.length * out);
     if (!alone) std::fill_n(dx.values(), dx.count(), 0.0f);
-    for (int64_t index = 0; index * length < pixels; ++index) {
-      const Chunk chunk = chunkAt(index, length, pixels);
+    for (int64_t index = 0; index < chunks.count(); ++index) {
+      const Chunk chunk = chunks[index];
       kernels().gatherPatches(dy, pixel, dy, chunk, v);
-      kernels().multiply(v, u, packed, chunk.last - chunk.first, m);
+      kernels().multiply(v, u, packed, chunk.rows(), m);
       alone ? kernels().scatterPixels(m, chunk, {}, dx) : kernels().addPatches(m, patches, dy, chunk, dx);
     }
   });
@@ -106,19 +94,19 @@ void loweredBackwardData(const op::Conv2dBackwardData& o) {
 void loweredBackwardWeights(const op::Conv2dBackwardWeights& o) {
   const Patches patches = patchesOf(o.dw, o.shape);
   constexpr Patches pixel{1, 1, {}};
-  const int64_t in = patches.taps() * o.x.c, out = o.dy.c, pixels = o.dy.n * o.dy.pixels();
-  // As many rows as sixteen points' matrices together have: each chunk is a pass over all sums.
-  const int64_t length = 16 * kRows, chunks = (pixels + length - 1) / length;
-  const PartSums sums(chunks, in, out);
+  const int64_t in = patches.taps() * o.x.c, out = o.dy.c;
+  // The longest chunks: each is a pass over all sums.
+  const Chunks chunks{o.dy.n * o.dy.pixels(), kMostRows};
+  const PartSums sums(chunks.count(), in, out);
   parallelFor(sums.tasks(), [&](int64_t i) {
     const PartSums::Task task = sums.task(i);
-    float* v = scratch(Scratch::Values, length * in);
-    float* d = scratch(Scratch::Products, length * out);
+    float* v = scratch(Scratch::Values, chunks.length * in);
+    float* d = scratch(Scratch::Products, chunks.length * out);
     for (int64_t index = task.first; index < task.last; ++index) {
-      const Chunk chunk = chunkAt(index, length, pixels);
+      const Chunk chunk = chunks[index];
       kernels().gatherPatches(o.x, patches, o.dy, chunk, v);
       kernels().gatherPatches(o.dy, pixel, o.dy, chunk, d);
-      kernels().accumulate(v, in, d + task.column, task.width, out, chunk.last - chunk.first, task.sums);
+      kernels().accumulate(v, in, d + task.column, task.width, out, chunk.rows(), task.sums);
     }
   });
   const auto finish = [&](int64_t row) {

@@ -9,12 +9,6 @@ namespace {
 
 using namespace convolution;
 
-/// How many tiles are transformed and multiplied at a time, so that they take about so many bytes.
-int64_t chunkLength(int64_t in, int64_t out, int64_t bytes, int64_t least) {
-  const int64_t fitting = bytes / (kPoints * (in + out) * static_cast<int64_t>(sizeof(float)));
-  return std::max(least, std::min<int64_t>(96, fitting / kRows * kRows));
-}
-
 /// G·w·Gᵀ of eight filters.
 inline void transformFilter(const Float8 (&w)[3][3], Float8 (&u)[4][4]) {
   Float8 half[4][3];
@@ -43,7 +37,7 @@ const float* packFilters(const op::Filter& w, bool backward) {
   parallelFor(
       packed.vectors,
       [&](int64_t vector) {
-        const int64_t block = vector / kColumns, column = vector % kColumns, width = packed.width(block);
+        float* to = u + packed.column(vector);
         for (int64_t c = 0; c < in; ++c) {
           Float8 taps[3][3], values[4][4];
           for (int64_t i = 0; i < 3; ++i) {
@@ -59,7 +53,7 @@ const float* packFilters(const op::Filter& w, bool backward) {
           }
           transformFilter(taps, values);
           for (int point = 0; point < kPoints; ++point) {
-            storeFull(u + packed.offset(point, block) + (c * width + column) * kLanes, values[point / 4][point % 4]);
+            storeFull(to + packed.offset(point, 0) + c * packed.step(vector), values[point / 4][point % 4]);
           }
         }
       },
@@ -71,16 +65,15 @@ const float* packFilters(const op::Filter& w, bool backward) {
 void convolve(const op::Act& x, const float* u, const op::Act& y, int64_t top, int64_t left, const Epilogue& epilogue) {
   const Tiles tiles(y.n, y.h, y.w, top, left);
   const Packed packed{x.c, y.c / kLanes};
-  const int64_t length = chunkLength(x.c, y.c, 128 << 10, 4 * kRows);  // in half a second-level cache
-  parallelFor((tiles.count + length - 1) / length, [&](int64_t index) {
-    const Chunk chunk{index * length, std::min((index + 1) * length, tiles.count), length};
+  const Chunks chunks{tiles.count, chunkLength(kPoints * (x.c + y.c), kCachedBytes, 4 * kRows)};
+  parallelFor(chunks.count(), [&](int64_t index) {
+    const Chunk chunk = chunks[index];
     const int64_t stepV = chunk.step(x.c), stepM = chunk.step(y.c);
     float* v = scratch(Scratch::Values, kPoints * stepV);
     float* m = scratch(Scratch::Products, kPoints * stepM);
     kernels().gatherInput(x, tiles, chunk, v);
     for (int64_t point = 0; point < kPoints; ++point) {
-      kernels().multiply(v + point * stepV, u + packed.offset(point, 0), packed, chunk.last - chunk.first,
-                         m + point * stepM);
+      kernels().multiply(v + point * stepV, u + packed.offset(point, 0), packed, chunk.rows(), m + point * stepM);
     }
     kernels().scatterOutput(m, tiles, chunk, epilogue, y);
   });
@@ -107,21 +100,20 @@ void winogradBackwardWeights(const op::Conv2dBackwardWeights& o) {
   const Tiles tiles(o.dy.n, o.dy.h, o.dy.w, o.shape.top, o.shape.left);
   const int64_t in = o.x.c, out = o.dy.c;
   // Longer than the other chunks: each is a pass over all sums, which may be far more than what is summed.
-  const int64_t length = chunkLength(in, out, 512 << 10, 8 * kRows);
-  const int64_t chunks = (tiles.count + length - 1) / length;
-  const PartSums sums(chunks, kPoints * in, out);
+  const Chunks chunks{tiles.count, chunkLength(kPoints * (in + out), 4 * kCachedBytes, 8 * kRows)};
+  const PartSums sums(chunks.count(), kPoints * in, out);
   parallelFor(sums.tasks(), [&](int64_t i) {
     const PartSums::Task task = sums.task(i);
     for (int64_t index = task.first; index < task.last; ++index) {
-      const Chunk chunk{index * length, std::min((index + 1) * length, tiles.count), length};
+      const Chunk chunk = chunks[index];
       const int64_t stepV = chunk.step(in), stepD = chunk.step(out);
       float* v = scratch(Scratch::Values, kPoints * stepV);
       float* d = scratch(Scratch::Products, kPoints * stepD);
       kernels().gatherInput(o.x, tiles, chunk, v);
       kernels().gatherGradient(o.dy, tiles, chunk, d);
       for (int64_t point = 0; point < kPoints; ++point) {
-        kernels().accumulate(v + point * stepV, in, d + point * stepD + task.column, task.width, out,
-                             chunk.last - chunk.first, task.sums + point * in * out);
+        kernels().accumulate(v + point * stepV, in, d + point * stepD + task.column, task.width, out, chunk.rows(),
+                             task.sums + point * in * out);
       }
     }
   });
