@@ -4,7 +4,7 @@ import { run } from './process.mjs';
 
 /** Runs ava with these arguments; the exit status. */
 export function ava(args, env = {}) {
-  return run(process.execPath, ['node_modules/ava/entrypoints/cli.mjs', ...args], { env });
+  return run(process.execPath, ['tools/ava-runner.mjs', ...args], { env });
 }
 
 /** The test files that a command line names, or else those of these names. */
