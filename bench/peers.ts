@@ -4,7 +4,15 @@ import { writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { KalmanNormError, openDevice } from '../lib/index.js';
 import type { GoalCheck } from './peers/goals.js';
-import { depthPart, growthPart, memoryPart, type PeerContext, type Report, tfjsPart } from './peers/parts.js';
+import {
+  depthPart,
+  growthPart,
+  memoryPart,
+  type PeerContext,
+  type Report,
+  resnet50Part,
+  tfjsPart,
+} from './peers/parts.js';
 import { TorchPeer, torchPlace } from './peers/torch.js';
 import { type PeerArguments, type PeerPart, parsePeerArguments, peerUsage } from './support/arguments.js';
 import { describeMachine, inspectMachine } from './support/machine.js';
@@ -14,6 +22,7 @@ const parts: Record<PeerPart, (context: PeerContext) => Promise<Report>> = {
   'n=5': (context) => depthPart(context, 5),
   'n=1': (context) => depthPart(context, 1),
   growth: growthPart,
+  resnet50: resnet50Part,
   memory: memoryPart,
   tfjs: tfjsPart,
 };
@@ -51,7 +60,7 @@ async function startTorch(
   options: PeerArguments,
   threads: number,
 ): Promise<{ torch: TorchPeer | null; missing: string }> {
-  const needed = options.parts.some((part) => part === 'n=1' || part === 'n=5' || part === 'memory');
+  const needed = options.parts.some((part) => part !== 'growth' && part !== 'tfjs');
   if (!needed) return { torch: null, missing: '' };
   try {
     const torch = await TorchPeer.start(options.python, threads, torchPlace(options.device, options.precision));

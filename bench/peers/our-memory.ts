@@ -5,11 +5,7 @@ import type { Precision } from '../../lib/index.js';
 import type { TrainingStepOptions } from '../support/training-step.js';
 
 /** What `memory.ts` is to measure. */
-export interface MemoryTask extends TrainingStepOptions {
-  device: string;
-  precision: Precision;
-  threads: number;
-}
+export type MemoryTask = TrainingStepOptions & { device: string; precision: Precision; threads: number };
 
 /** Bytes; `baseline` and `peak` are of the process, before the network is made and at most. */
 export interface MemoryUse {

@@ -2,7 +2,7 @@ import type { Device } from '../../lib/index.js';
 import type { PeerArguments } from '../support/arguments.js';
 import { type Method, methods } from '../support/methods.js';
 import { type Comparison, compare, type Summary, scaled, summarize } from '../support/statistics.js';
-import { TrainingStep } from '../support/training-step.js';
+import { type Network, TrainingStep } from '../support/training-step.js';
 import { batch, checkDepth, checkGrowth, checkMemory, type GoalCheck, names } from './goals.js';
 import { type Candidate, interleave, type Result } from './interleave.js';
 import { measureOurMemory } from './our-memory.js';
@@ -59,20 +59,16 @@ export async function depthPart(context: PeerContext, n: number): Promise<Report
   const own = methods(batch);
   const { candidates, lines, release } = await gather(
     context,
-    [
-      { method: own.batchNorm, n },
-      { method: own.kalmanSampled, n },
-      { method: own.kalmanAnalytic, n },
-      { method: own.kalmanLargeSampled, n },
-      { method: own.kalmanLargeAnalytic, n },
-    ],
+    [own.batchNorm, own.kalmanSampled, own.kalmanAnalytic, own.kalmanLargeSampled, own.kalmanLargeAnalytic].map(
+      (method) => ({ method, network: { n } }),
+    ),
     torchModes(context.options).filter(({ compile }) => !(compile && context.options.smoke)),
   );
   try {
     const results = await take(context, `n=${n}`, candidates);
     return {
       part: `n=${n}`,
-      lines: [...results.map(lineOf), ...lines],
+      lines: [...results.map((result) => lineOf(result)), ...lines],
       ratios: pairsOf(results),
       // The goals are for the CPU.
       goals: context.options.device === 'cpu' ? checkDepth(n, results) : [],
@@ -91,8 +87,8 @@ export async function growthPart(context: PeerContext): Promise<Report> {
   const { candidates, release } = await gather(
     context,
     compared.flatMap((method) => [
-      { method, n: shallow, name: `${method.name} n=${shallow}` },
-      { method, n: deep, name: `${method.name} n=${deep}` },
+      { method, network: { n: shallow }, name: `${method.name} n=${shallow}` },
+      { method, network: { n: deep }, name: `${method.name} n=${deep}` },
     ]),
     [],
   );
@@ -105,7 +101,38 @@ export async function growthPart(context: PeerContext): Promise<Report> {
         { n: deep, result: results[2 * i + 1] as Result },
       ),
     );
-    return { part: 'growth', lines: results.map(lineOf), ratios: [], goals, results };
+    return { part: 'growth', lines: results.map((result) => lineOf(result)), ratios: [], goals, results };
+  } finally {
+    await release();
+  }
+}
+
+/**
+ * ResNet-50 on photographs of 224 × 224, eight a step: BN over all, PyTorch's too, and the corrected filter with
+ * micro-batches of 4, the paper's on ImageNet.
+ */
+export async function resnet50Part(context: PeerContext): Promise<Report> {
+  const { smoke } = context.options;
+  const images = { batch: 8, size: smoke ? 32 : 224 };
+  const network: Network = { depth: 50 };
+  const { candidates, lines, release } = await gather(
+    context,
+    [
+      { method: methods(batch).batchNorm, network },
+      { method: { name: 'kn corrected S=2', norm: { type: 'kalman', splits: 2 } }, network },
+    ],
+    torchModes(context.options).filter(({ norm, compile }) => norm === 'bn' && !(compile && smoke)),
+    images,
+  );
+  try {
+    const results = await take(context, 'resnet50', candidates);
+    return {
+      part: 'resnet50',
+      lines: [...results.map((result) => lineOf(result, images.batch)), ...lines],
+      ratios: pairsOf(results),
+      goals: [],
+      results,
+    };
   } finally {
     await release();
   }
@@ -170,15 +197,23 @@ export async function tfjsPart(context: PeerContext): Promise<Report> {
     };
   }
   const theirs: Result = { name: `tfjs ${outcome.version} bn n=1`, steps: 1, seconds: outcome.seconds };
-  const { candidates, release } = await gather(context, [{ method: methods(batch).batchNorm, n: 1 }], []);
+  const { candidates, release } = await gather(context, [{ method: methods(batch).batchNorm, network: { n: 1 } }], []);
   try {
     const [ours] = await take(context, 'tfjs', candidates);
     const results = [theirs, ours as Result];
     const ratios = [{ pair: `${theirs.name} / ours`, ...compare(theirs.seconds, (ours as Result).seconds) }];
-    return { part: 'tfjs', lines: results.map(lineOf), ratios, goals: [], results };
+    return { part: 'tfjs', lines: results.map((result) => lineOf(result)), ratios, goals: [], results };
   } finally {
     await release();
   }
+}
+
+/** One of our candidates. */
+interface Contender {
+  method: Method;
+  network: Network;
+  /** Default: the method's. */
+  name?: string;
 }
 
 /** Networks of 32 × 32 images, but in smoke tests. */
@@ -186,24 +221,26 @@ function imageSize(smoke: boolean): number {
   return smoke ? 8 : 32;
 }
 
-/** Makes our candidates and PyTorch's; a mode that fails is a line with the reason. */
+/** Makes our candidates and PyTorch's, whose network is the first of ours; a mode that fails is a line with the reason. */
 async function gather(
   { device, options, torch, progress }: PeerContext,
-  own: readonly { method: Method; n: number; name?: string }[],
+  own: readonly Contender[],
   modes: readonly TorchMode[],
+  images = { batch, size: imageSize(options.smoke) },
 ): Promise<{ candidates: Candidate[]; lines: Line[]; release: () => Promise<void> }> {
-  const size = imageSize(options.smoke);
-  const steps = own.map(({ method: { norm }, n }) => new TrainingStep(device, { n, norm, batch, size, eager: false }));
+  const steps = own.map(
+    ({ method: { norm }, network }) => new TrainingStep(device, { ...network, ...images, norm, eager: false }),
+  );
   const candidates: Candidate[] = own.map(({ method, name = method.name }, i) => ({
     name,
     run: (count) => (steps[i] as TrainingStep).run(count),
   }));
   const lines: Line[] = [];
-  const n = own[0]?.n ?? 1;
+  const { network } = own[0] as Contender;
   for (const mode of torch ? modes : []) {
-    progress(`preparing ${mode.name} n=${n}`);
+    progress(`preparing ${mode.name}`);
     try {
-      const parameters = await (torch as TorchPeer).prepare(mode.name, mode, { n, batch, size, splits });
+      const parameters = await (torch as TorchPeer).prepare(mode.name, mode, { ...network, ...images, splits });
       const expected = (steps[0] as TrainingStep).parameterCount;
       if (parameters !== expected) throw new Error(`it has ${parameters} parameters, ours ${expected}`);
       // Compilation happens here, where nothing else runs.
@@ -230,9 +267,9 @@ function take({ options, progress }: PeerContext, part: string, candidates: read
   });
 }
 
-function lineOf({ name, seconds }: Result): Line {
+function lineOf({ name, seconds }: Result, images = batch): Line {
   const summary = scaled(summarize(seconds), 1000);
-  return { name, unit: 'ms', ...summary, imagesPerSecond: (1000 * batch) / summary.median };
+  return { name, unit: 'ms', ...summary, imagesPerSecond: (1000 * images) / summary.median };
 }
 
 /** Every PyTorch mode against our step with the same normalization, and our normalizations against our BN. */

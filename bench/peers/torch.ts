@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import type { Precision } from '../../lib/index.js';
+import type { Network } from '../support/training-step.js';
 import { Worker } from './worker.js';
 
 /** How PyTorch runs a network. */
@@ -53,12 +54,7 @@ export const torchGpuModes: readonly TorchMode[] = [
 ];
 
 /** What a network is trained on. */
-export interface TorchTask {
-  n: number;
-  batch: number;
-  size: number;
-  splits: number;
-}
+export type TorchTask = Network & { batch: number; size: number; splits: number };
 
 /** A Python process with PyTorch. */
 export class TorchPeer {

@@ -4,6 +4,7 @@ Reads a JSON object a line from standard input and answers with one a line on st
 
     {"command": "prepare", "id": "a", "norm": "bn", "n": 5, "batch": 128, "size": 32, "splits": 64,
      "layout": "channels_last", "compile": false, "graph": false}  -> {"parameters": 464154}
+    the same with "depth": 50 in place of "n": ResNet-50
     {"command": "run", "id": "a", "steps": 3}           -> {"seconds": 1.23, "loss": 2.3}
     {"command": "drop", "id": "a"}                      -> {}
     {"command": "memory"}                               -> {"baseline": 1, "peak": 2}, in bytes
@@ -25,6 +26,7 @@ try:
     from torch.nn import functional as F
 
     from torch_network import BatchNormNetwork, KalmanNetwork
+    from torch_resnet import ResNet50
 except ImportError as error:
     answer(missing=str(error))
     sys.exit(0)
@@ -57,13 +59,21 @@ class Place:
         return f"{torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
 
 
+def make_network(norm, splits, n=None, depth=None):
+    if depth is not None:
+        if (norm, depth) != ("bn", 50):
+            raise ValueError(f"expected batch normalization and 50 layers, got {norm} and {depth}")
+        return ResNet50()
+    return KalmanNetwork(n, splits) if norm == "kn" else BatchNormNetwork(n)
+
+
 class Step:
     """A network on one batch, with its optimiser."""
 
-    def __init__(self, place, norm, n, batch, size, splits, layout, compile, graph):
+    def __init__(self, place, norm, batch, size, splits, layout, compile, graph, **architecture):
         torch.manual_seed(0)
         self.place = place
-        network = KalmanNetwork(n, splits) if norm == "kn" else BatchNormNetwork(n)
+        network = make_network(norm, splits, **architecture)
         form = torch.channels_last if layout == "channels_last" else torch.contiguous_format
         self.network = network.to(place.device, memory_format=form)
         self.images = torch.randn(batch, 3, size, size).to(place.device).contiguous(memory_format=form)

@@ -31,7 +31,7 @@ export interface BenchArguments extends CommonArguments {
 }
 
 /** Parts of `npm run bench:peers`, in the order in which they run. */
-export const peerParts = ['n=5', 'n=1', 'growth', 'memory', 'tfjs'] as const;
+export const peerParts = ['n=5', 'n=1', 'growth', 'resnet50', 'memory', 'tfjs'] as const;
 export type PeerPart = (typeof peerParts)[number];
 
 /** Command line of `npm run bench:peers`. */
@@ -138,7 +138,7 @@ export function parsePeerArguments(
 
 /** What is compared where no part is named: off the CPU, a process's memory and a WebAssembly peer say nothing. */
 function defaultParts(onCpu: boolean, smoke: boolean): readonly PeerPart[] {
-  // A turn of n = 18 takes too long for a smoke test.
+  // A turn of n = 18 or of 50 layers takes too long for a smoke test.
   return peerParts.filter((part) => (part === 'memory' || part === 'tfjs' ? onCpu : !smoke || part === 'n=1'));
 }
 

@@ -8,16 +8,18 @@ import {
   type MemoryStats,
   type NormSpec,
   type Program,
+  ResNet,
   Sgd,
   scope,
   type Tensor,
 } from '../../lib/index.js';
 import { normalValues, volume } from './values.js';
 
+/** The CIFAR network of n blocks a stage, 6n + 2 layers and 10 classes, or torchvision's ResNet-50 of 1000. */
+export type Network = { n: number } | { depth: 50 };
+
 /** Options of {@link TrainingStep}. */
-export interface TrainingStepOptions {
-  /** Blocks a stage; the network has 6n + 2 layers. */
-  n: number;
+export type TrainingStepOptions = Network & {
   norm: NormSpec;
   /** Images of a step. */
   batch: number;
@@ -25,7 +27,7 @@ export interface TrainingStepOptions {
   size: number;
   /** Enqueue every operation from JavaScript, instead of replaying a recorded step. */
   eager: boolean;
-}
+};
 
 /**
  * So small that the network doesn't learn its one batch by heart: gradients would sink to denormal numbers, and the step
@@ -38,7 +40,7 @@ const learningRate = 1e-4;
  * that data loading and augmentation, which differ between libraries, are no part of the figure.
  */
 export class TrainingStep {
-  private readonly model: CifarResNet;
+  private readonly model: CifarResNet | ResNet;
   private readonly optimizer: Sgd;
   private readonly random: DeviceRandom;
   private readonly scaler: LossScaler | null;
@@ -48,9 +50,10 @@ export class TrainingStep {
 
   constructor(
     readonly device: Device,
-    { n, norm, batch, size, eager }: TrainingStepOptions,
+    options: TrainingStepOptions,
   ) {
-    this.model = new CifarResNet(device, { n, norm });
+    const { batch, size, eager } = options;
+    this.model = 'n' in options ? new CifarResNet(device, options) : new ResNet(device, options);
     this.optimizer = new Sgd(device, this.model.namedParameters(), learningRate, {
       momentum: 0.9,
       weightDecay: 2e-4,

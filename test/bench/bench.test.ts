@@ -122,14 +122,18 @@ test('bench:peers: flags before the environment, the environment before the cach
   const environment = { KN_PEER_PYTHON: '/env/python', KN_PEER_TFJS: '/env/tfjs' };
   const cached = parsePeerArguments([]);
   t.true(cached?.python.endsWith('/.cache/kalman-norm/peers/bin/python'));
-  t.deepEqual(cached?.parts, ['n=5', 'n=1', 'growth', 'memory', 'tfjs']);
+  t.deepEqual(cached?.parts, ['n=5', 'n=1', 'growth', 'resnet50', 'memory', 'tfjs']);
   t.is(parsePeerArguments([], environment)?.python, '/env/python');
   t.is(parsePeerArguments([], environment)?.tfjs, '/env/tfjs');
   const given = parsePeerArguments(['growth', 'n=1', '--python', '/my/python'], environment);
   t.is(given?.python, '/my/python');
   t.deepEqual(given?.parts, ['growth', 'n=1']);
   t.deepEqual(parsePeerArguments(['--smoke'])?.parts, ['n=1', 'memory', 'tfjs']);
-  t.deepEqual(parsePeerArguments(['--device', 'cuda:0'])?.parts, ['n=5', 'n=1', 'growth'], 'the others are of the CPU');
+  t.deepEqual(
+    parsePeerArguments(['--device', 'cuda:0'])?.parts,
+    ['n=5', 'n=1', 'growth', 'resnet50'],
+    'the others are of the CPU',
+  );
 });
 
 test('cases are found by all words, alternatives and whole settings', (t) => {
