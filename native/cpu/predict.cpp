@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <cstring>
 #include <map>
+#include <type_traits>
 #include <vector>
 
 #include "../core/ops/rectified.h"
@@ -50,9 +52,6 @@ AxisKinds axisKinds(int64_t size, int64_t kernel, int64_t stride, int64_t before
   return {collect(seen), collect(seeing), outputs};
 }
 
-/// How many consecutive outputs lie side by side in a filter's memory.
-int64_t outputRun(const op::Filter& f) { return blocked(f.out) ? kLanes : 1; }
-
 /// A set of taps of the filter, and the share of positions that have it.
 struct TapSet {
   std::vector<int64_t> taps;
@@ -76,193 +75,266 @@ std::vector<TapSet> product(const std::vector<Kind>& rows, const std::vector<Kin
   return sets;
 }
 
-/// The filter's sums, as matrices [in, out] with `out` innermost.
-struct Sums {
-  int64_t in, out, taps;
+/// What sees what, of a convolution of images of one size.
+struct Geometry {
+  int64_t taps;
   std::vector<TapSet> outputs, inputs;  ///< weights: share of the outputs; count / outputs²
   std::vector<float> shares;            ///< of each tap: how many of the outputs see it
-  std::vector<float> w;                 ///< [taps, in, out]
-  std::vector<float> average;           ///< A, averaged over the positions
-  std::vector<float> deviation;         ///< [kinds, in, out]: A of a kind minus the average
-  std::vector<float> variance;          ///< what β is multiplied by
 
-  int64_t size() const { return in * out; }
-
-  Sums(const op::Filter& f, const op::ConvShape& shape, int64_t height, int64_t width, bool population)
-      : in(f.in), out(f.out), taps(f.h * f.w) {
-    const AxisKinds rows = axisKinds(height, f.h, shape.strideH, shape.top, shape.bottom);
-    const AxisKinds columns = axisKinds(width, f.w, shape.strideW, shape.left, shape.right);
+  template <class Transition>
+  explicit Geometry(const Transition& o) : taps(o.w.h * o.w.w), shares(taps) {
+    const op::ConvShape& shape = o.shape;
+    const AxisKinds rows = axisKinds(o.height, o.w.h, shape.strideH, shape.top, shape.bottom);
+    const AxisKinds columns = axisKinds(o.width, o.w.w, shape.strideW, shape.left, shape.right);
     const double positions = static_cast<double>(rows.outputCount) * columns.outputCount;
-    outputs = product(rows.outputs, columns.outputs, f.w, positions);
+    outputs = product(rows.outputs, columns.outputs, o.w.w, positions);
     // What a sample's own spatial mean takes from its variance.
-    if (!population) inputs = product(rows.inputs, columns.inputs, f.w, positions * positions);
-    shares.resize(taps);
+    if (!o.population) inputs = product(rows.inputs, columns.inputs, o.w.w, positions * positions);
     for (const TapSet& set : outputs) {
       for (int64_t t : set.taps) shares[t] += static_cast<float>(set.weight);
-    }
-    w.resize(taps * size());
-    average.resize(size());
-    variance.resize(size());
-    deviation.resize(outputs.size() * size());
-    parallelFor(in, [&](int64_t c) {
-      const int64_t run = outputRun(f);
-      for (int64_t o = 0; o < out; o += run) {
-        for (int64_t t = 0; t < taps; ++t) {
-          std::copy_n(f.data + filterIndex(f, o, c, t / f.w, t % f.w), run, &w[t * size() + c * out + o]);
-        }
-      }
-      float *mean = &average[c * out], *var = &variance[c * out];
-      std::vector<float> sum(out);
-      for (size_t k = 0; k < outputs.size(); ++k) {
-        float* own = &deviation[k * size() + c * out];
-        const auto weight = static_cast<float>(outputs[k].weight);
-        for (int64_t t : outputs[k].taps) {
-          const float* tap = &w[t * size() + c * out];
-          for (int64_t o = 0; o < out; ++o) own[o] += tap[o];
-        }
-        for (int64_t o = 0; o < out; ++o) mean[o] += weight * own[o];
-      }
-      for (int64_t t = 0; t < taps; ++t) {
-        const float* tap = &w[t * size() + c * out];
-        for (int64_t o = 0; o < out; ++o) var[o] += shares[t] * tap[o] * tap[o];
-      }
-      for (size_t k = 0; k < outputs.size(); ++k) {
-        float* own = &deviation[k * size() + c * out];
-        for (int64_t o = 0; o < out; ++o) own[o] -= mean[o];
-      }
-      for (const TapSet& set : inputs) {
-        seenSum(set, c, sum);
-        const auto weight = static_cast<float>(set.weight);
-        for (int64_t o = 0; o < out; ++o) var[o] -= weight * sum[o] * sum[o];
-      }
-    });
-  }
-
-  /// Sum over the taps of a set, for one input channel.
-  void seenSum(const TapSet& set, int64_t c, std::vector<float>& sum) const {
-    std::fill(sum.begin(), sum.end(), 0.0f);
-    for (int64_t t : set.taps) {
-      const float* tap = &w[t * size() + c * out];
-      for (int64_t o = 0; o < out; ++o) sum[o] += tap[o];
     }
   }
 };
 
-/// row += Σ_c factor[c]·matrix[c]
-void multiplyInto(const float* factor, const float* matrix, int64_t in, int64_t out, float* row) {
-  for (int64_t c = 0; c < in; ++c) {
-    const float f = factor[c];
-    for (int64_t o = 0; o < out; ++o) row[o] += f * matrix[c * out + o];
+/// About what one thread takes: for a rectified Gaussian, and for the passes over a filter.
+constexpr int64_t kNanosecondsPerRectified = 50;
+
+template <class Transition>
+int64_t workOf(const Transition& o) {
+  return o.w.count() * (o.splits + 1) / 8;
+}
+
+/// Room for a value of each tap, on the stack: of as many as there are, where that is a constant.
+template <class Taps>
+constexpr int64_t kRoom = 32 * 32;
+template <int64_t taps>
+constexpr int64_t kRoom<std::integral_constant<int64_t, taps>> = taps;
+
+/// Outputs that lie side by side in a filter's memory are worked off together: V is Float8, or float where they don't.
+template <class V>
+constexpr int64_t kWidth = sizeof(V) / sizeof(float);
+
+template <class V>
+V loadColumn(const float* p) {
+  V v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <class V>
+void storeColumn(float* p, const V& v) {
+  std::memcpy(p, &v, sizeof v);
+}
+
+float sumOfLanes(float v) { return v; }
+float sumOfLanes(Float8 v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
+
+/// The taps of a filter for outputs o, o + 1, ... and input c lie at at(o, c) + t·step.
+struct Columns {
+  const op::Filter& f;
+  int64_t step;
+
+  explicit Columns(const op::Filter& filter)
+      : f(filter), step(f.w > 1 ? filterIndex(f, 0, 0, 0, 1) : filterIndex(f, 0, 0, 1, 0)) {}
+
+  float* at(int64_t o, int64_t c) const { return f.data + filterIndex(f, o, c, 0, 0); }
+};
+
+/// body(V{}, taps) with the type of a column and, where they are of the usual numbers, the taps as a constant.
+template <class Body>
+void specialized(const op::Filter& f, const Body& body) {
+  const int64_t taps = f.h * f.w;
+  if (!blocked(f.out)) {
+    body(float{}, taps);
+  } else if (taps == 1) {
+    body(Float8{}, std::integral_constant<int64_t, 1>{});
+  } else if (taps == 9) {
+    body(Float8{}, std::integral_constant<int64_t, 9>{});
+  } else {
+    body(Float8{}, taps);
   }
 }
 
-float dot(const float* a, const float* b, int64_t count) {
-  float sums[8] = {};
-  int64_t i = 0;
-  for (; i + 8 <= count; i += 8) {
-    for (int k = 0; k < 8; ++k) sums[k] += a[i + k] * b[i + k];
+/// What an input's variance is multiplied by: the squares of the taps, less those of what sees a pixel together.
+template <class V, class Taps>
+V spreadOf(const Geometry& geometry, const float* column, int64_t step, Taps taps) {
+  V spread = {};
+  for (int64_t t = 0; t < taps; ++t) {
+    const V w = loadColumn<V>(column + t * step);
+    spread += geometry.shares[t] * w * w;
   }
-  float sum = 0;
-  for (; i < count; ++i) sum += a[i] * b[i];
-  for (float s : sums) sum += s;
-  return sum;
+  for (const TapSet& set : geometry.inputs) {
+    V sum = {};
+    for (int64_t t : set.taps) sum += loadColumn<V>(column + t * step);
+    spread -= static_cast<float>(set.weight) * sum * sum;
+  }
+  return spread;
 }
+
+/// The mean that each tap contributes to outputs o, o + 1, ...
+template <class V, class Taps>
+void meansOfTaps(const Columns& w, int64_t o, const float* mean, Taps taps, V* means) {
+  V sums[kRoom<Taps>];
+  for (int64_t t = 0; t < taps; ++t) sums[t] = V{};
+  for (int64_t c = 0; c < w.f.in; ++c) {
+    const float* column = w.at(o, c);
+    for (int64_t t = 0; t < taps; ++t) sums[t] += mean[c] * loadColumn<V>(column + t * w.step);
+  }
+  for (int64_t t = 0; t < taps; ++t) means[t] = sums[t];
+}
+
+/// Of each kind of position how far its mean is from the mean of all, which is returned.
+template <class V>
+V deviations(const Geometry& geometry, const V* means, V* out) {
+  V mean = {};
+  for (size_t k = 0; k < geometry.outputs.size(); ++k) {
+    out[k] = V{};
+    for (int64_t t : geometry.outputs[k].taps) out[k] += means[t];
+    mean += static_cast<float>(geometry.outputs[k].weight) * out[k];
+  }
+  for (size_t k = 0; k < geometry.outputs.size(); ++k) out[k] -= mean;
+  return mean;
+}
+
+/// The moments of the inputs, [splits, in], and their derivatives.
+struct Inputs {
+  std::vector<float> mean, var;
+  std::vector<Rectified> moments;
+
+  template <class Transition>
+  explicit Inputs(const Transition& o) : mean(o.splits * o.w.in), var(mean.size()), moments(mean.size()) {
+    parallelFor(
+        o.splits,
+        [&](int64_t s) {
+          for (int64_t i = s * o.w.in; i < (s + 1) * o.w.in; ++i) {
+            moments[i] = inputMoments(o.mean[i], o.var[i], o.rectified);
+            mean[i] = static_cast<float>(moments[i].mean);
+            var[i] = static_cast<float>(moments[i].var);
+          }
+        },
+        kNanosecondsPerRectified * o.splits * o.w.in);
+  }
+};
 
 }  // namespace
 
 void run(const op::Predict& o, Context&) {
-  const Sums sums(o.w, o.shape, o.height, o.width, o.population);
-  const int64_t in = sums.in, out = sums.out;
-  parallelFor(o.splits, [&](int64_t s) {
-    std::vector<float> mean(in), var(in), row(out);
-    for (int64_t c = 0; c < in; ++c) {
-      const Rectified r = inputMoments(o.mean[s * in + c], o.var[s * in + c], o.rectified);
-      mean[c] = static_cast<float>(r.mean);
-      var[c] = static_cast<float>(r.var);
-    }
-    float *outMean = o.outMean + s * out, *outVar = o.outVar + s * out;
-    std::fill(outMean, outMean + out, 0.0f);
-    std::fill(outVar, outVar + out, 0.0f);
-    multiplyInto(mean.data(), sums.average.data(), in, out, outMean);
-    multiplyInto(var.data(), sums.variance.data(), in, out, outVar);
-    for (size_t k = 0; k < sums.outputs.size(); ++k) {
-      std::fill(row.begin(), row.end(), 0.0f);
-      multiplyInto(mean.data(), &sums.deviation[k * sums.size()], in, out, row.data());
-      const auto weight = static_cast<float>(sums.outputs[k].weight);
-      for (int64_t i = 0; i < out; ++i) outVar[i] += weight * row[i] * row[i];
-    }
-    // Of a single position all terms cancel, and their roundings may fall short of nothing. NaN stays.
-    for (int64_t i = 0; i < out; ++i) outVar[i] = outVar[i] < 0 ? 0.0f : outVar[i];
+  const Geometry geometry(o);
+  const Inputs inputs(o);
+  const Columns w(o.w);
+  const int64_t in = o.w.in, out = o.w.out;
+  specialized(o.w, [&](auto column, auto taps) {
+    using V = decltype(column);
+    parallelFor(
+        out / kWidth<V>,
+        [&](int64_t block) {
+          const int64_t first = block * kWidth<V>;
+          std::vector<V> spreads(in), means(geometry.taps), deviation(geometry.outputs.size());
+          for (int64_t c = 0; c < in; ++c) spreads[c] = spreadOf<V>(geometry, w.at(first, c), w.step, taps);
+          for (int64_t s = 0; s < o.splits; ++s) {
+            meansOfTaps(w, first, &inputs.mean[s * in], taps, means.data());
+            const V mean = deviations(geometry, means.data(), deviation.data());
+            V var = {};
+            for (int64_t c = 0; c < in; ++c) var += inputs.var[s * in + c] * spreads[c];
+            for (size_t k = 0; k < deviation.size(); ++k) {
+              var += static_cast<float>(geometry.outputs[k].weight) * deviation[k] * deviation[k];
+            }
+            // Of a single position all terms cancel, and their roundings may fall short of nothing. NaN stays.
+            storeColumn(o.outMean + s * out + first, mean);
+            storeColumn<V>(o.outVar + s * out + first, var < 0 ? V{} : var);
+          }
+        },
+        workOf(o));
   });
 }
 
 void run(const op::PredictBackward& o, Context&) {
-  const Sums sums(o.w, o.shape, o.height, o.width, o.population);
-  const int64_t in = sums.in, out = sums.out;
-  // The deviations of all kinds sum to zero, so only the variance's gradient goes through them.
-  const int64_t kinds = o.doutVar ? static_cast<int64_t>(sums.outputs.size()) : 0;
-  std::vector<float> mean(o.splits * in), var(o.splits * in);
-  // Gradient of each kind's mean, [splits, kinds, out].
-  std::vector<float> dkind(o.splits * kinds * out);
-  parallelFor(o.splits, [&](int64_t s) {
-    std::vector<Rectified> r(in);
-    for (int64_t c = 0; c < in; ++c) {
-      r[c] = inputMoments(o.mean[s * in + c], o.var[s * in + c], o.rectified);
-      mean[s * in + c] = static_cast<float>(r[c].mean);
-      var[s * in + c] = static_cast<float>(r[c].var);
-    }
-    const float *dmean = o.doutMean + s * out, *dvar = o.doutVar ? o.doutVar + s * out : nullptr;
-    std::vector<float> dalpha(in);
-    for (int64_t c = 0; c < in; ++c) dalpha[c] = dot(dmean, &sums.average[c * out], out);
-    for (int64_t k = 0; k < kinds; ++k) {
-      float* d = &dkind[(s * kinds + k) * out];
-      const float* deviation = &sums.deviation[k * sums.size()];
-      multiplyInto(&mean[s * in], deviation, in, out, d);
-      const auto weight = static_cast<float>(2 * sums.outputs[k].weight);
-      for (int64_t i = 0; i < out; ++i) d[i] *= weight * dvar[i];
-      for (int64_t c = 0; c < in; ++c) dalpha[c] += dot(d, deviation + c * out, out);
-    }
-    for (int64_t c = 0; c < in; ++c) {
-      const double a = dalpha[c], b = dvar ? dot(dvar, &sums.variance[c * out], out) : 0;
-      o.dmean[s * in + c] = static_cast<float>(a * r[c].dMeanByMean + b * r[c].dVarByMean);
-      o.dvar[s * in + c] = static_cast<float>(a * r[c].dMeanByVar + b * r[c].dVarByVar);
-    }
-  });
+  const Geometry geometry(o);
+  const Inputs inputs(o);
+  const Columns w(o.w), dw(o.dw);
+  const int64_t in = o.w.in, out = o.w.out, splits = o.splits;
+  // Gradients of what each tap contributes to the mean, [splits, taps, out]. The deviations of all kinds sum to zero,
+  // so that only the variance's gradient goes through them.
+  std::vector<float> dmeans(splits * geometry.taps * out);
+  specialized(o.w, [&](auto column, auto taps) {
+    using V = decltype(column);
+    constexpr int64_t width = kWidth<V>;
+    parallelFor(
+        out / width,
+        [&](int64_t block) {
+          const int64_t first = block * width;
+          std::vector<V> means(geometry.taps), deviation(geometry.outputs.size());
+          for (int64_t s = 0; s < splits; ++s) {
+            const V dmean = loadColumn<V>(o.doutMean + s * out + first);
+            for (int64_t t = 0; t < taps; ++t) means[t] = geometry.shares[t] * dmean;
+            if (o.doutVar) {
+              std::vector<V> forward(geometry.taps);
+              meansOfTaps(w, first, &inputs.mean[s * in], taps, forward.data());
+              deviations(geometry, forward.data(), deviation.data());
+              const V dvar = loadColumn<V>(o.doutVar + s * out + first);
+              for (size_t k = 0; k < deviation.size(); ++k) {
+                const V d = static_cast<float>(2 * geometry.outputs[k].weight) * deviation[k] * dvar;
+                for (int64_t t : geometry.outputs[k].taps) means[t] += d;
+              }
+            }
+            for (int64_t t = 0; t < taps; ++t) storeColumn(&dmeans[(s * geometry.taps + t) * out + first], means[t]);
+          }
+        },
+        o.doutVar ? workOf(o) : 0);
 
-  parallelFor(in, [&](int64_t c) {
-    std::vector<float> daverage(out), dvariance(out), ddeviation(kinds * out), sum(out);
-    for (int64_t s = 0; s < o.splits; ++s) {
-      const float alpha = mean[s * in + c], beta = var[s * in + c];
-      const float *dmean = o.doutMean + s * out, *d = dkind.data() + s * kinds * out;
-      for (int64_t i = 0; i < out; ++i) daverage[i] += alpha * dmean[i];
-      for (int64_t i = 0; o.doutVar && i < out; ++i) dvariance[i] += beta * o.doutVar[s * out + i];
-      for (int64_t i = 0; i < kinds * out; ++i) ddeviation[i] += alpha * d[i];
-    }
-    std::vector<float> dw(sums.taps * out);
-    for (int64_t k = 0; k < kinds; ++k) {
-      for (int64_t t : sums.outputs[k].taps) {
-        for (int64_t i = 0; i < out; ++i) dw[t * out + i] += ddeviation[k * out + i];
-      }
-    }
-    for (int64_t t = 0; t < sums.taps; ++t) {
-      const float* tap = &sums.w[t * sums.size() + c * out];
-      for (int64_t i = 0; i < out; ++i) {
-        dw[t * out + i] += sums.shares[t] * (daverage[i] + 2 * dvariance[i] * tap[i]);
-      }
-    }
-    for (const TapSet& set : sums.inputs) {
-      sums.seenSum(set, c, sum);
-      const auto weight = static_cast<float>(2 * set.weight);
-      for (int64_t t : set.taps) {
-        for (int64_t i = 0; i < out; ++i) dw[t * out + i] -= weight * dvariance[i] * sum[i];
-      }
-    }
-    const int64_t run = outputRun(o.dw);
-    for (int64_t i = 0; i < out; i += run) {
-      for (int64_t t = 0; t < sums.taps; ++t) {
-        std::copy_n(&dw[t * out + i], run, o.dw.data + filterIndex(o.dw, i, c, t / o.w.w, t % o.w.w));
-      }
-    }
+    // Inputs that lie side by side in the filter's memory, together.
+    parallelFor((in + kLanes - 1) / kLanes,
+                [&](int64_t group) {
+                  const int64_t begin = group * kLanes, count = std::min<int64_t>(kLanes, in - begin);
+                  std::vector<V> dmean(splits * count), dvar(splits * count);
+                  for (int64_t first = 0; first < out; first += width) {
+                    for (int64_t i = 0; i < count; ++i) {
+                      const int64_t c = begin + i;
+                      const float* filter = w.at(first, c);
+                      float* gradient = dw.at(first, c);
+                      V dspread = {}, sums[kRoom<decltype(taps)>];
+                      for (int64_t t = 0; t < taps; ++t) sums[t] = V{};
+                      for (int64_t s = 0; s < splits; ++s) {
+                        const float mean = inputs.mean[s * in + c];
+                        V da = {};
+                        for (int64_t t = 0; t < taps; ++t) {
+                          const V d = loadColumn<V>(&dmeans[(s * geometry.taps + t) * out + first]);
+                          sums[t] += mean * d;
+                          da += d * loadColumn<V>(filter + t * w.step);
+                        }
+                        dmean[s * count + i] += da;
+                      }
+                      if (o.doutVar) {
+                        const V spread = spreadOf<V>(geometry, filter, w.step, taps);
+                        for (int64_t s = 0; s < splits; ++s) {
+                          const V d = loadColumn<V>(o.doutVar + s * out + first);
+                          dspread += inputs.var[s * in + c] * d;
+                          dvar[s * count + i] += d * spread;
+                        }
+                        for (int64_t t = 0; t < taps; ++t) {
+                          sums[t] += 2 * geometry.shares[t] * dspread * loadColumn<V>(filter + t * w.step);
+                        }
+                        for (const TapSet& set : geometry.inputs) {
+                          V sum = {};
+                          for (int64_t t : set.taps) sum += loadColumn<V>(filter + t * w.step);
+                          sum *= static_cast<float>(2 * set.weight) * dspread;
+                          for (int64_t t : set.taps) sums[t] -= sum;
+                        }
+                      }
+                      for (int64_t t = 0; t < taps; ++t) storeColumn(gradient + t * dw.step, sums[t]);
+                    }
+                  }
+                  for (int64_t s = 0; s < splits; ++s) {
+                    for (int64_t i = 0; i < count; ++i) {
+                      const int64_t at = s * in + begin + i;
+                      const double a = sumOfLanes(dmean[s * count + i]), b = sumOfLanes(dvar[s * count + i]);
+                      const Rectified& r = inputs.moments[at];
+                      o.dmean[at] = static_cast<float>(a * r.dMeanByMean + b * r.dVarByMean);
+                      o.dvar[at] = static_cast<float>(a * r.dMeanByVar + b * r.dVarByVar);
+                    }
+                  }
+                },
+                2 * workOf(o));
   });
 }
 
