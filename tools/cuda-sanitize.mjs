@@ -14,12 +14,10 @@ import { setUp } from './setup.mjs';
 
 const KERNELS_OF_OPTIM = ['adam', 'clip', 'loss-scaler', 'sgd', 'weight-average'].map((name) => `optim/${name}`);
 /**
- * The tests of every op family and optimizer. Whole networks (trainer, learned-gain, transition-network) run the same
- * kernels and take a minute each under the sanitizers; memory and determinism are about the CPU device.
+ * Beside the tests of every op family. Whole networks (trainer, learned-gain, transition-network) run the same kernels and
+ * take a minute each under the sanitizers; memory and determinism are about the CPU device.
  */
-const OF_KERNELS = ['ops/*', ...KERNELS_OF_OPTIM];
-/** Beside them with threads in ascending order: these are about much else than the order. */
-const ONCE = ['cuda', 'precision', 'models/kalman-block'];
+const MORE_TESTS = ['cuda', 'precision', 'models/kalman-block', ...KERNELS_OF_OPTIM];
 const ORDERS = ['ascending', 'descending', 'shuffled'];
 
 await runScript(async () => {
@@ -27,7 +25,7 @@ await runScript(async () => {
     console.log('SKIPPED  cuda:sanitize: there is no CUDA toolkit, whose headers the emulated device needs.');
     return;
   }
-  const named = process.argv.slice(2);
+  const files = testFiles(process.argv.slice(2), ['ops/*', ...MORE_TESTS]);
   await setUp();
   const runtimes = sanitizerRuntimes();
   const library = await timed('built with AddressSanitizer', () => buildEmulation('address'));
@@ -47,7 +45,6 @@ await runScript(async () => {
       ASAN_OPTIONS: 'detect_leaks=0:detect_stack_use_after_return=0:abort_on_error=1',
       UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
     };
-    const files = testFiles(named, order === 0 ? [...OF_KERNELS, ...ONCE] : OF_KERNELS);
     await check(`addresses, undefined behaviour; threads ${name}`, () => ava(['--concurrency=2', ...files], env));
   }
   await timed('built with ThreadSanitizer', () => buildEmulation('thread'));

@@ -108,7 +108,7 @@ export async function growthPart(context: PeerContext): Promise<Report> {
 }
 
 /**
- * ResNet-50 on photographs of 224 × 224, eight a step: BN over all, PyTorch's too, and the corrected filter with
+ * ResNet-50 on images of 224 × 224, eight a step: BN over all, PyTorch's too, and the corrected filter with
  * micro-batches of 4, the paper's on ImageNet.
  */
 export async function resnet50Part(context: PeerContext): Promise<Report> {
