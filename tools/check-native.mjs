@@ -9,7 +9,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import { join } from 'node:path';
-import { hasCommand, ROOT, runScript, say } from './process.mjs';
+import { hasCommand, inParallel, ROOT, runScript, say } from './process.mjs';
 import { setUp } from './setup.mjs';
 
 const BUILD = join(ROOT, 'build');
@@ -49,19 +49,16 @@ async function tidy() {
   if (!existsSync(join(BUILD, 'compile_commands.json'))) await setUp();
   const compiled = readFileSync(join(BUILD, 'compile_commands.json'), 'utf8');
   // Gloo's and libjpeg-turbo's files are built where those are installed.
-  const queue = ['addon', 'core', 'cpu', 'distributed', 'jpeg']
+  const files = ['addon', 'core', 'cpu', 'distributed', 'jpeg']
     .flatMap((folder) => sources(join('native', folder), /\.cpp$/))
     .filter((file) => compiled.includes(file));
   let good = true;
-  const work = async () => {
-    for (let file = queue.shift(); file; file = queue.shift()) {
-      const { code, text } = await tidyFile(file);
-      if (code === 0) continue;
-      good = false;
-      say(text);
-    }
-  };
-  await Promise.all(Array.from({ length: os.availableParallelism() }, work));
+  await inParallel(files, async (file) => {
+    const { code, text } = await tidyFile(file);
+    if (code === 0) return;
+    good = false;
+    say(text);
+  });
   return good;
 }
 

@@ -76,6 +76,15 @@ export function run(command, args, { env = {}, quiet = false } = {}) {
   });
 }
 
+/** Works on several items at a time, as many as there are processors. */
+export async function inParallel(items, work) {
+  const queue = [...items];
+  const worker = async () => {
+    while (queue.length > 0) await work(queue.shift());
+  };
+  await Promise.all(Array.from({ length: os.availableParallelism() }, worker));
+}
+
 /** Runs a script's main function: its result is the exit status, and a SetupError is said without a stack trace. */
 export async function runScript(main) {
   try {

@@ -18,7 +18,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { buildEmulation, findToolkit, needToolkit, step, WHEELS } from '../cuda-toolkit.mjs';
-import { ROOT, run, runScript, SetupError, say } from '../process.mjs';
+import { inParallel, ROOT, run, runScript, SetupError, say } from '../process.mjs';
 import { setUp } from '../setup.mjs';
 
 const SOURCES = join(ROOT, 'native', 'cuda', 'device');
@@ -110,12 +110,12 @@ async function compileAll() {
   for (const file of readdirSync(PTX)) {
     if (file.endsWith('.ptx') && !names.includes(basename(file, '.ptx'))) rmSync(join(PTX, file));
   }
-  for (const name of names) {
+  await inParallel(names, async (name) => {
     const [ptx, dependencies] = [join(PTX, `${name}.ptx`), join(PTX, `${name}.d`)];
-    if (upToDate(ptx, dependencies)) continue;
+    if (upToDate(ptx, dependencies)) return;
     rmSync(ptx, { force: true });
     await step(nvcc, ['-ptx', ...FLAGS, '-MD', '-MF', dependencies, '-o', ptx, join(SOURCES, `${name}.cu`)]);
-  }
+  });
 }
 
 /** Whether a file is newer than all that a compiler's list of dependencies names, and than this script. */
