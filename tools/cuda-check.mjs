@@ -8,11 +8,12 @@
  * Names of parts may follow, to run only those; `--reuse` takes the library that is built already.
  */
 
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { promisify } from 'node:util';
 import { disassembler, ensureLibraries, needToolkit, step, wheelFolders } from './cuda-toolkit.mjs';
-import { ROOT, runScript, SetupError, say } from './process.mjs';
+import { inParallel, ROOT, run, runScript, SetupError, say } from './process.mjs';
 
 const BUILD = join(ROOT, 'build', 'cuda');
 const LIBRARY = join(ROOT, 'build', 'Release', 'kalman_norm_cuda.so');
@@ -115,24 +116,29 @@ async function plans() {
   await step('cmake', ['--build', BUILD, '--target', 'plan_check', 'cuda_stub']);
   const folders = [join(BUILD, 'stub'), ...wheelFolders().lib, process.env.LD_LIBRARY_PATH].filter(Boolean);
   const env = { ...process.env, LD_LIBRARY_PATH: folders.join(delimiter) };
-  const { status } = spawnSync(join(BUILD, 'plan_check'), [], { env, stdio: ['ignore', 'inherit', 'inherit'] });
-  return status === 0 ? [] : [`plan_check ended with ${status}: its lines above name the graphs without a plan`];
+  const problems = [];
+  await inParallel(['fp32', 'tf32', 'fp16', 'bf16'], async (type) => {
+    const code = await run(join(BUILD, 'plan_check'), ['--type', type], { env });
+    if (code !== 0)
+      problems.push(`plan_check ended with ${code}: its lines above name the graphs of ${type} without a plan`);
+  });
+  return problems;
 }
 
 /** Looks into the machine code of the kernels that take 16 bytes at a time. */
-function accesses() {
+async function accesses() {
   const tool = disassembler();
   if (!tool) {
     say('SKIPPED  accesses: there is no cuobjdump (npm run cuda:libraries -- --disassembler installs one)');
     return [];
   }
   const problems = [];
-  for (const arch of ['sm_80', 'sm_90']) {
-    const { status, stdout, stderr } = spawnSync(tool, ['-sass', '-arch', arch, LIBRARY], {
-      encoding: 'utf8',
-      maxBuffer: 1 << 30,
-    });
-    if (status !== 0) return [`${tool} failed: ${stderr}`];
+  const code = new Map();
+  await inParallel(['sm_80', 'sm_90'], async (arch) => {
+    const { stdout } = await promisify(execFile)(tool, ['-sass', '-arch', arch, LIBRARY], { maxBuffer: 1 << 30 });
+    code.set(arch, stdout);
+  });
+  for (const [arch, stdout] of code) {
     const kernels = accessWidths(stdout);
     const names = demangle([...kernels.keys()]);
     const wide = [...kernels.values()]
