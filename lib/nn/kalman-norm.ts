@@ -61,7 +61,7 @@ export function filterOptionsOf(owner: string, options: Partial<FilterOptions>):
  *
  * Inference uses running averages of what training normalized by, and ignores priors and splits.
  *
- * `gamma`, `beta`, `runningMean`, `runningVariance`: [C]; `filterState`: [10, C], its rows are {@link filterRows}.
+ * `gamma`, `beta`, `runningMean`, `runningVariance`: [C]; `filterState`: [12, C], its rows are {@link filterRows}.
  *
  * @example
  * const norm = new KalmanNorm2d(device, 16, { splits: 64, relu: true });

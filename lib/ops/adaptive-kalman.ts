@@ -23,7 +23,7 @@ declare module '../addon/contract.js' {
 
   interface Operations {
     /**
-     * Moves `state` [10, C] and the running averages. Without a prior the belief is what the correction makes of N(0, 1).
+     * Moves `state` [12, C] and the running averages. Without a prior the belief is what the correction makes of N(0, 1).
      * `normalizedVar`: gamma², null without gamma.
      */
     adaptiveKalmanNorm(
@@ -32,6 +32,7 @@ declare module '../addon/contract.js' {
         priorMean?: Maybe;
         priorVar?: Maybe;
         state: Handle;
+        upstream?: Maybe;
         runningMean: Handle;
         runningVar: Handle;
         observationMean?: Maybe;
@@ -77,11 +78,13 @@ export const filterRows = [
   'lastVariance',
   'steps',
   'varianceBias',
+  'innovationMean',
+  'innovationVariance',
 ] as const;
 
 /** What an adaptive Kalman normalization keeps from step to step, and moves. */
 export interface AdaptiveState {
-  /** [10, C], from zeros: see {@link filterRows}. */
+  /** [12, C], from zeros: see {@link filterRows}. */
   filter: Tensor;
   /** Averages of what was normalized by, [C] each, for inference. */
   running: Moments;
@@ -195,6 +198,7 @@ export function adaptiveKalmanNorm(
       native.adaptiveKalmanNorm({
         ...inputs,
         state: state.filter.handle,
+        upstream: prior?.upstream?.handle ?? null,
         runningMean: state.running.mean.handle,
         runningVar: state.running.variance.handle,
         observationMean: known?.mean.handle ?? null,
@@ -228,7 +232,7 @@ export function adaptiveKalmanNorm(
   return {
     output: result.y,
     normalized: affine.beta && normalizedVar && new Belief(affine.beta, normalizedVar, 1, relu),
-    belief: new Belief(result.beliefMean, result.beliefVar, 1),
+    belief: new Belief(result.beliefMean, result.beliefVar, 1, false, state.filter),
     observation: { mean: result.observationMean, variance: result.observationVar },
     posterior: { mean: result.posteriorMean, variance: result.posteriorVar },
     gain: { mean: result.gainMean, variance: result.gainVar },

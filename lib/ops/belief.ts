@@ -17,6 +17,11 @@ export class Belief {
     readonly splits: number,
     /** Whether the variable is max(x, 0) of the Gaussian x that mean and variance describe; default false. */
     readonly rectified = false,
+    /**
+     * State of the adaptive filter that has just seen these samples ({@link filterRows}), and all of whose innovation is
+     * still in them, as along a residual stream; default null. It stays its layer's.
+     */
+    readonly upstream: Tensor | null = null,
   ) {
     checkTensors('belief', { mean, variance });
     const [length] = mean.shape;
@@ -60,9 +65,9 @@ export function checkBeliefs(owner: string, beliefs: Readonly<Record<string, unk
   }
 }
 
-/** The sum of two beliefs, as of independent variables. */
+/** The sum of two beliefs, as of independent variables. An innovation that came with one of them is in the sum, too. */
 export function addBeliefs(a: Belief, b: Belief): Belief {
   checkBeliefs('addBeliefs', { a, b });
   check(a.splits === b.splits, 'SHAPE_MISMATCH', `addBeliefs: expected ${a.splits} splits, got ${b.splits}`);
-  return new Belief(add(a.mean, b.mean), add(a.variance, b.variance), a.splits);
+  return new Belief(add(a.mean, b.mean), add(a.variance, b.variance), a.splits, false, a.upstream ?? b.upstream);
 }

@@ -6,10 +6,6 @@ namespace {
 
 using op::AdaptiveFilter;
 
-adaptive::Prior priorOf(const AdaptiveFilter& f, int64_t channel) {
-  return f.priorMean ? adaptive::Prior{f.priorMean[channel], f.priorVar[channel]} : adaptive::Prior{0, 1};
-}
-
 /// The first step's correction needs all its splits' statistics; they are in obsMean and obsVar.
 void primeChannel(const AdaptiveFilter& f, int64_t splits, const adaptive::Channel& c) {
   double mean = 0, var = 0, spread = 0;
@@ -20,7 +16,7 @@ void primeChannel(const AdaptiveFilter& f, int64_t splits, const adaptive::Chann
     var += f.obsVar[s * c.channels + c.channel];
     spread += d * d;
   }
-  adaptive::prime(priorOf(f, c.channel), mean, (var + spread) / static_cast<double>(splits), c, f.options);
+  adaptive::prime(f.priorOf(c.channel), mean, (var + spread) / static_cast<double>(splits), c, f.options);
 }
 
 }  // namespace
@@ -38,7 +34,7 @@ void run(const op::AdaptiveKalmanNorm& o, Context&) {
   std::vector<adaptive::Belief> beliefs(channels);
   for (int64_t c = 0; c < channels; ++c) {
     if (adaptive::primes(channelOf(c), f.options)) primeChannel(f, o.splits, channelOf(c));
-    beliefs[c] = adaptive::beliefOf(priorOf(f, c), channelOf(c), f.options);
+    beliefs[c] = adaptive::beliefOf(f.priorOf(c), channelOf(c), f.options);
     f.beliefMean[c] = static_cast<float>(beliefs[c].mean);
     f.beliefVar[c] = static_cast<float>(beliefs[c].var(f.options));
     if (f.normalizedVar) f.normalizedVar[c] = f.gamma[c] * f.gamma[c];
@@ -83,8 +79,8 @@ void run(const op::AdaptiveKalmanNorm& o, Context&) {
       const int64_t cell = s * channels + c;
       tally.add(cells[cell], beliefs[c], f.obsVar[cell], f.options);
     }
-    adaptive::advance(priorOf(f, c), beliefs[c], tally, o.splits, channelOf(c), f.options, f.runningMean[c],
-                      f.runningVar[c]);
+    adaptive::advance(f.priorOf(c), beliefs[c], tally, o.splits, f.upstreamOf(c, channels), channelOf(c), f.options,
+                      f.runningMean[c], f.runningVar[c]);
   }
 }
 

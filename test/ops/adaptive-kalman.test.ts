@@ -1,5 +1,5 @@
 import test from 'ava';
-import { adaptiveKalmanNorm, Belief, filterRows } from '../../lib/index.js';
+import { adaptiveKalmanNorm, addBeliefs, Belief, filterRows } from '../../lib/index.js';
 import { map, type NdArray, ndarray } from '../support/array.js';
 import { checkOp } from '../support/check-op.js';
 import { bits, tolerance } from '../support/compare.js';
@@ -17,6 +17,8 @@ interface Case {
   first?: boolean;
   observationGradient?: number | 'auto';
   correction?: number;
+  /** Whether a normalization before has seen the stream in this step. */
+  upstream?: boolean;
 }
 
 const cases: Case[] = [
@@ -36,9 +38,13 @@ const cases: Case[] = [
   { shape: [4, 8, 3, 3], splits: 4, gain: 0.3, correction: 0, first: true },
   { shape: [12, 5], splits: 2, observationGradient: 'auto' },
   { shape: [5, 8, 4, 3], splits: 5, observationGradient: 'auto' },
+  { shape: [6, 12, 4, 3], splits: 3, upstream: true },
+  { shape: [5, 7, 3, 3], splits: 1, relu: true, upstream: true },
+  { shape: [6, 8, 2, 3], splits: 3, first: true, upstream: true },
+  { shape: [12, 5], splits: 4, gain: 0.2, upstream: true },
 ];
 
-type Name = 'x' | 'gamma' | 'beta' | 'priorMean' | 'priorVar' | 'state' | 'runningMean' | 'runningVar';
+type Name = 'x' | 'gamma' | 'beta' | 'priorMean' | 'priorVar' | 'state' | 'before' | 'runningMean' | 'runningVar';
 
 /** A state as some steps of training leave it. */
 function stateOf(random: TestRandom, channels: number, first: boolean): NdArray {
@@ -59,17 +65,20 @@ function stateOf(random: TestRandom, channels: number, first: boolean): NdArray 
   });
   state.data.fill(5, 8 * channels, 9 * channels);
   state.data.set(random.uniforms([channels], -0.3, 0.1).data, 9 * channels);
+  state.data.set(random.uniforms([channels], -0.2, 0.2).data, 10 * channels);
+  state.data.set(random.uniforms([channels], -0.2, 0.4).data, 11 * channels);
   return state;
 }
 
 for (const c of cases) {
   const { shape, splits, relu = false, gain = 'adaptive', prior = true, first = false } = c;
-  const { observationGradient = 0.4, correction = 0.1 } = c;
+  const { observationGradient = 0.4, correction = 0.1, upstream = false } = c;
   const title = [
     `[${shape}] in ${splits}, gain ${gain}`,
     relu && 'relu',
     !prior && 'no prior',
     first && 'first step',
+    upstream && 'in a stream',
   ].filter(Boolean);
   const options = { splits, gain, correction, adaptation: 0.2, gate: 3, momentum: 0.15, observationGradient, relu };
   const channels = shape[1]!;
@@ -83,23 +92,34 @@ for (const c of cases) {
         priorMean: { ...random.normals([channels], 0.3, 0.3), constant: !prior },
         priorVar: { ...random.uniforms([channels], 0.4, 2), constant: !prior },
         state: { ...stateOf(random, channels, first), constant: true },
+        before: { ...stateOf(random, channels, false), constant: true },
         runningMean: { ...random.normals([channels]), constant: true },
         runningVar: { ...random.uniforms([channels], 0.5, 2), constant: true },
       },
-      run: ({ x, gamma, beta, priorMean, priorVar, state, runningMean, runningVar }) => {
+      run: ({ x, gamma, beta, priorMean, priorVar, state, before, runningMean, runningVar }) => {
         const running = { mean: runningMean, variance: runningVar };
-        const given = prior ? new Belief(priorMean, priorVar, 1) : null;
+        const given = prior ? new Belief(priorMean, priorVar, 1, false, upstream ? before : null) : null;
         const layer = { filter: state, running };
         const { output, normalized, belief } = adaptiveKalmanNorm(x, given, { gamma, beta }, layer, options);
         t.is(normalized!.mean, beta);
         t.is(normalized!.rectified, relu);
         return [output, normalized!.variance, belief.mean, belief.variance, state, runningMean, runningVar];
       },
-      reference: ({ x, gamma, beta, priorMean, priorVar, state, runningMean, runningVar }, hold) => {
+      reference: ({ x, gamma, beta, priorMean, priorVar, state, before, runningMean, runningVar }, hold) => {
         const given = prior ? { mean: priorMean, variance: priorVar } : null;
         const running = { mean: runningMean, variance: runningVar };
         const share = observationGradient === 'auto' ? 1 - splits / shape[0]! : observationGradient;
-        const filter = { ...options, observationGradient: share, gamma, beta, prior: given, state, running };
+        const seen = upstream ? before : null;
+        const filter = {
+          ...options,
+          observationGradient: share,
+          gamma,
+          beta,
+          prior: given,
+          state,
+          upstream: seen,
+          running,
+        };
         const result = reference.adaptiveKalmanNorm(x, filter, hold);
         return [
           result.output,
@@ -182,6 +202,49 @@ eachDevice(
   },
 );
 
+eachDevice(
+  test,
+  'adaptiveKalmanNorm: what a whole stream shows is corrected once, not by each normalization',
+  async (t, device, random) => {
+    const [depth, channels, correction] = [24, 5, 0.2];
+    const states = Array.from({ length: depth }, () => ({
+      filter: device.zeros([filterRows.length, channels]),
+      running: { mean: device.zeros([channels]), variance: device.ones([channels]) },
+    }));
+    const affine = { gamma: null, beta: null };
+    const nothing = new Belief(device.zeros([channels]), device.zeros([channels]), 1);
+    const start = new Belief(device.zeros([channels]), device.ones([channels]), 1);
+    const images = random.normals([8, channels, 5, 5]);
+    /** The last normalization's belief of a stream that nothing is added to. */
+    const step = async (shift: number, factor: number) => {
+      const x = device.tensor(
+        Float32Array.from(images.data, (value) => factor * value + shift),
+        images.shape,
+      );
+      const options = { splits: 4, correction, gain: 0 };
+      const last = states.reduce(
+        (prior, state) => addBeliefs(adaptiveKalmanNorm(x, prior, affine, state, options).belief, nothing),
+        start,
+      );
+      return [await last.mean.data(), await last.variance.data()] as const;
+    };
+    await step(0, 1); // The first step's own statistics are its belief.
+    const [mean, variance] = await step(0.5, 1.5);
+    const [movedMean, movedVariance] = await step(0.5, 1.5);
+    // Half of the second step's innovation, as of two steps each has its half.
+    for (let c = 0; c < channels; c++) {
+      const sigma = Math.sqrt(variance[c]!);
+      const target = 1.5 * mean[c]! + 0.5; // of the images' own mean, which the first step has taught
+      near(movedMean[c]!, mean[c]! + (target - mean[c]!) / 2, 1e-3 * sigma, `mean of channel ${c}`);
+      // By its logarithm.
+      near(movedVariance[c]!, variance[c]! * 1.5, 1e-3 * variance[c]!, `variance of channel ${c}`);
+    }
+    function near(value: number, expected: number, by: number, what: string) {
+      t.true(Math.abs(value - expected) < by, `${what}: ${value}, expected ${expected}`);
+    }
+  },
+);
+
 eachDevice(test, 'adaptiveKalmanNorm: bad arguments', (t, device) => {
   const x = device.zeros([4, 2, 3, 3]);
   const state = () => ({
@@ -190,6 +253,7 @@ eachDevice(test, 'adaptiveKalmanNorm: bad arguments', (t, device) => {
   });
   const affine = { gamma: null, beta: null };
   const two = new Belief(device.zeros([4]), device.ones([4]), 2);
+  const narrower = new Belief(device.zeros([2]), device.ones([2]), 1, false, device.zeros([filterRows.length, 1]));
   const faults = [
     [() => adaptiveKalmanNorm(x, two, affine, state()), /one Gaussian belief for all splits, got 2/],
     [() => adaptiveKalmanNorm(x, null, affine, state(), { gain: 1.5 }), /gain must be "adaptive" or between 0 and 1/],
@@ -198,13 +262,14 @@ eachDevice(test, 'adaptiveKalmanNorm: bad arguments', (t, device) => {
     [() => adaptiveKalmanNorm(x, null, affine, state(), { gate: 0 }), /gate must be a positive number/],
     [() => adaptiveKalmanNorm(x, null, affine, state(), { splits: 3 }), /can't be cut into 3 equal parts/],
     [
-      () => adaptiveKalmanNorm(x, null, affine, { ...state(), filter: device.zeros([9, 2]) }),
-      /state must have shape \[10, 2\], got \[9, 2\]/,
+      () => adaptiveKalmanNorm(x, null, affine, { ...state(), filter: device.zeros([10, 2]) }),
+      /state must have shape \[12, 2\], got \[10, 2\]/,
     ],
     [
       () => adaptiveKalmanNorm(x, new Belief(device.zeros([3]), device.ones([3]), 1), affine, state()),
       /prior.mean must have shape \[2\], got \[3\]/,
     ],
+    [() => adaptiveKalmanNorm(x, narrower, affine, state()), /upstream must have shape \[12, 2\], got \[12, 1\]/],
   ] as const;
   for (const [call, message] of faults) t.throws(call, { message });
 });

@@ -6,8 +6,10 @@ import type { Hold } from './reference-kalman.js';
 export interface AdaptiveCase extends Scaling {
   splits: number;
   prior: Statistics | null;
-  /** [10, C]: offset, log ratio, mean's error and noise, variance's, the last innovations, steps, variance's bias. */
+  /** [12, C]: offset, log ratio, mean's error and noise, variance's, the last innovations, steps, variance's bias, innovation. */
   state: NdArray;
+  /** The state of the normalization before in a residual stream, behind its step. */
+  upstream?: NdArray | null;
   running: Statistics;
   gain: number | 'adaptive';
   correction: number;
@@ -116,8 +118,13 @@ export function adaptiveKalmanNorm(x: NdArray, c: AdaptiveCase, hold: Hold): Ada
     const pooledPosterior = mean(posts.map(([, v]) => v)) + variance(postMeans);
     running.variance.data[channel] = toward(running.variance.data[channel]!, pooledPosterior, average);
     const correct = weight(c.correction, steps);
-    set(0, toward(offset, (pooledMean - priorMean) / Math.sqrt(priorVar), correct));
-    set(1, toward(logRatio, Math.log(pooledVar / priorVar), correct));
+    // The prior as it would have been of a belief that knew what the normalization before has seen.
+    const informedMean = priorMean + (c.upstream?.data[10 * channels + channel] ?? 0);
+    const informedVar = priorVar + (c.upstream?.data[11 * channels + channel] ?? 0);
+    set(0, toward(offset, (pooledMean - informedMean) / Math.sqrt(informedVar), correct));
+    set(1, toward(logRatio, Math.log(pooledVar / informedVar), correct));
+    set(10, pooledMean - center);
+    set(11, pooledVar - Math.exp(logVar));
     const adapt = weight(c.adaptation, steps);
     const [meanError, meanNoise] = quality(ofMean, steps > 0 ? row(6) : null);
     const [varError, varNoise] = quality(ofVar, steps > 0 ? row(7) : null);

@@ -13,8 +13,10 @@ struct Read<AdaptiveLayer> {
 
 template <>
 struct Read<AdaptiveState> {
-  static constexpr size_t parameters = 3;
-  static AdaptiveState from(Call& call) { return {call.next<Tensor>(), Read<MeanVar>::from(call)}; }
+  static constexpr size_t parameters = 4;
+  static AdaptiveState from(Call& call) {
+    return {call.next<Tensor>(), call.next<Tensor>(), Read<MeanVar>::from(call)};
+  }
 };
 
 template <>
@@ -82,8 +84,8 @@ namespace {
 
 const Functions functions{
     bind<&adaptiveKalmanNorm>("adaptiveKalmanNorm", "x", "gamma?", "beta?", "priorMean?", "priorVar?", "state",
-                              "runningMean", "runningVar", "observationMean?", "observationVar?", "splits", "fixedGain",
-                              "correction", "adaptation", "gate", "momentum", "epsilon", "relu"),
+                              "upstream?", "runningMean", "runningVar", "observationMean?", "observationVar?", "splits",
+                              "fixedGain", "correction", "adaptation", "gate", "momentum", "epsilon", "relu"),
     bind<&adaptiveKalmanNormBackward>("adaptiveKalmanNormBackward", "x", "gamma?", "beta?", "priorMean?", "priorVar?",
                                       "beliefMean", "beliefVar", "observationMean", "observationVar", "posteriorMean",
                                       "posteriorVar", "gainMean", "gainVar", "dy", "dbeliefMean?", "dbeliefVar?",

@@ -20,6 +20,8 @@ enum Row {
   kLastVar,
   kSteps,
   kVarBias,
+  kInnovationMean,
+  kInnovationVar,
   kRows
 };
 
@@ -94,6 +96,12 @@ struct Prior {
   double mean, var;
 };
 
+/// How far all splits together were from what was believed of them in a step: mean and variance, observed less
+/// believed.
+struct Innovation {
+  double mean, var;
+};
+
 /// Whether the step is the first, whose own statistics correct the belief; see prime().
 KN_HOST_DEVICE inline bool primes(const Channel& c, const Options& o) { return c[kSteps] == 0 && o.correction > 0; }
 
@@ -153,8 +161,13 @@ KN_HOST_DEVICE inline void follow(float& value, double target, double weight) {
 }
 
 /// Moves state and running averages by a step's sums. What isn't finite moves nothing.
+///
+/// `upstream`: the innovation of the normalization before in the same residual stream, in this step. What it explains
+/// of this one's is for that normalization to correct, whose belief the prior is made of: if each corrected all that it
+/// sees, a stream of L normalizations would move by L corrections.
 KN_HOST_DEVICE inline void advance(const Prior& prior, const Belief& b, const Tally& t, int64_t splits,
-                                   const Channel& c, const Options& o, float& runningMean, float& runningVar) {
+                                   const Innovation& upstream, const Channel& c, const Options& o, float& runningMean,
+                                   float& runningVar) {
   const double count = static_cast<double>(splits), steps = c[kSteps];
   const double innovation = t.i / count;
   // Of the means between splits. A split alone is compared with the belief in their place.
@@ -163,16 +176,24 @@ KN_HOST_DEVICE inline void advance(const Prior& prior, const Belief& b, const Ta
   const double logRatio = log(t.var / count + variance + o.epsilon) - b.logVar;
   const double postMean = t.mean / count, postSpread = t.mean2 / count - postMean * postMean;
   const double postVar = t.postVar / count + exp(b.logVar) * (postSpread > 0 ? postSpread : 0);
-  const double all = innovation + spread + logRatio + postMean + postVar + t.j2;
-  if (!(all - all == 0)) return;  // infinite or NaN
+  const double all = innovation + spread + logRatio + postMean + postVar + t.j2 + upstream.mean + upstream.var;
+  if (!(all - all == 0)) {  // infinite or NaN
+    c[kInnovationMean] = c[kInnovationVar] = 0;
+    return;
+  }
   const Quality ofMean = qualityOf(t.i, t.i2, splits, c[kLastMean], steps > 0);
   const Quality ofVar = qualityOf(t.j, t.j2, splits, c[kLastVar], steps > 0);
   const double average = weightOf(o.momentum, steps), adapt = weightOf(o.adaptation, steps);
   const double correct = weightOf(o.correction, steps);
   follow(runningMean, b.mean + postMean * b.sigma, average);
   follow(runningVar, postVar, average);
-  c[kOffset] += static_cast<float>(correct * innovation * b.sigma / sqrt(prior.var + o.epsilon));
-  c[kLogRatio] += static_cast<float>(correct * logRatio);
+  const Prior informed{prior.mean + upstream.mean, fmax(prior.var + upstream.var, 0.0)};
+  const Belief expected = beliefOf(informed, c, o);
+  const double shift = innovation * b.sigma;
+  c[kOffset] += static_cast<float>(correct * (shift - (expected.mean - b.mean)) / sqrt(informed.var + o.epsilon));
+  c[kLogRatio] += static_cast<float>(correct * (logRatio - (expected.logVar - b.logVar)));
+  c[kInnovationMean] = static_cast<float>(shift);
+  c[kInnovationVar] = static_cast<float>(exp(b.logVar) * expm1(logRatio));
   follow(c[kMeanError], ofMean.error, adapt);
   follow(c[kMeanNoise], ofMean.noise, adapt);
   follow(c[kVarError], ofVar.error, adapt);

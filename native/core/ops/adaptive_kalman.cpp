@@ -40,6 +40,12 @@ AdaptiveResult adaptiveKalmanNorm(const AdaptiveLayer& in, const AdaptiveState& 
   checkDevice(device, state.filter, {fn, "state"});
   checkShape(state.filter, Shape{adaptive::kRows, channels}, {fn, "state"});
   filter.state = state.filter.data();
+  if (state.upstream) {
+    checkFloat(state.upstream, {fn, "upstream"});
+    checkDevice(device, state.upstream, {fn, "upstream"});
+    checkShape(state.upstream, Shape{adaptive::kRows, channels}, {fn, "upstream"});
+    filter.upstream = state.upstream.data();
+  }
   filter.runningMean = vector(device, state.running.mean, channels, {fn, "runningMean"});
   filter.runningVar = vector(device, state.running.var, channels, {fn, "runningVar"});
   const bool adaptiveGain = o.fixedGain < 0;

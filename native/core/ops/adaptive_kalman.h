@@ -10,6 +10,7 @@ namespace kn::op {
 struct AdaptiveFilter {
   const float *priorMean, *priorVar;  ///< [C]; null where nothing is known: then N(0, 1), which the correction moves
   float* state;                       ///< [adaptive::kRows, C]
+  const float* upstream;              ///< [adaptive::kRows, C], of the normalization before in the stream; may be null
   float *beliefMean, *beliefVar;      ///< [C], written: the prior, corrected
   float *obsMean, *obsVar;            ///< [splits·C], written unless they are given
   const float* gamma;                 ///< [C]; may be null
@@ -18,6 +19,15 @@ struct AdaptiveFilter {
   float* normalizedVar;               ///< [C], written: gamma², what is believed of the output; may be null
   float *runningMean, *runningVar;    ///< [C], moved towards the posterior, pooled over the splits
   adaptive::Options options;
+
+  KN_HOST_DEVICE adaptive::Prior priorOf(int64_t channel) const {
+    return priorMean ? adaptive::Prior{priorMean[channel], priorVar[channel]} : adaptive::Prior{0, 1};
+  }
+  KN_HOST_DEVICE adaptive::Innovation upstreamOf(int64_t channel, int64_t channels) const {
+    if (!upstream) return {0, 0};
+    const float* const column = upstream + channel;
+    return {column[adaptive::kInnovationMean * channels], column[adaptive::kInnovationVar * channels]};
+  }
 };
 struct AdaptiveKalmanNorm {
   Act x, y;
@@ -66,7 +76,8 @@ struct AdaptiveLayer {
   MeanVar prior;  ///< [C]; empty where nothing is known
 };
 struct AdaptiveState {
-  Tensor filter;  ///< [adaptive::kRows, C]
+  Tensor filter;    ///< [adaptive::kRows, C]
+  Tensor upstream;  ///< as `filter`, of the normalization before in the stream; may be empty
   MeanVar running;
 };
 struct AdaptiveResult {

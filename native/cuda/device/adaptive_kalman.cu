@@ -4,21 +4,12 @@
 
 namespace kn::cuda {
 
-namespace {
-
-__device__ __forceinline__ adaptive::Prior priorOf(const op::AdaptiveFilter& f, int64_t channel) {
-  if (!f.priorMean) return {0, 1};
-  return {f.priorMean[channel], f.priorVar[channel]};
-}
-
-}  // namespace
-
 /// Fuses belief and observation of every split, and moves the filter's state. A block a channel, a thread a split.
 __global__ void adaptiveFuse(op::AdaptiveFilter f, int64_t splits, int64_t channels) {
   const Team block{kBlockThreads};
   const int64_t channel = blockIdx.x;
   const adaptive::Channel c{f.state, channels, channel};
-  const adaptive::Prior prior = priorOf(f, channel);
+  const adaptive::Prior prior = f.priorOf(channel);
   const bool primes = adaptive::primes(c, f.options);
   double pooled[3] = {0, 0, 0};
   if (primes) {
@@ -56,7 +47,8 @@ __global__ void adaptiveFuse(op::AdaptiveFilter f, int64_t splits, int64_t chann
     f.beliefVar[channel] = static_cast<float>(belief.var(f.options));
     if (f.normalizedVar) f.normalizedVar[channel] = f.gamma[channel] * f.gamma[channel];
     const adaptive::Tally all{sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7]};
-    adaptive::advance(prior, belief, all, splits, c, f.options, f.runningMean[channel], f.runningVar[channel]);
+    adaptive::advance(prior, belief, all, splits, f.upstreamOf(channel, channels), c, f.options, f.runningMean[channel],
+                      f.runningVar[channel]);
   }
 }
 

@@ -39,6 +39,7 @@ Values adaptiveKernels(Device& device, const Tensor& x, const Tensor& dy, const 
   const AdaptiveLayer layer{x, gamma, beta, {beta, full(device, {8}, DType::F32, Format::Plain, 1)}};
   const AdaptiveState state{
       full(device, {adaptive::kRows, 8}, DType::F32, Format::Plain, 0),
+      {},
       {full(device, {8}, DType::F32, Format::Plain, 0), full(device, {8}, DType::F32, Format::Plain, 1)}};
   AdaptiveOptions options;
   options.splits = kSplits;

@@ -8,6 +8,7 @@ export default {
     const shape = [4, channels, HEIGHT, WIDTH] as const;
     const affine = inputs.affine(channels);
     const filter = device.zeros([filterRows.length, channels]);
+    const upstream = device.zeros([filterRows.length, channels]);
     const state = { filter, running: { mean: inputs.tensor([channels]), variance: inputs.positive(channels) } };
     const images = () => scale(inputs.tensor(shape), 2);
     const sums = () => addWithMoments(images(), inputs.tensor(shape), SPLITS);
@@ -18,7 +19,7 @@ export default {
       [images, { splits: 1, gain: 0.2, relu: true }],
     ] as const) {
       const x = make();
-      const prior = new Belief(inputs.tensor([channels]), inputs.positive(channels), 1);
+      const prior = new Belief(inputs.tensor([channels]), inputs.positive(channels), 1, false, upstream);
       const { output, normalized, belief } = adaptiveKalmanNorm(x, prior, affine, state, options);
       inputs.differentiate(output, normalized!.variance, belief.mean, belief.variance, relu(x));
     }
