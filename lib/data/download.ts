@@ -7,6 +7,7 @@ import type { ReadableStream } from 'node:stream/web';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { check, KalmanNormError } from '../errors.js';
+import { checkOptions } from '../options.js';
 
 /** How far a download is. */
 export interface DownloadProgress {
@@ -81,6 +82,7 @@ export function downloadCifar100(dir: string, options?: DownloadOptions): Promis
  * @throws the reason of `signal` when it is aborted
  */
 export async function downloadArchive(archive: Archive, dir: string, options: DownloadOptions = {}): Promise<string> {
+  checkOptions('download', options, { onProgress: true, signal: true, url: true });
   const { onProgress, signal, url = archive.url } = options;
   const target = join(dir, archive.folder);
   check(

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { TensorData } from '../addon/contract.js';
 import { checkObjects, checkPath, shortened, shownJson } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
+import { checkOptions } from '../options.js';
 import { checkState, type StateValues } from '../state.js';
 import type { Tensor } from '../tensor.js';
 import { readWholeFile } from './read-file.js';
@@ -53,7 +54,8 @@ export class CheckpointFolder {
     options: { keep?: number } = {},
   ) {
     checkPath('CheckpointFolder', path);
-    checkObjects('CheckpointFolder', { parts, options });
+    checkObjects('CheckpointFolder', { parts });
+    checkOptions('CheckpointFolder', options, { keep: true });
     const { keep = 2 } = options;
     check(
       Number.isInteger(keep) && keep >= 1,
