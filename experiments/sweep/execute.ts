@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process';
-import { mkdir, open, readFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { check, KalmanNormError } from '../../lib/errors.js';
+import { makeFolder } from '../../lib/io/make-folder.js';
 import type { Configuration } from '../options.js';
 import { readRuns } from '../report/log.js';
 import { differencesOf, storedConfiguration } from '../resume.js';
@@ -67,7 +68,7 @@ export async function execute(
   { signal, onChange = () => {} }: { signal: AbortSignal; onChange?: OnChange },
 ): Promise<Outcome[]> {
   for (const run of plan.runs) await stageOf(run);
-  await mkdir(plan.out, { recursive: true });
+  await makeFolder('out', plan.out);
   await lockFolder(plan.out);
   try {
     const outcomes: Outcome[] = [];

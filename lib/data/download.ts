@@ -7,6 +7,7 @@ import type { ReadableStream } from 'node:stream/web';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { check, KalmanNormError } from '../errors.js';
+import { makeFolder } from '../io/make-folder.js';
 import { checkOptions } from '../options.js';
 
 /** How far a download is. */
@@ -91,7 +92,7 @@ export async function downloadArchive(archive: Archive, dir: string, options: Do
     `dir: ${target} exists already; remove or rename it to download it anew`,
   );
   signal?.throwIfAborted();
-  await mkdir(dir, { recursive: true });
+  await makeFolder('dir', dir);
 
   const path = join(dir, archive.file);
   const report = (stage: DownloadProgress['stage'], receivedBytes: number, totalBytes = receivedBytes) =>

@@ -9,12 +9,13 @@
  */
 
 import { createHash } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
-import { basename, join, relative, resolve } from 'node:path';
+import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { checkPath } from '../arguments.js';
 import { check } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic-file.js';
 import { imageDecoder } from '../io/decode-image.js';
+import { makeFolder } from '../io/make-folder.js';
 import { hasErrno, openToRead, readAt, readWholeFile } from '../io/read-file.js';
 import { checkOptions, type OptionNames } from '../options.js';
 import { formatCount } from './dataset.js';
@@ -225,7 +226,7 @@ async function convert(
 ): Promise<Index> {
   const { files, channels, height, width, classNames, fingerprint, paths } = conversion;
   const decode = await imageDecoder('openImageFolder', conversion);
-  await mkdir(resolve(paths.pixels, '..'), { recursive: true });
+  await makeFolder('openImageFolder: cache', dirname(paths.pixels));
   const temporary = `${paths.pixels}.${process.pid}.tmp`;
   const labels: number[] = [];
   const skipped: SkippedFile[] = [];
