@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { check, KalmanNormError } from '../../lib/errors.js';
 import { makeFolder } from '../../lib/io/make-folder.js';
+import { wasInterrupted } from '../interruption.js';
 import type { Configuration } from '../options.js';
 import { readRuns } from '../report/log.js';
 import { differencesOf, storedConfiguration } from '../resume.js';
@@ -110,7 +111,7 @@ async function bring(run: PlannedRun, signal: AbortSignal, onChange: OnChange): 
     const folder = stage === 'new' ? `--log_dir=${run.dir}` : `--resume=${run.dir}`;
     const code = await start(run.experiment.name, [...run.args, folder], output, signal);
     // Asked to stop before it could listen, it ends by the signal.
-    if (code === 130 || (code === null && signal.aborted)) return told('interrupted');
+    if (wasInterrupted(code) || (code === null && signal.aborted)) return told('interrupted');
   }
 }
 
