@@ -1,5 +1,6 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { check, KalmanNormError } from '../lib/errors.js';
+import { nearest } from '../lib/options.js';
 
 /** Of a flag: whether it takes a value, what it does, and what its absence means, for a program that may say so. */
 export interface Flag<Program> {
@@ -52,30 +53,6 @@ export function toWords(flags: Readonly<Record<string, string | number | boolean
 /** A flag as it is typed. */
 export function dashed(name: string): string {
   return name.length === 1 ? `-${name}` : `--${name}`;
-}
-
-/** The name that takes the fewest edits to reach, if that is less than half of it. */
-export function nearest(text: string, names: readonly string[]): string | null {
-  const plain = (name: string) => name.toLowerCase().replaceAll(/[-_]/g, '');
-  const ranked = names
-    .map((name) => ({ name, edits: distance(plain(text), plain(name)) }))
-    .filter(({ name, edits }) => edits < plain(name).length / 2)
-    .sort((a, b) => a.edits - b.edits);
-  return ranked[0]?.name ?? null;
-}
-
-/** Levenshtein's distance: insertions, deletions and replacements. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const replaced = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next[j] = Math.min(replaced, (row[j] as number) + 1, (next[j - 1] as number) + 1);
-    }
-    row = next;
-  }
-  return row[b.length] as number;
 }
 
 /** A number that `fits`, of a flag's text; the fallback where there is none. `expected` completes "expected ...". */

@@ -8,8 +8,9 @@ import type {
   WeightStandardization,
 } from '../lib/index.js';
 import { defaultStandardization } from '../lib/models/norm-spec.js';
+import { nearest } from '../lib/options.js';
 import type { Experiment, ReferenceSpec } from './experiment.js';
-import { choice, type Flag, nearest, number } from './flags.js';
+import { choice, type Flag, number } from './flags.js';
 
 const reference: ReferenceSpec = { type: 'reference-kalman', gain: 0.1 };
 

@@ -1,11 +1,12 @@
 import { createWriteStream } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import sharp from 'sharp';
 import { pack } from 'tar-stream';
 import { check } from '../lib/errors.js';
 import { HostRandom } from '../lib/index.js';
+import { makeFolder } from '../lib/io/make-folder.js';
 import { runAsProgram, runCommand } from './command.js';
 import { choice, number } from './flags.js';
 
@@ -55,12 +56,12 @@ export async function drawImageNet(folder: string, options: PretendOptions): Pro
     if (format === 'folders') {
       for (const sample of samples) {
         const path = join(folder, part, names[sample.label] as string, `${sample.name}.JPEG`);
-        await mkdir(dirname(path), { recursive: true });
+        await makeFolder('FOLDER', dirname(path));
         await writeFile(path, await draw(sample));
       }
       continue;
     }
-    await mkdir(join(folder, part), { recursive: true });
+    await makeFolder('FOLDER', join(folder, part));
     await writeFile(join(folder, part, 'classes.txt'), `${names.join('\n')}\n`);
     for (let start = 0; start < samples.length; start += SHARD) {
       const tar = pack();

@@ -3,10 +3,10 @@
  * follows them while they train: `npm run report -- RUN_DIR... --watch [--port N]`.
  */
 import { once } from 'node:events';
-import { mkdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { check } from '../lib/errors.js';
 import { writeFileAtomic } from '../lib/io/atomic-file.js';
+import { makeFolder } from '../lib/io/make-folder.js';
 import { runAsProgram, runCommand } from './command.js';
 import { number } from './flags.js';
 import { drawSvg, renderPng } from './report/chart.js';
@@ -84,7 +84,7 @@ export async function writeReport(dirs: readonly string[], options: ReportOption
     ['report.html', buildPage(runs, title, svg, filters)],
     ...(filters === null ? [] : ([['filters.svg', filters]] as const)),
   ];
-  await mkdir(out, { recursive: true });
+  await makeFolder('--out', out);
   for (const [name, content] of contents) await writeFileAtomic(join(out, name), content);
   const warnings = runs.flatMap((run) => run.remarks.map((remark) => `${run.label}: ${remark}`));
   if (!hasFont) warnings.push('report.png has no text: the system has no font. Install fonts-dejavu-core.');

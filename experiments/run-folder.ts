@@ -1,9 +1,10 @@
-import { appendFile, mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { appendFile, readFile, rename, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import { check, KalmanNormError } from '../lib/errors.js';
 import { writeFileAtomic } from '../lib/io/atomic-file.js';
 import { claimFile, isRunning } from '../lib/io/claim.js';
+import { makeFolder } from '../lib/io/make-folder.js';
 import { logFile } from './report/log.js';
 
 const lockFile = 'run.lock';
@@ -53,7 +54,7 @@ export class RunFolder {
     const path = resolve(name);
     refuseOrphan();
     await usable(path, async () => {
-      if (!(await exists(join(path, logFile)))) return mkdir(path, { recursive: true });
+      if (!(await exists(join(path, logFile)))) return makeFolder('--log_dir', path);
       await refuseOwned(path);
       const holdsUs = !relative(path, process.cwd()).startsWith('..');
       check(
@@ -68,7 +69,7 @@ export class RunFolder {
         await rename(path, `${path}.${number}`);
         options.onMove?.(path, `${path}.${number}`);
       }
-      return mkdir(path, { recursive: true });
+      return makeFolder('--log_dir', path);
     });
     return RunFolder.locked(path);
   }

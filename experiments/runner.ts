@@ -29,7 +29,7 @@ export function main(experiment: Experiment, script: string): Promise<void> {
  * Trains a network as configured; writes `log.jsonl`, `model.safetensors` (the last), `best.safetensors`, checkpoints and
  * TensorBoard's events into the run's folder.
  *
- * @returns the exit code: 0, or 130 after Ctrl-C
+ * @returns the exit code: 0, or where the run was interrupted 130 after Ctrl-C, 143 after SIGTERM
  */
 export function run(configuration: Configuration): Promise<number> {
   const { limitTrain, limitTest } = configuration;

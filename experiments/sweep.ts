@@ -5,6 +5,7 @@ import colors from 'picocolors';
 import { check } from '../lib/errors.js';
 import { runAsProgram, runCommand } from './command.js';
 import { number } from './flags.js';
+import { interruption } from './interruption.js';
 import { execute, stageOf } from './sweep/execute.js';
 import { type Plan, readPlan } from './sweep/plan.js';
 
@@ -32,7 +33,7 @@ have ended are left alone, runs that were stopped are resumed. SWEEP.yaml (or .j
 
 npm run report -- OUT draws them: a curve for each configuration, in a band over its seeds.`;
 
-/** The command. Returns the exit code: 1 where a run failed, 130 after Ctrl-C. */
+/** The command. Returns the exit code: 1 where a run failed, 130 after Ctrl-C, 143 after SIGTERM. */
 async function main(args: readonly string[]): Promise<number> {
   return runCommand({ usage, flags }, args, console.log, async ({ positionals, values }) => {
     check(positionals.length === 1, 'INVALID_ARGUMENT', `SWEEP.yaml: expected one file, got ${positionals.length}`);
@@ -49,26 +50,22 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 async function sweep(plan: Plan): Promise<number> {
-  const controller = new AbortController();
-  const stop = () => controller.abort();
-  process.on('SIGINT', stop);
-  process.on('SIGTERM', stop);
+  const interrupt = interruption();
   try {
     console.log(colors.bold(`${plan.runs.length} runs, ${plan.jobs} at a time, below ${plan.out}`));
     const crowded = plan.jobs > 1 && plan.runs.some(({ configuration }) => configuration.threads === 0);
     if (crowded) console.log(colors.yellow('runs without the flag threads take all cores, and these run side by side'));
     const outcomes = await execute(plan, {
-      signal: controller.signal,
+      signal: interrupt.signal,
       onChange: (run, event, detail) => console.log(`${event.padEnd(11)} ${run.name}${detail ? `: ${detail}` : ''}`),
     });
     const count = (wanted: string) => outcomes.filter((outcome) => outcome === wanted).length;
     const kinds = ['finished', 'diverged', 'failed', 'interrupted'];
     console.log(kinds.flatMap((kind) => (count(kind) > 0 ? [`${count(kind)} ${kind}`] : [])).join(', '));
-    if (controller.signal.aborted) return 130;
+    if (interrupt.signal.aborted) return interrupt.exitCode();
     return count('failed') > 0 ? 1 : 0;
   } finally {
-    process.off('SIGINT', stop);
-    process.off('SIGTERM', stop);
+    interrupt.release();
   }
 }
 

@@ -21,6 +21,7 @@ import { Console } from './console.js';
 import type { LayerFigures } from './diagnosis/figures.js';
 import { filterScalars } from './diagnosis/followed.js';
 import { type FilterExaminer, rounded } from './diagnosis/measure.js';
+import { exitCodeOf, interruption } from './interruption.js';
 import type { Configuration } from './options.js';
 import {
   isToBeLaunched,
@@ -109,6 +110,8 @@ export interface Session {
   /** Quiet in all processes but the first. */
   console: Console;
   signal: AbortSignal;
+  /** What a run returns that `signal`, or another process, has stopped. */
+  stopCode: () => number;
   /** The processes that train together; null for one alone. */
   group: ProcessGroup | null;
 }
@@ -121,11 +124,17 @@ export async function withDevice(
   const console = new Console({ quiet: ownRank() > 0 });
   const { name, threads } = ownDevice(configuration);
   const device = openDevice(name, { threads, precision: configuration.precision });
-  const interrupt = interruption(console);
+  const interrupt = interruption(
+    () => console.note('stopping after this step; once more to stop at once'),
+    // npm passes Ctrl-C on a second time, so only a later one ends the process at once.
+    (signal, after) => {
+      if (after > 1000) process.exit(exitCodeOf(signal));
+    },
+  );
   let group: ProcessGroup | null = null;
   try {
     group = await joinProcesses(configuration, device, (text) => console.note(text));
-    return await body({ device, console, signal: interrupt.signal, group });
+    return await body({ device, console, signal: interrupt.signal, stopCode: interrupt.exitCode, group });
   } finally {
     interrupt.release();
     console.close();
@@ -201,7 +210,7 @@ function checkpointsIn(path: string, { configuration, model, optimizer, trainer,
 
 /** Trains with rank 0, which alone writes: its steps, epoch by epoch, from its last checkpoint on. */
 async function follow(training: Training, group: ProcessGroup): Promise<number> {
-  const { configuration, optimizer, trainer, schedule, signal } = training;
+  const { configuration, optimizer, trainer, schedule, signal, stopCode } = training;
   const { checkpoints, statistics } = checkpointsIn(checkpointsOf(configuration.logDir), training);
   const found = configuration.resume ? await checkpoints.load() : null;
   // Rank 0 may go on, and write, once all have read.
@@ -209,9 +218,9 @@ async function follow(training: Training, group: ProcessGroup): Promise<number> 
   for (let epoch = ((found?.data as Progress | undefined)?.epoch ?? 0) + 1; epoch <= configuration.epochs; epoch++) {
     if (schedule) optimizer.learningRate = schedule(epoch);
     const { steps } = await trainer.trainEpoch(epoch, { signal });
-    if (steps < trainer.stepsPerEpoch) return 130;
+    if (steps < trainer.stepsPerEpoch) return stopCode();
     const validation = await trainer.evaluate({ signal });
-    if (validation.steps < trainer.stepsPerEvaluation) return 130;
+    if (validation.steps < trainer.stepsPerEvaluation) return stopCode();
     await statistics?.collect();
   }
   return 0;
@@ -219,8 +228,8 @@ async function follow(training: Training, group: ProcessGroup): Promise<number> 
 
 /** Trains from where the folder's run is, to its end. */
 async function trainInto(folder: RunFolder, training: Training): Promise<number> {
-  const { configuration, device, model, optimizer, trainer, description, schedule, console, signal, examiner } =
-    training;
+  const { configuration, device, model, optimizer, trainer, description, schedule, examiner } = training;
+  const { console, signal, stopCode } = training;
   const { epochs } = configuration;
   const { checkpoints, statistics } = checkpointsIn(folder.checkpoints, training);
   let progress: Progress = { epoch: 0, step: 0, best: null };
@@ -264,7 +273,7 @@ async function trainInto(folder: RunFolder, training: Training): Promise<number>
         await saveModel(folder.last, model, { ...description, metadata: { epoch, step } });
         await end('interrupted', epoch);
         console.stopped(epoch, folder.last);
-        return 130;
+        return stopCode();
       }
       const record: EpochRecord = {
         type: 'epoch',
@@ -370,28 +379,4 @@ async function distributionsOf(model: Module): Promise<Map<string, Iterable<numb
     }
   }
   return distributions;
-}
-
-/** The first Ctrl-C asks the run to end; npm passes it on a second time, so only a later one ends the process at once. */
-function interruption(console: Console): { signal: AbortSignal; release: () => void } {
-  const controller = new AbortController();
-  let first = 0;
-  const stop = () => {
-    if (first === 0) {
-      first = Date.now();
-      console.note('stopping after this step; once more to stop at once');
-      controller.abort();
-    } else if (Date.now() - first > 1000) {
-      process.exit(130);
-    }
-  };
-  process.on('SIGINT', stop);
-  process.on('SIGTERM', stop);
-  return {
-    signal: controller.signal,
-    release: () => {
-      process.off('SIGINT', stop);
-      process.off('SIGTERM', stop);
-    },
-  };
 }

@@ -1,14 +1,10 @@
 import { check } from './errors.js';
+import { shown } from './shown.js';
 import { Device, Tensor } from './tensor.js';
 
 // What types rule out, and plain JavaScript can pass all the same.
 
-/** A value for a message: short, whatever it is. @internal */
-export function shown(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value);
-  if (typeof value === 'object' && value !== null) return value.constructor?.name ?? 'an object';
-  return String(value);
-}
+export { shown };
 
 /** A text of a file for a message: its beginning, where it is long. @internal */
 export function shortened(text: string): string {

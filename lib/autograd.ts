@@ -1,7 +1,8 @@
 import type { Handle } from './addon/contract.js';
 import { native } from './addon/load.js';
-import { checkObjects, checkTensors, shown } from './arguments.js';
+import { checkTensors, shown } from './arguments.js';
 import { callSynchronous, check } from './errors.js';
+import { checkOptions } from './options.js';
 import { type Leaf, LeafGradients, type Operation, TapeNode } from './tape.js';
 import type { Tensor } from './tensor.js';
 
@@ -68,7 +69,7 @@ export function backward(
   gradients?: Tensor | readonly Tensor[],
   options: BackwardOptions = {},
 ): void {
-  checkObjects('backward', { options });
+  checkOptions('backward', options, { portions: true });
   const { portions } = options;
   check(
     portions === undefined || (portions !== null && portions.size > 0 && typeof portions.ready === 'function'),

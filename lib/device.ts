@@ -1,9 +1,9 @@
 import { availableParallelism } from 'node:os';
 import type { Precision } from './addon/contract.js';
 import { native } from './addon/load.js';
-import { checkObjects } from './arguments.js';
 import { findGpus, openCuda } from './cuda.js';
 import { check, KalmanNormError } from './errors.js';
+import { checkOptions, type OptionNames } from './options.js';
 import { noScope } from './scope.js';
 import { Device } from './tensor.js';
 
@@ -25,6 +25,14 @@ export interface DeviceOptions {
   benchmark?: boolean;
 }
 
+const optionNames: OptionNames<DeviceOptions> = {
+  threads: true,
+  memoryLimit: true,
+  precision: true,
+  deterministic: true,
+  benchmark: true,
+};
+
 /** A device that {@link openDevice} can open. */
 export interface DeviceInfo {
   /** The name to open it by: `cpu`, `cuda:0`. */
@@ -42,7 +50,7 @@ export interface DeviceInfo {
  * @throws KalmanNormError `DEVICE_UNAVAILABLE` where it isn't built or isn't there, `INVALID_ARGUMENT` for other names
  */
 export function openDevice(name = 'cpu', options: DeviceOptions = {}): Device {
-  checkObjects('openDevice', { options });
+  checkOptions('openDevice', options, optionNames);
   const { threads = 0, memoryLimit = 0 } = options;
   check(
     Number.isInteger(threads) && threads >= 0 && threads <= 1024,

@@ -34,7 +34,7 @@ export * from './models/cifar-resnet.js';
 export type { NormSpec } from './models/norm-spec.js';
 export * from './models/normalizer-free-block.js';
 export * from './models/reference-kalman-block.js';
-export * from './models/residual-block.js';
+export { Block, type BlockOptions, ResidualBlock } from './models/residual-block.js';
 export { ResNet, type ResNetOptions } from './models/resnet.js';
 export { loadTorchvisionWeights } from './models/torchvision.js';
 export type { NestedNumbers } from './nested.js';

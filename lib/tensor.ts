@@ -2,6 +2,7 @@ import type { DType, Format, Handle, MemoryStats, NativeDevice, Precision, Tenso
 import { native } from './addon/load.js';
 import { callSynchronous, check } from './errors.js';
 import { flatValues, type NestedNumbers } from './nested.js';
+import { checkOptions, type OptionNames } from './options.js';
 import { Program } from './program.js';
 import { adopt, noScope, release } from './scope.js';
 import { valuesOf } from './shape.js';
@@ -16,6 +17,9 @@ export interface TensorOptions {
   /** Whether gradients of this tensor are wanted; default false. */
   requiresGrad?: boolean;
 }
+
+const tensorNames: OptionNames<TensorOptions> = { format: true, requiresGrad: true };
+const filledNames: OptionNames<TensorOptions & { dtype?: DType }> = { ...tensorNames, dtype: true };
 
 /** Time spent in a kind of launch since profiling was switched on. */
 export interface ProfileEntry {
@@ -74,6 +78,7 @@ export class Device {
    *   differ in length; `DTYPE_MISMATCH` for other typed arrays; `INVALID_ARGUMENT` for what isn't numbers
    */
   tensor(values: TensorData | NestedNumbers, shape?: readonly number[], options: TensorOptions = {}): Tensor {
+    checkOptions('tensor', options, tensorNames);
     const { typed, shape: own } = flatValues(values);
     const size = shape ?? own;
     const count = checkedCount(size);
@@ -90,6 +95,7 @@ export class Device {
 
   /** A tensor filled with one value. */
   full(shape: readonly number[], value: number, options: TensorOptions & { dtype?: DType } = {}): Tensor {
+    checkOptions('full', options, filledNames);
     checkedCount(shape);
     const dtype = options.dtype ?? 'float32';
     const format = options.format ?? (dtype === 'float32' && shape.length === 4 ? 'activation' : 'plain');

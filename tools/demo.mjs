@@ -139,7 +139,8 @@ await runScript(async () => {
     say(`\n[${index + 1}/${EXPERIMENTS.length}] ${name}`);
     const own = Object.fromEntries(Object.entries(flags).filter(([flag]) => !ignores.includes(flag)));
     const code = await experiment(script, [...asArguments(own), '--log_dir', runFolders[index]]);
-    if (code === 130) throw new SetupError(`Stopped. What was trained so far lies in ${base}.`, code);
+    // By Ctrl-C or SIGTERM.
+    if (code === 130 || code === 143) throw new SetupError(`Stopped. What was trained so far lies in ${base}.`, code);
     if (code !== 0) throw new SetupError(`${script} failed (exit status ${code}); its messages are above.`, code);
   }
 

@@ -25,7 +25,7 @@ export const imagenet: TrainingProgram<ImageNetConfiguration> = {
   configuration: (args) => resumedConfiguration('imagenet', parseImageNet, args),
   run: (configuration) =>
     withDevice(configuration, async (session) => {
-      const { console, signal } = session;
+      const { console, signal, stopCode } = session;
       const { data, size, seed, decoder, decodeThreads: threads, parallel, verify } = configuration;
       const { train: trainImages, val } = await openImageSplits(data);
       try {
@@ -40,7 +40,7 @@ export const imagenet: TrainingProgram<ImageNetConfiguration> = {
         const test = await decodeImages(val, decoding);
         return await trainOn({ train, test }, configuration, session);
       } catch (error) {
-        if (signal.aborted && !(error instanceof KalmanNormError)) return 130;
+        if (signal.aborted && !(error instanceof KalmanNormError)) return stopCode();
         throw error;
       } finally {
         await Promise.all([trainImages.close(), val.close()]);

@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process';
-import { mkdir, open, readFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { check, KalmanNormError } from '../../lib/errors.js';
+import { makeFolder } from '../../lib/io/make-folder.js';
+import { wasInterrupted } from '../interruption.js';
 import type { Configuration } from '../options.js';
 import { readRuns } from '../report/log.js';
 import { differencesOf, storedConfiguration } from '../resume.js';
@@ -67,7 +69,7 @@ export async function execute(
   { signal, onChange = () => {} }: { signal: AbortSignal; onChange?: OnChange },
 ): Promise<Outcome[]> {
   for (const run of plan.runs) await stageOf(run);
-  await mkdir(plan.out, { recursive: true });
+  await makeFolder('out', plan.out);
   await lockFolder(plan.out);
   try {
     const outcomes: Outcome[] = [];
@@ -109,7 +111,7 @@ async function bring(run: PlannedRun, signal: AbortSignal, onChange: OnChange): 
     const folder = stage === 'new' ? `--log_dir=${run.dir}` : `--resume=${run.dir}`;
     const code = await start(run.experiment.name, [...run.args, folder], output, signal);
     // Asked to stop before it could listen, it ends by the signal.
-    if (code === 130 || (code === null && signal.aborted)) return told('interrupted');
+    if (wasInterrupted(code) || (code === null && signal.aborted)) return told('interrupted');
   }
 }
 

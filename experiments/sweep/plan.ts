@@ -2,13 +2,14 @@ import { basename, extname, join } from 'node:path';
 import { parse, YAMLParseError } from 'yaml';
 import { check, KalmanNormError } from '../../lib/errors.js';
 import { readWholeFile } from '../../lib/io/read-file.js';
+import { nearest } from '../../lib/options.js';
 import { experiment as cifar } from '../cifar.js';
 import { experiment as bnLargeBatch } from '../cifar-bn-largebatch.js';
 import { experiment as bnMicroBatch } from '../cifar-bn-microbatch.js';
 import { experiment as gn } from '../cifar-gn.js';
 import { experiment as knLargeBatch } from '../cifar-kn-largebatch.js';
 import { experiment as knMicroBatch } from '../cifar-kn-microbatch.js';
-import { nearest, toWords } from '../flags.js';
+import { toWords } from '../flags.js';
 import { type Configuration, type Experiment, parseOptions } from '../options.js';
 
 /** One run of a sweep. */

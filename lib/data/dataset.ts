@@ -1,5 +1,6 @@
 import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions } from '../options.js';
 
 /** Images with their classes. */
 export interface ImageSet {
@@ -67,7 +68,8 @@ export interface Limits {
  * @throws KalmanNormError `INVALID_ARGUMENT` for a limit that isn't a positive integer
  */
 export function limit(dataset: Dataset, limits: Limits): Dataset {
-  checkObjects('limit', { dataset, limits });
+  checkObjects('limit', { dataset });
+  checkOptions('limit', limits, { train: true, test: true });
   checkObjects('limit', { train: dataset.train, test: dataset.test });
   const { train, test } = limits;
   const parts = [

@@ -3,6 +3,7 @@ import { checkObjects, shown } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import type { Crop } from '../io/crop.js';
 import { type ImageDecoder, openCropDecoder } from '../io/decode-crop.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { HostRandom, philox } from '../random.js';
 import type { EncodedImages } from './encoded-images.js';
 import { type BatchSource, checkSource } from './source.js';
@@ -36,6 +37,17 @@ export interface DecodeImagesOptions {
   readonly parallel?: number;
 }
 
+const optionNames: OptionNames<DecodeImagesOptions> = {
+  size: true,
+  crop: true,
+  shorter: true,
+  area: true,
+  seed: true,
+  decoder: true,
+  threads: true,
+  parallel: true,
+};
+
 /** Images that are decoded as they are read; see {@link decodeImages}. */
 export interface DecodedImages extends BatchSource {
   /** What decodes JPEGs: `libjpeg-turbo` with its version, or `sharp`. */
@@ -60,7 +72,8 @@ export interface DecodedImages extends BatchSource {
  * };
  */
 export async function decodeImages(images: EncodedImages, options: DecodeImagesOptions = {}): Promise<DecodedImages> {
-  checkObjects('decodeImages', { images, options });
+  checkObjects('decodeImages', { images });
+  checkOptions('decodeImages', options, optionNames);
   const { size = 224, crop = 'middle', shorter = Math.round((size * 8) / 7), area = [0.08, 1] } = options;
   const { seed = 0, decoder = 'auto', threads = availableParallelism() } = options;
   const { parallel = imagesUnderWay(threads) } = options;
@@ -144,7 +157,8 @@ export async function verifyImages(
     readonly decoder?: ImageDecoder;
   } = {},
 ): Promise<void> {
-  checkObjects('verifyImages', { images, options });
+  checkObjects('verifyImages', { images });
+  checkOptions('verifyImages', options, { onProgress: true, signal: true, decoder: true });
   check(
     typeof images.labels?.length === 'number' && typeof images.read === 'function',
     'INVALID_ARGUMENT',

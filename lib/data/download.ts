@@ -7,6 +7,8 @@ import type { ReadableStream } from 'node:stream/web';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { check, KalmanNormError } from '../errors.js';
+import { makeFolder } from '../io/make-folder.js';
+import { checkOptions } from '../options.js';
 
 /** How far a download is. */
 export interface DownloadProgress {
@@ -81,6 +83,7 @@ export function downloadCifar100(dir: string, options?: DownloadOptions): Promis
  * @throws the reason of `signal` when it is aborted
  */
 export async function downloadArchive(archive: Archive, dir: string, options: DownloadOptions = {}): Promise<string> {
+  checkOptions('download', options, { onProgress: true, signal: true, url: true });
   const { onProgress, signal, url = archive.url } = options;
   const target = join(dir, archive.folder);
   check(
@@ -89,7 +92,7 @@ export async function downloadArchive(archive: Archive, dir: string, options: Do
     `dir: ${target} exists already; remove or rename it to download it anew`,
   );
   signal?.throwIfAborted();
-  await mkdir(dir, { recursive: true });
+  await makeFolder('dir', dir);
 
   const path = join(dir, archive.file);
   const report = (stage: DownloadProgress['stage'], receivedBytes: number, totalBytes = receivedBytes) =>

@@ -9,13 +9,15 @@
  */
 
 import { createHash } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
-import { basename, join, relative, resolve } from 'node:path';
-import { checkObjects, checkPath } from '../arguments.js';
+import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve } from 'node:path';
+import { checkPath } from '../arguments.js';
 import { check } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic-file.js';
 import { imageDecoder } from '../io/decode-image.js';
+import { makeFolder } from '../io/make-folder.js';
 import { hasErrno, openToRead, readAt, readWholeFile } from '../io/read-file.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { formatCount } from './dataset.js';
 import { byName, classFolders, imageEnding } from './encoded-images.js';
 import { type BatchSource, checkSource, labelsOf } from './source.js';
@@ -49,6 +51,16 @@ export interface ImageFolderOptions {
   /** Stops the conversion; nothing is left of it. Default: none */
   readonly signal?: AbortSignal | undefined;
 }
+
+const optionNames: OptionNames<ImageFolderOptions> = {
+  height: true,
+  width: true,
+  channels: true,
+  fit: true,
+  cache: true,
+  onProgress: true,
+  signal: true,
+};
 
 /** A file that couldn't be used, and why. */
 export interface SkippedFile {
@@ -107,7 +119,7 @@ interface ImageFile {
  */
 export async function openImageFolder(folder: string, options: ImageFolderOptions = {}): Promise<ImageFolder> {
   checkPath('openImageFolder', folder);
-  checkObjects('openImageFolder', { options });
+  checkOptions('openImageFolder', options, optionNames);
   const { height = 32, width = 32, channels = 3, fit = 'cover', cache = join(folder, '.kalman-norm') } = options;
   for (const [name, size] of Object.entries({ height, width })) {
     check(
@@ -214,7 +226,7 @@ async function convert(
 ): Promise<Index> {
   const { files, channels, height, width, classNames, fingerprint, paths } = conversion;
   const decode = await imageDecoder('openImageFolder', conversion);
-  await mkdir(resolve(paths.pixels, '..'), { recursive: true });
+  await makeFolder('openImageFolder: cache', dirname(paths.pixels));
   const temporary = `${paths.pixels}.${process.pid}.tmp`;
   const labels: number[] = [];
   const skipped: SkippedFile[] = [];

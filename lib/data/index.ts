@@ -7,8 +7,8 @@
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
-import { checkObjects } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { loadCifar10, loadCifar100 } from './cifar.js';
 import type { Dataset } from './dataset.js';
 import {
@@ -72,6 +72,15 @@ export interface OpenDatasetOptions {
   readonly synthetic?: SyntheticOptions | undefined;
 }
 
+const optionNames: OptionNames<OpenDatasetOptions> = {
+  name: true,
+  dataDir: true,
+  download: true,
+  onProgress: true,
+  signal: true,
+  synthetic: true,
+};
+
 /** How a data set of files is found. */
 interface Source {
   readonly load: (dir: string) => Promise<Dataset>;
@@ -130,7 +139,7 @@ export function cacheFolder(): string {
  *   searched and how to get the data; `FILE_CORRUPT` for damaged files; `DOWNLOAD_FAILED`
  */
 export async function openDataset(options: OpenDatasetOptions): Promise<Dataset> {
-  checkObjects('openDataset', { options });
+  checkOptions('openDataset', options, optionNames);
   const { name, dataDir, download = false } = options;
   check(
     datasetNames.includes(name),

@@ -1,5 +1,6 @@
-import { checkObjects, shown } from '../arguments.js';
+import { shown } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { HostRandom } from '../random.js';
 import type { Dataset, ImageSet } from './dataset.js';
 
@@ -65,6 +66,23 @@ export interface ArraySourceOptions {
   readonly note?: string | undefined;
 }
 
+/** A part of a {@link Dataset} may be handed on with all that is known of the whole. */
+type Accepted = ArraySourceOptions & Partial<Pick<Dataset, 'train' | 'test'> & Pick<ImageSet, 'count'>>;
+
+const arraySourceNames: OptionNames<Accepted> = {
+  images: true,
+  labels: true,
+  classNames: true,
+  channels: true,
+  height: true,
+  width: true,
+  name: true,
+  note: true,
+  count: true,
+  train: true,
+  test: true,
+};
+
 /**
  * Images that are in memory.
  *
@@ -76,7 +94,7 @@ export interface ArraySourceOptions {
  * const trainer = new Trainer({ device, model, optimizer, dataset: splitSource(source) });
  */
 export function arraySource(options: ArraySourceOptions): BatchSource {
-  checkObjects('arraySource', { options });
+  checkOptions<Accepted>('arraySource', options, arraySourceNames);
   const { images, labels, channels = 3, height, width, name = 'arrays', note } = options;
   check(images instanceof Uint8Array, 'INVALID_ARGUMENT', 'arraySource: images must be a Uint8Array of pixels');
   check(
@@ -252,7 +270,7 @@ export interface SplitOptions {
  * @throws KalmanNormError `INVALID_ARGUMENT` for a share outside (0, 1), or a class with a single image
  */
 export function splitSource(source: BatchSource, options: SplitOptions = {}): SplitSource {
-  checkObjects('splitSource', { options });
+  checkOptions('splitSource', options, { validation: true, seed: true });
   const { validation = 0.1, seed = 0 } = options;
   checkSource('splitSource', source);
   check(

@@ -1,5 +1,5 @@
-import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { type Dataset, formatCount, type ImageSet } from './dataset.js';
 
 /** Options of {@link syntheticDataset}. */
@@ -18,6 +18,15 @@ export interface SyntheticOptions {
   readonly seed?: number;
 }
 
+const optionNames: OptionNames<SyntheticOptions> = {
+  classes: true,
+  train: true,
+  test: true,
+  size: true,
+  noise: true,
+  seed: true,
+};
+
 const channels = 3;
 const amplitude = 60;
 
@@ -32,7 +41,7 @@ const amplitude = 60;
  * @throws KalmanNormError `INVALID_ARGUMENT` for an option outside its domain
  */
 export function syntheticDataset(options: SyntheticOptions = {}): Dataset {
-  checkObjects('syntheticDataset', { options });
+  checkOptions('syntheticDataset', options, optionNames);
   const { classes = 10, train = 2000, test = 500, size = 32, noise = 40, seed = 0 } = options;
   checkInteger('classes', classes, 2, 256);
   checkInteger('train', train, 1);

@@ -1,5 +1,5 @@
-import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { Device } from '../tensor.js';
 import { GlooProcessGroup, glooProblem } from './gloo-group.js';
 import type { ProcessGroup, ProcessGroupBackend } from './group.js';
@@ -26,9 +26,19 @@ export interface ProcessGroupOptions {
   backend?: ProcessGroupBackend;
 }
 
+const optionNames: OptionNames<ProcessGroupOptions> = {
+  place: true,
+  rendezvous: true,
+  timeout: true,
+  configuration: true,
+  device: true,
+  backend: true,
+};
+
 /** Why no process group can be opened here with these options, and the remedy; null where one can. */
 export function processGroupProblem(options: Pick<ProcessGroupOptions, 'device' | 'backend'> = {}): string | null {
-  checkObjects('processGroupProblem', { options });
+  // Whoever wants to know may ask with all options.
+  checkOptions<ProcessGroupOptions>('processGroupProblem', options, optionNames);
   return problemOf(checkedBackend('processGroupProblem', options));
 }
 
@@ -47,7 +57,7 @@ export function processGroupProblem(options: Pick<ProcessGroupOptions, 'device' 
  * const trainer = new Trainer({ device, model, optimizer, dataset, batchSize: 128, group });
  */
 export async function openProcessGroup(options: ProcessGroupOptions = {}): Promise<ProcessGroup> {
-  checkObjects('openProcessGroup', { options });
+  checkOptions('openProcessGroup', options, optionNames);
   const place = options.place ?? processPlace();
   const { rendezvous = process.env.KALMAN_NORM_RENDEZVOUS, timeout = 60, configuration = '' } = options;
   check(

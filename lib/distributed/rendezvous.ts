@@ -1,10 +1,11 @@
 import { existsSync, writeFileSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KalmanNormError } from '../errors.js';
 import { claimFile, isRunning } from '../io/claim.js';
+import { makeFolder } from '../io/make-folder.js';
 import type { ProcessPlace } from './process-environment.js';
 
 /** What a process tells the others of itself. */
@@ -45,7 +46,7 @@ export class Rendezvous {
    */
   async meet(same: Pick<Claim, 'backend' | 'configuration'>, timeout: number): Promise<void> {
     const { rank, size } = this.place;
-    await mkdir(this.folder, { recursive: true, mode: 0o700 });
+    await makeFolder('openProcessGroup: rendezvous', this.folder, 0o700);
     const own: Claim = { size, host: hostname(), process: process.pid, node: process.version, ...same };
     try {
       await claimFile(this.file('rank', rank), JSON.stringify(own), { mode: 0o600 });

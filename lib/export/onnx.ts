@@ -3,8 +3,10 @@ import { noGrad } from '../autograd.js';
 import { check, KalmanNormError } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic-file.js';
 import { checkDescription, type ModelDescription } from '../io/model-description.js';
+import type { openModel } from '../io/model-file.js';
 import { knownTensors, standardizedFilters } from '../nn/known-values.js';
 import { Module } from '../nn/module.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { OnnxGraph, type OnnxValue } from './onnx-graph.js';
 import { type OnnxContext, writeModule } from './onnx-layers.js';
 
@@ -18,6 +20,20 @@ export interface ExportOnnxOptions extends ModelDescription {
    */
   readonly pixels?: boolean | undefined;
 }
+
+/** What {@link openModel} returns may be handed on as it is. */
+type Accepted = ExportOnnxOptions & Partial<Awaited<ReturnType<typeof openModel>>>;
+
+const optionNames: OptionNames<Accepted> = {
+  shape: true,
+  pixels: true,
+  classNames: true,
+  input: true,
+  normalization: true,
+  architecture: true,
+  metadata: true,
+  model: true,
+};
 
 /**
  * Writes what a network computes in inference as an ONNX file (operator set 17, IR version 8), aside and renamed. The
@@ -42,7 +58,8 @@ export async function exportOnnx(path: string, module: Module, options: ExportOn
  * @throws KalmanNormError as there
  */
 export async function serializeOnnx(module: Module, options: ExportOnnxOptions = {}): Promise<Uint8Array> {
-  checkObjects('exportOnnx', { module, options });
+  checkObjects('exportOnnx', { module });
+  checkOptions<Accepted>('exportOnnx', options, optionNames);
   check(module instanceof Module, 'INVALID_ARGUMENT', () => `exportOnnx: expected a module, got ${shown(module)}`);
   const { classNames, input: size, normalization, pixels = false } = options;
   checkDescription({ classNames, input: size, normalization }, (message) => {

@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TensorData } from '../addon/contract.js';
 import { checkObjects, checkPath, shortened, shownJson } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
+import { checkOptions } from '../options.js';
 import { checkState, type StateValues } from '../state.js';
 import type { Tensor } from '../tensor.js';
+import { makeFolder } from './make-folder.js';
 import { readWholeFile } from './read-file.js';
 import { parseSafetensors, type SafetensorsTensor, writeSafetensors } from './safetensors.js';
 
@@ -53,7 +55,8 @@ export class CheckpointFolder {
     options: { keep?: number } = {},
   ) {
     checkPath('CheckpointFolder', path);
-    checkObjects('CheckpointFolder', { parts, options });
+    checkObjects('CheckpointFolder', { parts });
+    checkOptions('CheckpointFolder', options, { keep: true });
     const { keep = 2 } = options;
     check(
       Number.isInteger(keep) && keep >= 1,
@@ -68,7 +71,8 @@ export class CheckpointFolder {
    * needn't wait. The file is written aside, brought to the disk and renamed; then old ones go.
    *
    * @param data plain JSON to keep with it
-   * @throws failures of the operating system, such as a full disk; the checkpoints before are unharmed
+   * @throws KalmanNormError `INVALID_ARGUMENT` where no folder can be there; failures of the operating system, such as a
+   *   full disk. The checkpoints before are unharmed
    */
   async save(step: number, data: unknown): Promise<void> {
     check(
@@ -83,7 +87,7 @@ export class CheckpointFolder {
     });
     const tensors = Object.fromEntries((await Promise.all(states)).flat());
     const content = JSON.stringify({ version: VERSION, step, data });
-    await mkdir(this.path, { recursive: true });
+    await makeFolder('CheckpointFolder', this.path);
     const file = join(this.path, `step-${String(step).padStart(10, '0')}.safetensors`);
     await writeSafetensors(file, tensors, { [KEY]: content, digest: digestOf(content, tensors) });
     const old = (await this.list()).slice(0, -this.keep);

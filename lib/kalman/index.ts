@@ -5,7 +5,7 @@
  * @module kalman
  */
 export * from '../models/reference-kalman-block.js';
-export * from '../models/residual-block.js';
+export { Block, type BlockOptions, ResidualBlock } from '../models/residual-block.js';
 export * from '../nn/filtered.js';
 export * from '../nn/group-kalman-norm.js';
 export { KalmanNorm2d, type KalmanNormLayerOptions } from '../nn/kalman-norm.js';

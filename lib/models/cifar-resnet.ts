@@ -8,6 +8,7 @@ import { ReferenceKalmanNorm2d } from '../nn/reference-kalman-norm.js';
 import { type ModulePlan, type ModuleSpec, registerModule, SpecReader, type SpecValue } from '../nn/spec.js';
 import { globalAvgPool } from '../ops/pool.js';
 import type { Noise } from '../ops/predict.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
 import { defaultStandardization, makeNorm, type NormSpec, planNorm, transitionGradientOf } from './norm-spec.js';
@@ -31,6 +32,14 @@ export interface CifarResNetOptions {
   /** Of the initial values; default: they come from the thread's stream, see {@link manualSeed}. */
   seed?: number;
 }
+
+const optionNames: OptionNames<CifarResNetOptions> = {
+  n: true,
+  norm: true,
+  classes: true,
+  weightStandardization: true,
+  seed: true,
+};
 
 const MOST_CLASSES = 2 ** 20;
 
@@ -63,7 +72,7 @@ export class CifarResNet extends Module {
   constructor(device: Device, options: CifarResNetOptions) {
     super();
     checkDevice('CifarResNet', device);
-    checkObjects('CifarResNet', { options });
+    checkOptions('CifarResNet', options, optionNames);
     checkObjects('CifarResNet', { norm: options.norm });
     const { n = 5, norm, classes = 10, weightStandardization = defaultStandardization(norm), seed } = options;
     check(
@@ -205,7 +214,8 @@ function makeBlock(
 ): Module {
   if (spec.type === 'normalizer-free') {
     const { alpha = 0.2 } = spec;
-    return new NormalizerFreeBlock(device, { ...shape, alpha, variance: 1 + before * alpha ** 2 });
+    const { first: _, ...common } = shape;
+    return new NormalizerFreeBlock(device, { ...common, alpha, variance: 1 + before * alpha ** 2 });
   }
   const outChannels = shape.widens ? 2 * shape.inChannels : shape.inChannels;
   const norms = () => ({

@@ -23,6 +23,7 @@ import type { BeliefPadding } from '../ops/pad.js';
 import type { Transition } from '../ops/predict.js';
 import type { TransitionGradient } from '../ops/transition-gradient.js';
 import { reluGain } from '../ops/weight-standardize.js';
+import { checkOptions } from '../options.js';
 import type { Device } from '../tensor.js';
 
 /** The normalization of a network: the options of its layers, and of the blocks where they concern beliefs. */
@@ -130,32 +131,41 @@ export function transitionGradientOf(norm: NormSpec): TransitionGradient {
 export function makeNorm(device: Device, spec: NormSpec, channels: number, relu: boolean): Layer {
   switch (spec.type) {
     case 'batch':
-      return new BatchNorm2d(device, channels, { ...spec, relu });
+      return new BatchNorm2d(device, channels, { ...optionsOf(spec), relu });
     case 'sync-batch':
-      return new SyncBatchNorm2d(device, channels, { ...spec, relu });
-    case 'group':
-      return new GroupNorm(device, spec.groups ?? 4, channels, { ...spec, relu });
+      return new SyncBatchNorm2d(device, channels, { ...optionsOf(spec), relu });
+    case 'group': {
+      const { groups = 4, ...options } = optionsOf(spec);
+      return new GroupNorm(device, groups, channels, { ...options, relu });
+    }
     case 'layer':
-      return new LayerNorm(device, channels, { ...spec, relu });
+      return new LayerNorm(device, channels, { ...optionsOf(spec), relu });
     case 'instance':
-      return new InstanceNorm2d(device, channels, { ...spec, relu });
+      return new InstanceNorm2d(device, channels, { ...optionsOf(spec), relu });
     case 'frn':
-      return new FilterResponseNorm2d(device, channels, spec);
+      return new FilterResponseNorm2d(device, channels, optionsOf(spec));
     case 'evonorm':
-      return new EvoNormS0(device, channels, { ...spec, groups: spec.groups ?? 4 });
+      return new EvoNormS0(device, channels, { ...optionsOf(spec), groups: spec.groups ?? 4 });
     case 'batch-renorm':
-      return new BatchRenorm2d(device, channels, { ...spec, relu });
+      return new BatchRenorm2d(device, channels, { ...optionsOf(spec), relu });
     case 'batch-channel':
-      return new BatchChannelNorm2d(device, channels, { ...spec, groups: spec.groups ?? 4, relu });
+      return new BatchChannelNorm2d(device, channels, { ...optionsOf(spec), groups: spec.groups ?? 4, relu });
     case 'mabn':
-      return new MovingAverageBatchNorm2d(device, channels, { ...spec, relu });
+      return new MovingAverageBatchNorm2d(device, channels, { ...optionsOf(spec), relu });
     case 'normalizer-free':
+      checkOptions('normalizer-free', optionsOf(spec), { alpha: true });
       return new ScaledAffine2d(device, channels, { relu });
     case 'kalman':
-      return new KalmanNorm2d(device, channels, { ...spec, relu });
+      return new KalmanNorm2d(device, channels, { ...optionsOf(spec), relu });
     case 'group-kalman':
-      return new GroupKalmanNorm2d(device, channels, { ...spec, groups: spec.groups ?? 4, relu });
-    case 'reference-kalman':
-      return new ReferenceKalmanNorm2d(device, channels, { ...spec, relu });
+      return new GroupKalmanNorm2d(device, channels, { ...optionsOf(spec), groups: spec.groups ?? 4, relu });
+    case 'reference-kalman': {
+      const { beliefPadding: _, transition: __, ...options } = optionsOf(spec);
+      return new ReferenceKalmanNorm2d(device, channels, { ...options, relu });
+    }
   }
+}
+
+function optionsOf<Spec extends NormSpec>({ type: _, ...options }: Spec): Omit<Spec, 'type'> {
+  return options;
 }

@@ -2,8 +2,9 @@ import { check } from '../errors.js';
 import type { Filtered } from '../nn/filtered.js';
 import { ScaledAffine2d } from '../nn/scaled-affine.js';
 import { add } from '../ops/broadcast.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
-import { Block, type BlockOptions } from './residual-block.js';
+import { Block, type BlockOptions, blockNames } from './residual-block.js';
 
 /** Options of {@link NormalizerFreeBlock}. */
 export interface NormalizerFreeBlockOptions extends Omit<BlockOptions<never>, 'norm1' | 'norm2' | 'first'> {
@@ -12,6 +13,8 @@ export interface NormalizerFreeBlockOptions extends Omit<BlockOptions<never>, 'n
   /** α, the factor on the branch; default 0.2. */
   alpha?: number;
 }
+
+const optionNames: OptionNames<NormalizerFreeBlockOptions> = { ...blockNames, variance: true, alpha: true };
 
 /**
  * Residual block of a normalizer-free network (Brock et al. 2021, Characterizing signal propagation): h + α·f(h / sqrt(v)),
@@ -28,6 +31,7 @@ export class NormalizerFreeBlock extends Block {
   readonly side: ScaledAffine2d | null;
 
   constructor(device: Device, options: NormalizerFreeBlockOptions) {
+    checkOptions('NormalizerFreeBlock', options, optionNames);
     super(device, options);
     const { inChannels, widens, variance, alpha = 0.2 } = options;
     for (const [name, value] of Object.entries({ variance, alpha })) {

@@ -9,8 +9,9 @@ import { samples } from '../ops/memory.js';
 import { addWithMoments } from '../ops/moments.js';
 import { type BeliefPadding, padBelief } from '../ops/pad.js';
 import { type Noise, predict, type Transition } from '../ops/predict.js';
+import { checkOptions } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
-import { Block, type BlockOptions } from './residual-block.js';
+import { Block, type BlockOptions, normalizedBlockNames } from './residual-block.js';
 
 /** What flows between Kalman blocks: samples, and the prior of their statistics (null in inference). */
 export interface ReferenceKalmanState {
@@ -35,6 +36,7 @@ export class ReferenceKalmanBlock extends Block {
     device: Device,
     options: BlockOptions<ReferenceKalmanNorm2d> & { beliefPadding: BeliefPadding; transition?: Transition },
   ) {
+    checkOptions('ReferenceKalmanBlock', options, { ...normalizedBlockNames, beliefPadding: true, transition: true });
     super(device, options);
     this.norm1 = options.norm1;
     this.norm2 = options.norm2;

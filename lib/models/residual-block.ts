@@ -10,6 +10,7 @@ import { padBelief, padChannels } from '../ops/pad.js';
 import { avgPool2d } from '../ops/pool.js';
 import { rectifyBelief } from '../ops/predict.js';
 import type { TransitionGradient } from '../ops/transition-gradient.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { HostRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
 
@@ -30,6 +31,23 @@ export interface BlockOptions<Norm> {
   /** Of the convolutions; default `closed-form`. */
   transitionGradient?: TransitionGradient;
 }
+
+/** Of what all blocks have. @internal */
+export const blockNames: OptionNames<Omit<BlockOptions<unknown>, 'first' | 'norm1' | 'norm2'>> = {
+  inChannels: true,
+  widens: true,
+  random: true,
+  weightStandardization: true,
+  transitionGradient: true,
+};
+
+/** @internal */
+export const normalizedBlockNames: OptionNames<BlockOptions<unknown>> = {
+  ...blockNames,
+  first: true,
+  norm1: true,
+  norm2: true,
+};
 
 /** Convolutions and shortcut, which all blocks share. @internal */
 export abstract class Block extends Module {
@@ -77,6 +95,7 @@ export class ResidualBlock extends Block {
   readonly norm2: Layer;
 
   constructor(device: Device, options: BlockOptions<Layer>) {
+    checkOptions('ResidualBlock', options, normalizedBlockNames);
     super(device, options);
     this.norm1 = options.norm1;
     this.norm2 = options.norm2;

@@ -9,6 +9,7 @@ import { Layer } from '../nn/module.js';
 import { Residual } from '../nn/residual.js';
 import { Sequential } from '../nn/sequential.js';
 import { type ModulePlan, type ModuleSpec, registerModule, SpecReader, type SpecValue } from '../nn/spec.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
 import { defaultStandardization, makeNorm, type NormSpec, planNorm, transitionGradientOf } from './norm-spec.js';
@@ -35,6 +36,16 @@ export interface ResNetOptions {
   seed?: number;
 }
 
+const optionNames: OptionNames<ResNetOptions> = {
+  depth: true,
+  norm: true,
+  classes: true,
+  width: true,
+  zeroInitResidual: true,
+  weightStandardization: true,
+  seed: true,
+};
+
 /**
  * The residual network for photographs (He et al. 2016), arranged as torchvision's, "v1.5": a 7 × 7 convolution with
  * stride 2, max pooling, four stages of blocks, global average pooling and a linear layer. Where a bottleneck has a
@@ -58,7 +69,7 @@ export class ResNet extends Layer {
   constructor(device: Device, options: ResNetOptions) {
     super();
     checkDevice('ResNet', device);
-    checkObjects('ResNet', { options });
+    checkOptions('ResNet', options, optionNames);
     checkObjects('ResNet', { norm: options.norm });
     const {
       depth,

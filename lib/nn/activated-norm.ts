@@ -1,9 +1,10 @@
-import { checkDevice, checkObjects } from '../arguments.js';
+import { checkDevice } from '../arguments.js';
 import { add, mul, sub } from '../ops/broadcast.js';
 import { pow, relu, sigmoid, square } from '../ops/elementwise.js';
 import { broadcastTo } from '../ops/layout.js';
 import { reshape } from '../ops/memory.js';
 import { mean } from '../ops/reduce.js';
+import { checkOptions } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
 import { Layer } from './module.js';
 import { checkChannels, checkGroups, checkNorm, readGroups } from './norm.js';
@@ -29,7 +30,6 @@ abstract class ActivatedNorm extends Layer {
   ) {
     super();
     checkDevice(new.target.name, device);
-    checkObjects(new.target.name, { options });
     const { epsilon = defaultEpsilon } = options;
     checkNorm(new.target.name, channels, epsilon);
     this.epsilon = epsilon;
@@ -78,6 +78,7 @@ export class FilterResponseNorm2d extends ActivatedNorm {
   readonly tau: Tensor;
 
   constructor(device: Device, channels: number, options: ActivatedNormOptions = {}) {
+    checkOptions('FilterResponseNorm2d', options, { epsilon: true });
     super(device, channels, options, 1e-6);
     this.tau = this.parameter(() => device.zeros([channels]));
   }
@@ -127,6 +128,7 @@ export class EvoNormS0 extends ActivatedNorm {
   readonly groups: number;
 
   constructor(device: Device, channels: number, options: EvoNormOptions = {}) {
+    checkOptions('EvoNormS0', options, { groups: true, epsilon: true });
     super(device, channels, options, 1e-5);
     const { groups = 32 } = options;
     checkGroups('EvoNormS0', groups, channels);

@@ -2,6 +2,7 @@ import { noGrad } from '../autograd.js';
 import { normalize } from '../ops/batch-norm.js';
 import { groupNorm } from '../ops/group-norm.js';
 import { moments, updateRunning } from '../ops/moments.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
 import { checkGroups, RunningNorm, type RunningNormOptions, readGroups } from './norm.js';
 import { type ModulePlan, registerModule, type SpecReader, type SpecValue } from './spec.js';
@@ -11,6 +12,15 @@ export interface BatchChannelNormOptions extends Omit<RunningNormOptions, 'affin
   /** How many groups of channels the second normalization has, a divisor of the channels; default 32, as in the paper. */
   groups?: number;
 }
+
+const optionNames: OptionNames<BatchChannelNormOptions> = {
+  groups: true,
+  epsilon: true,
+  relu: true,
+  splits: true,
+  momentum: true,
+  runningStats: true,
+};
 
 /**
  * Batch-channel normalization (Qiao et al. 2019) of [N, C, H, W], as it is meant for micro-batches: by running averages,
@@ -29,6 +39,7 @@ export class BatchChannelNorm2d extends RunningNorm {
   readonly groups: number;
 
   constructor(device: Device, channels: number, options: BatchChannelNormOptions = {}) {
+    checkOptions('BatchChannelNorm2d', options, optionNames);
     super(device, channels, options);
     const { groups = 32 } = options;
     checkGroups('BatchChannelNorm2d', groups, channels);

@@ -1,7 +1,8 @@
 import { check } from '../errors.js';
 import { type BatchNormEngine, batchNorm, normalize } from '../ops/batch-norm.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
-import { RunningNorm, type RunningNormOptions } from './norm.js';
+import { RunningNorm, type RunningNormOptions, runningNormNames } from './norm.js';
 import { type ModulePlan, registerModule, type SpecReader } from './spec.js';
 
 /** Options of {@link BatchNorm2d}. */
@@ -9,6 +10,8 @@ export interface BatchNormOptions extends RunningNormOptions {
   /** Whose kernels train: ours (default), or cuDNN's on a CUDA device, for the whole batch only. */
   engine?: BatchNormEngine;
 }
+
+const optionNames: OptionNames<BatchNormOptions> = { ...runningNormNames, engine: true };
 
 /**
  * Batch normalization (Ioffe and Szegedy 2015) of [N, C, H, W] or [N, C]: (x - mean) / sqrt(variance + epsilon)·gamma +
@@ -25,6 +28,7 @@ export class BatchNorm2d extends RunningNorm {
   private readonly engine: BatchNormEngine;
 
   constructor(device: Device, channels: number, options: BatchNormOptions = {}) {
+    checkOptions(new.target.name, options, optionNames);
     super(device, channels, options);
     this.engine = options.engine ?? 'native';
   }

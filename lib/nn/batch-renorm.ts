@@ -5,8 +5,9 @@ import { add, div, mul, sub } from '../ops/broadcast.js';
 import { clamp, relu, sqrt } from '../ops/elementwise.js';
 import { reshape } from '../ops/memory.js';
 import { type Moments, updateRunning } from '../ops/moments.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
-import { RunningNorm, type RunningNormOptions } from './norm.js';
+import { RunningNorm, type RunningNormOptions, runningNormNames } from './norm.js';
 import { perSample } from './per-sample.js';
 import { type ModulePlan, registerModule, type SpecReader, type SpecValue } from './spec.js';
 import { Temporaries } from './temporaries.js';
@@ -18,6 +19,8 @@ export interface BatchRenormOptions extends RunningNormOptions {
   /** The distance of means, in running deviations, is kept within -dMax and dMax; at least 0, default 5. */
   dMax?: number;
 }
+
+const optionNames: OptionNames<BatchRenormOptions> = { ...runningNormNames, rMax: true, dMax: true };
 
 /**
  * Batch renormalization (Ioffe 2017) of [N, C, H, W]: ((x - m) / s·r + d)·gamma + beta, with the mean m and the deviation s
@@ -37,6 +40,7 @@ export class BatchRenorm2d extends RunningNorm {
   readonly dMax: number;
 
   constructor(device: Device, channels: number, options: BatchRenormOptions = {}) {
+    checkOptions('BatchRenorm2d', options, optionNames);
     super(device, channels, options);
     const { rMax = 3, dMax = 5 } = options;
     check(

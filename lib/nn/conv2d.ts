@@ -1,10 +1,11 @@
-import { checkDevice, checkObjects } from '../arguments.js';
+import { checkDevice } from '../arguments.js';
 import { check } from '../errors.js';
 import { Belief } from '../ops/belief.js';
-import { type Conv2dOptions, conv2d, type Padding } from '../ops/conv2d.js';
+import { type Conv2dOptions, conv2d, conv2dNames, type Padding } from '../ops/conv2d.js';
 import { observedVariance } from '../ops/observed-variance.js';
 import { checkTransitionGradient, type TransitionGradient, transitionGradients } from '../ops/transition-gradient.js';
 import { weightCenter, weightStandardize } from '../ops/weight-standardize.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { type HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { Filtered } from './filtered.js';
@@ -35,6 +36,15 @@ export interface Conv2dLayerOptions extends Conv2dOptions {
    */
   transitionGradient?: TransitionGradient;
 }
+
+const optionNames: OptionNames<Conv2dLayerOptions> = {
+  ...conv2dNames,
+  bias: true,
+  random: true,
+  init: true,
+  weightStandardization: true,
+  transitionGradient: true,
+};
 
 /** Whether weights are standardized: to variance 1, to the norm that a number gives, or in their mean alone. */
 export type WeightStandardization = boolean | number | 'centered';
@@ -68,7 +78,7 @@ export class Conv2d extends Layer {
   ) {
     super();
     checkDevice('Conv2d', device);
-    checkObjects('Conv2d', { options });
+    checkOptions('Conv2d', options, optionNames);
     for (const [name, value] of Object.entries({ inChannels, outChannels, kernel })) {
       check(
         Number.isInteger(value) && value >= 1,

@@ -1,8 +1,9 @@
-import { checkDevice, checkObjects } from '../arguments.js';
+import { checkDevice } from '../arguments.js';
 import { DeviceRandom } from '../device-random.js';
 import { check } from '../errors.js';
 import type { Belief } from '../ops/belief.js';
 import { dropout } from '../ops/dropout.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { initialRandom } from '../random.js';
 import { noScope } from '../scope.js';
 import type { Device, Tensor } from '../tensor.js';
@@ -15,6 +16,8 @@ export interface DropoutOptions {
   /** Of its random stream, a whole number from 0 to 2^53 - 1; default: from the thread's stream, see {@link manualSeed}. */
   seed?: number;
 }
+
+const optionNames: OptionNames<DropoutOptions> = { seed: true };
 
 /**
  * Dropout (Srivastava et al. 2014): in training each value is 0 with probability `rate`, and else divided by 1 - rate; in
@@ -39,7 +42,7 @@ export class Dropout extends Layer {
   ) {
     super();
     checkDevice('Dropout', device);
-    checkObjects('Dropout', { options });
+    checkOptions('Dropout', options, optionNames);
     check(
       rate >= 0 && rate < 1,
       'INVALID_ARGUMENT',

@@ -9,10 +9,25 @@ import { broadcastTo } from '../ops/layout.js';
 import { reshape } from '../ops/memory.js';
 import type { Moments } from '../ops/moments.js';
 import { mean } from '../ops/reduce.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
 import { type Filtered, samplesAlone } from './filtered.js';
-import { type FilterOptions, filterOptionsOf, KalmanNorm2d, type KalmanNormLayerOptions } from './kalman-norm.js';
-import { checkChannels, checkGroups, checkMomentum, Norm, readGroups } from './norm.js';
+import {
+  type FilterOptions,
+  filterNames,
+  filterOptionsOf,
+  KalmanNorm2d,
+  type KalmanNormLayerOptions,
+} from './kalman-norm.js';
+import {
+  checkChannels,
+  checkGroups,
+  checkMomentum,
+  Norm,
+  normLayerNames,
+  type RunningNormOptions,
+  readGroups,
+} from './norm.js';
 import { type ModulePlan, registerModule, type SpecReader, type SpecValue } from './spec.js';
 import { Temporaries } from './temporaries.js';
 
@@ -21,6 +36,10 @@ export interface GroupKalmanNormOptions extends Omit<KalmanNormLayerOptions, 'sp
   /** How many groups of channels have a mean and a variance of their own, a divisor of the channels; default 32. */
   groups?: number;
 }
+
+type Accepted = GroupKalmanNormOptions & Pick<RunningNormOptions, 'affine' | 'runningStats'>;
+
+const optionNames: OptionNames<Accepted> = { ...normLayerNames, ...filterNames, groups: true, momentum: true };
 
 /**
  * Group Kalman normalization of [N, C, H, W] (the paper's GKN): the observations of the adaptive filter are what group
@@ -52,6 +71,7 @@ export class GroupKalmanNorm2d extends Norm {
   private readonly options: FilterOptions;
 
   constructor(device: Device, channels: number, options: GroupKalmanNormOptions = {}) {
+    checkOptions<Accepted>('GroupKalmanNorm2d', options, optionNames);
     super(device, channels, options);
     const { groups = 32, momentum = 0.1 } = options;
     checkGroups('GroupKalmanNorm2d', groups, channels);

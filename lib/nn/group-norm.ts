@@ -1,6 +1,7 @@
 import { groupNorm } from '../ops/group-norm.js';
+import { checkOptions } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
-import { checkGroups, Norm, type NormLayerOptions, readGroups } from './norm.js';
+import { checkGroups, Norm, type NormLayerOptions, normLayerNames, readGroups } from './norm.js';
 import { type ModulePlan, registerModule, type SpecReader, type SpecValue } from './spec.js';
 
 /**
@@ -19,6 +20,7 @@ export class GroupNorm extends Norm {
     channels: number,
     options: NormLayerOptions = {},
   ) {
+    checkOptions('GroupNorm', options, normLayerNames);
     super(device, channels, options);
     checkGroups('GroupNorm', groups, channels);
   }

@@ -1,5 +1,6 @@
-import { checkObjects, checkShape, shown } from '../arguments.js';
+import { checkShape, shown } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { HostRandom } from '../random.js';
 import { valuesOf } from '../shape.js';
 
@@ -15,6 +16,8 @@ export interface VarianceScaling {
    */
   variance?: 'before' | 'after';
 }
+
+const optionNames: OptionNames<VarianceScaling> = { scale: true, fan: true, variance: true };
 
 /** Standard deviation of a standard normal variable cut at ±2. */
 const TRUNCATED_STD = 0.8796256610342398;
@@ -49,7 +52,7 @@ export function varianceScaling(
   shape: readonly number[],
   options: VarianceScaling = {},
 ): Float32Array {
-  checkObjects('varianceScaling', { options });
+  checkOptions('varianceScaling', options, optionNames);
   checkShape('varianceScaling', shape);
   const { scale = 2, fan = 'out', variance = 'before' } = options;
   check(

@@ -2,10 +2,11 @@ import { check } from '../errors.js';
 import { type AdaptiveKalmanOptions, adaptiveKalmanNorm, filterRows } from '../ops/adaptive-kalman.js';
 import { normalize } from '../ops/batch-norm.js';
 import { checkTransitionGradient, transitionGradients } from '../ops/transition-gradient.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { FilterObserver } from './filter-step.js';
 import { type Filtered, samplesAlone } from './filtered.js';
-import { RunningNorm, type RunningNormOptions } from './norm.js';
+import { RunningNorm, type RunningNormOptions, runningNormNames } from './norm.js';
 import { type ModulePlan, registerModule, type SpecReader, type SpecValue } from './spec.js';
 
 /** Options of {@link KalmanNorm2d}. */
@@ -15,6 +16,24 @@ export interface KalmanNormLayerOptions
 
 /** How the filter works, without what it shares with other normalizations. @internal */
 export type FilterOptions = Required<Omit<AdaptiveKalmanOptions, 'epsilon' | 'relu' | 'splits' | 'momentum'>>;
+
+/**
+ * With those that {@link filterOptionsOf} wants to be what they are for other normalizations by default.
+ *
+ * @internal
+ */
+export const filterNames: OptionNames<FilterOptions & Pick<RunningNormOptions, 'affine' | 'runningStats'>> = {
+  gain: true,
+  correction: true,
+  adaptation: true,
+  gate: true,
+  observationGradient: true,
+  transitionGradient: true,
+  affine: true,
+  runningStats: true,
+};
+
+const optionNames: OptionNames<KalmanNormLayerOptions & RunningNormOptions> = { ...runningNormNames, ...filterNames };
 
 const defaults: FilterOptions = {
   gain: 'adaptive',
@@ -77,6 +96,7 @@ export class KalmanNorm2d extends RunningNorm {
   private readonly options: FilterOptions;
 
   constructor(device: Device, channels: number, options: KalmanNormLayerOptions = {}) {
+    checkOptions<KalmanNormLayerOptions & RunningNormOptions>('KalmanNorm2d', options, optionNames);
     super(device, channels, options);
     this.options = filterOptionsOf('KalmanNorm2d', options);
     this.filterState = this.buffer(() => device.zeros([filterRows.length, channels]));

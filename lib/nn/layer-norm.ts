@@ -1,11 +1,13 @@
 import { groupNorm } from '../ops/group-norm.js';
+import { checkOptions } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
-import { Norm, type NormLayerOptions } from './norm.js';
+import { Norm, type NormLayerOptions, normLayerNames } from './norm.js';
 import { type ModulePlan, registerModule, type SpecReader, type SpecValue } from './spec.js';
 
 /** Group normalizations whose number of groups follows from the channels. */
 abstract class WholeGroupNorm extends Norm {
   constructor(device: Device, channels: number, options: NormLayerOptions = {}) {
+    checkOptions(new.target.name, options, normLayerNames);
     super(device, channels, options);
   }
 

@@ -1,7 +1,8 @@
-import { checkDevice, checkObjects } from '../arguments.js';
+import { checkDevice } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Belief } from '../ops/belief.js';
 import { linear } from '../ops/linear.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { type HostRandom, initialRandom } from '../random.js';
 import type { Device, Tensor } from '../tensor.js';
 import { truncatedNormal } from './init.js';
@@ -19,6 +20,8 @@ export interface LinearOptions {
   std?: number;
 }
 
+const optionNames: OptionNames<LinearOptions> = { bias: true, random: true, std: true };
+
 /**
  * x·W + b.
  *
@@ -32,7 +35,7 @@ export class Linear extends Layer {
   constructor(device: Device, inFeatures: number, outFeatures: number, options: LinearOptions = {}) {
     super();
     checkDevice('Linear', device);
-    checkObjects('Linear', { options });
+    checkOptions('Linear', options, optionNames);
     for (const [name, value] of Object.entries({ inFeatures, outFeatures })) {
       check(
         Number.isInteger(value) && value >= 1,

@@ -1,5 +1,6 @@
 import type { Belief } from '../ops/belief.js';
 import { type BothAxes, type MaxPool2dOptions, maxPool2d } from '../ops/max-pool.js';
+import { checkOptions } from '../options.js';
 import type { Tensor } from '../tensor.js';
 import { Layer } from './module.js';
 import { isSize, type ModulePlan, type ModuleSpec, registerModule, type SpecReader } from './spec.js';
@@ -22,6 +23,7 @@ export class MaxPool2d extends Layer {
     readonly options: MaxPool2dOptions = {},
   ) {
     super();
+    checkOptions('MaxPool2d', options, { stride: true, padding: true });
   }
 
   static plan(spec: SpecReader): ModulePlan {

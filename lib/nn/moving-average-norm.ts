@@ -9,6 +9,7 @@ import { meanSquares, normalizeBy } from '../ops/given-moments.js';
 import { concat } from '../ops/layout.js';
 import { matmul } from '../ops/linear.js';
 import { reshape, samples } from '../ops/memory.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { noScope, scope } from '../scope.js';
 import { type Device, Tensor } from '../tensor.js';
 import { RunningNorm, type RunningNormOptions } from './norm.js';
@@ -23,6 +24,15 @@ export interface MovingAverageBatchNormOptions extends Omit<RunningNormOptions, 
   /** Weight of the newest micro-batch, not batch, in the running average; default 0.02. */
   momentum?: number;
 }
+
+const optionNames: OptionNames<MovingAverageBatchNormOptions> = {
+  window: true,
+  warmUp: true,
+  momentum: true,
+  splits: true,
+  epsilon: true,
+  relu: true,
+};
 
 /** How a batch of S micro-batches takes its averages: matrices over micro-batches in their order. */
 interface Averages {
@@ -68,8 +78,8 @@ export class MovingAverageBatchNorm2d extends RunningNorm {
   #averages: Averages | null = null;
 
   constructor(device: Device, channels: number, options: MovingAverageBatchNormOptions = {}) {
-    // What isn't an object is the base class's to refuse.
-    super(device, channels, options && { momentum: 0.02, ...options });
+    checkOptions('MovingAverageBatchNorm2d', options, optionNames);
+    super(device, channels, { momentum: 0.02, ...options });
     const { window = 16, warmUp = 100 } = options;
     for (const [name, value, least] of [
       ['window', window, 2],

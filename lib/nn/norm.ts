@@ -1,9 +1,10 @@
-import { checkDevice, checkObjects } from '../arguments.js';
+import { checkDevice } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Affine } from '../ops/batch-norm.js';
 import { Belief } from '../ops/belief.js';
 import { square } from '../ops/elementwise.js';
 import type { Moments, RunningAverages } from '../ops/moments.js';
+import type { OptionNames } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
 import { Layer } from './module.js';
 import type { ModuleSpec, SpecReader, SpecValue } from './spec.js';
@@ -20,6 +21,9 @@ export interface NormLayerOptions {
   /** Apply ReLU in the same pass; default false. */
   relu?: boolean;
 }
+
+/** @internal */
+export const normLayerNames: OptionNames<NormLayerOptions> = { epsilon: true, affine: true, relu: true };
 
 /** What every normalization asks of its sizes; messages begin with `name`. @internal */
 export function checkNorm(name: string, channels: number, epsilon: number): void {
@@ -85,7 +89,6 @@ export abstract class Norm extends Layer {
   ) {
     super();
     checkDevice(new.target.name, device);
-    checkObjects(new.target.name, { options });
     const { epsilon = 1e-5, affine = true, relu = false } = options;
     checkNorm(new.target.name, channels, epsilon);
     this.epsilon = epsilon;
@@ -146,6 +149,14 @@ export interface RunningNormOptions extends NormLayerOptions {
   /** Default `all-splits`. */
   runningStats?: RunningStats;
 }
+
+/** @internal */
+export const runningNormNames: OptionNames<RunningNormOptions> = {
+  ...normLayerNames,
+  splits: true,
+  momentum: true,
+  runningStats: true,
+};
 
 /** Normalizations with running averages: `runningMean` [C] from 0 and `runningVariance` [C] from 1. @internal */
 export abstract class RunningNorm extends Norm {

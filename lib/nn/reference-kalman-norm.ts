@@ -4,9 +4,10 @@ import type { Belief } from '../ops/belief.js';
 import { sigmoid } from '../ops/elementwise.js';
 import { kalmanNorm } from '../ops/kalman.js';
 import type { Noise } from '../ops/predict.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { FilterObserver } from './filter-step.js';
-import { RunningNorm, type RunningNormOptions } from './norm.js';
+import { RunningNorm, type RunningNormOptions, runningNormNames } from './norm.js';
 import { type ModulePlan, registerModule, type SpecReader, type SpecValue } from './spec.js';
 
 /** Options of {@link ReferenceKalmanNorm2d}. */
@@ -21,6 +22,13 @@ export interface ReferenceKalmanNormOptions extends RunningNormOptions {
   /** The prior is dropped where it exceeds the batch variance this many times on average; default 100. */
   guard?: number;
 }
+
+const optionNames: OptionNames<ReferenceKalmanNormOptions> = {
+  ...runningNormNames,
+  gain: true,
+  initialGain: true,
+  guard: true,
+};
 
 /** What a Kalman layer hands on. */
 export interface ReferenceKalmanOutput {
@@ -54,6 +62,7 @@ export class ReferenceKalmanNorm2d extends RunningNorm {
   observer: FilterObserver | null = null;
 
   constructor(device: Device, channels: number, options: ReferenceKalmanNormOptions = {}) {
+    checkOptions('ReferenceKalmanNorm2d', options, optionNames);
     super(device, channels, options);
     const { gain = 0.1, initialGain = 0.1, guard = 100 } = options;
     check(

@@ -1,6 +1,7 @@
-import { checkDevice, checkObjects } from '../arguments.js';
+import { checkDevice } from '../arguments.js';
 import { check } from '../errors.js';
 import { scaleAndShift } from '../ops/given-moments.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
 import { Layer, type ModuleSpec } from './module.js';
 import { checkChannels } from './norm.js';
@@ -15,6 +16,8 @@ export interface ScaledAffineOptions {
   /** Apply ReLU in the same pass; default false. */
   relu?: boolean;
 }
+
+const optionNames: OptionNames<ScaledAffineOptions> = { factor: true, affine: true, relu: true };
 
 /**
  * f·(gamma·x + beta) per channel of [N, C, H, W]: where other networks have a normalization, normalizer-free ones (Brock et
@@ -38,7 +41,7 @@ export class ScaledAffine2d extends Layer {
   ) {
     super();
     checkDevice('ScaledAffine2d', device);
-    checkObjects('ScaledAffine2d', { options });
+    checkOptions('ScaledAffine2d', options, optionNames);
     const { factor = 1, affine = true, relu = false } = options;
     check(
       Number.isInteger(channels) && channels >= 1,

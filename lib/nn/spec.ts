@@ -1,5 +1,6 @@
-import { checkDevice, checkObjects, shortened, shownJson } from '../arguments.js';
+import { checkDevice, shortened, shownJson } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions } from '../options.js';
 import type { Device } from '../tensor.js';
 import type { Module, ModuleSpec, SpecValue } from './module.js';
 
@@ -78,7 +79,7 @@ export interface BuildOptions {
  */
 export function buildModel(device: Device, spec: ModuleSpec, options: BuildOptions = {}): Module {
   checkDevice('buildModel', device);
-  checkObjects('buildModel', { options });
+  checkOptions('buildModel', options, { maxValues: true });
   const { maxValues = 2 ** 28 } = options;
   const plan = planModule(spec, 'spec', { modules: 0 }, 0);
   check(

@@ -1,9 +1,10 @@
 import { normalizeBy } from '../ops/given-moments.js';
 import { updateRunning } from '../ops/moments.js';
 import { type StatisticsGroup, syncMoments } from '../ops/sync-moments.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
 import { BatchNorm2d } from './batch-norm.js';
-import { RunningNorm, type RunningNormOptions } from './norm.js';
+import { RunningNorm, type RunningNormOptions, runningNormNames } from './norm.js';
 import { type ModulePlan, registerModule, type SpecReader } from './spec.js';
 
 /** Options of {@link SyncBatchNorm2d}. */
@@ -11,6 +12,9 @@ export interface SyncBatchNormOptions extends Omit<RunningNormOptions, 'splits' 
   /** A {@link ProcessGroup} whose processes share their statistics; default: that of the {@link Trainer}, or none. */
   group?: StatisticsGroup;
 }
+
+/** Whoever has an object of options for all normalizations may hand it on. */
+const optionNames: OptionNames<SyncBatchNormOptions & RunningNormOptions> = { ...runningNormNames, group: true };
 
 /**
  * {@link BatchNorm2d} over the batches of all processes of a group together, as PyTorch's SyncBatchNorm: means and variances
@@ -29,9 +33,10 @@ export class SyncBatchNorm2d extends BatchNorm2d {
   group: StatisticsGroup | null;
 
   constructor(device: Device, channels: number, options: SyncBatchNormOptions = {}) {
-    // Whoever has an object of options for all normalizations may hand it on.
-    super(device, channels, options && { ...options, splits: 1, runningStats: 'all-splits' });
-    this.group = options.group ?? null;
+    checkOptions<SyncBatchNormOptions & RunningNormOptions>('SyncBatchNorm2d', options, optionNames);
+    const { group = null, ...others } = options;
+    super(device, channels, { ...others, splits: 1, runningStats: 'all-splits' });
+    this.group = group;
   }
 
   static override plan(spec: SpecReader): ModulePlan {

@@ -1,8 +1,9 @@
 import { native } from '../addon/load.js';
 import { checkObjects, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Tensor } from '../tensor.js';
-import type { Affine, NormOptions } from './batch-norm.js';
+import { type Affine, type NormOptions, normNames } from './batch-norm.js';
 import { Belief, checkBeliefs } from './belief.js';
 import { differentiable } from './differentiable.js';
 import type { Moments } from './moments.js';
@@ -115,6 +116,18 @@ export interface AdaptiveKalmanOptions extends NormOptions {
   momentum?: number;
 }
 
+const optionNames: OptionNames<AdaptiveKalmanOptions> = {
+  ...normNames,
+  splits: true,
+  gain: true,
+  correction: true,
+  adaptation: true,
+  gate: true,
+  observationGradient: true,
+  transitionGradient: true,
+  momentum: true,
+};
+
 /** Result of {@link adaptiveKalmanNorm}. */
 export interface AdaptiveKalmanResult {
   /** The normalized samples. */
@@ -165,7 +178,8 @@ export function adaptiveKalmanNorm(
 ): AdaptiveKalmanResult {
   checkTensors('adaptiveKalmanNorm', { x });
   if (prior !== null) checkBeliefs('adaptiveKalmanNorm', { prior });
-  checkObjects('adaptiveKalmanNorm', { affine, state, options });
+  checkObjects('adaptiveKalmanNorm', { affine, state });
+  checkOptions('adaptiveKalmanNorm', options, optionNames);
   const { splits = 1, gain = 'adaptive', correction = 0.1, adaptation = 0.1, gate = 4, momentum = 0.1 } = options;
   const { transitionGradient = 'closed-form', epsilon = 1e-5, relu = false } = options;
   const observationGradient = observationShare(Math.max(0, 1 - splits / (x.shape[0] as number)), options);

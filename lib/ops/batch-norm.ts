@@ -1,6 +1,7 @@
 import { native } from '../addon/load.js';
 import { checkObjects, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
 import { type Moments, type RunningAverages, runningArguments, updateRunning } from './moments.js';
@@ -53,8 +54,18 @@ export interface NormOptions {
   relu?: boolean;
 }
 
+/** @internal */
+export const normNames: OptionNames<NormOptions> = { epsilon: true, relu: true };
+
 /** Whose kernels normalize: ours, or on CUDA devices those of cuDNN (for the whole batch only). */
 export type BatchNormEngine = 'native' | 'cudnn';
+
+const batchNormNames: OptionNames<NonNullable<Parameters<typeof batchNorm>[2]>> = {
+  ...normNames,
+  splits: true,
+  engine: true,
+  running: true,
+};
 
 /**
  * Batch normalization with the statistics of each split: (x - mean) / sqrt(variance + epsilon)·gamma + beta, with the
@@ -71,7 +82,8 @@ export function batchNorm(
   options: NormOptions & { splits?: number; engine?: BatchNormEngine; running?: RunningAverages } = {},
 ): { output: Tensor; statistics: Moments } {
   checkTensors('batchNorm', { x });
-  checkObjects('batchNorm', { affine, options });
+  checkObjects('batchNorm', { affine });
+  checkOptions('batchNorm', options, batchNormNames);
   const { splits = 1, epsilon = 1e-5, relu = false, engine = 'native', running } = options;
   const averages = running ? runningArguments('batchNorm', running) : null;
   if (engine === 'cudnn') {
@@ -154,7 +166,8 @@ function dnnBatchNorm(
  */
 export function normalize(x: Tensor, statistics: Moments, affine: Affine, options: NormOptions = {}): Tensor {
   checkTensors('normalize', { x });
-  checkObjects('normalize', { statistics, affine, options });
+  checkObjects('normalize', { statistics, affine });
+  checkOptions('normalize', options, normNames);
   checkTensors('normalize', { mean: statistics.mean, variance: statistics.variance });
   const { epsilon = 1e-5, relu = false } = options;
   const { gamma, beta } = affine;

@@ -1,7 +1,8 @@
 import type { ConvShape, Handle } from '../addon/contract.js';
 import { native } from '../addon/load.js';
-import { checkObjects, checkTensors } from '../arguments.js';
+import { checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
 
@@ -37,6 +38,9 @@ export interface Conv2dOptions {
   groups?: number;
 }
 
+/** @internal */
+export const conv2dNames: OptionNames<Conv2dOptions> = { stride: true, padding: true, dilation: true, groups: true };
+
 /** What {@link conv2d} does to its results in the same pass. */
 export interface Conv2dEpilogue {
   /** [out], is added; default null. */
@@ -44,6 +48,8 @@ export interface Conv2dEpilogue {
   /** ReLU of the sum; default false. */
   relu?: boolean;
 }
+
+const epilogueNames: OptionNames<Conv2dEpilogue> = { bias: true, relu: true };
 
 /** Before and after along one axis, by TensorFlow's SAME rule. */
 function same(size: number, kernel: number, stride: number): [number, number] {
@@ -118,7 +124,8 @@ function channelSums(x: Handle): Handle {
  */
 export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}, epilogue: Conv2dEpilogue = {}): Tensor {
   checkTensors('conv2d', { x, weight });
-  checkObjects('conv2d', { options, epilogue });
+  checkOptions('conv2d', options, conv2dNames);
+  checkOptions('conv2d: epilogue', epilogue, epilogueNames);
   const { bias = null, relu = false } = epilogue;
   const shape = convShape(x.shape, weight.shape, options);
   return differentiable({

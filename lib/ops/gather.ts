@@ -1,6 +1,7 @@
 import { native } from '../addon/load.js';
 import { checkObjects, checkTensors } from '../arguments.js';
 import type { DeviceRandom } from '../device-random.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { Tensor } from '../tensor.js';
 
 declare module '../addon/contract.js' {
@@ -58,6 +59,8 @@ export interface GatherOptions {
   augment?: Augmentation & { random: DeviceRandom };
 }
 
+const optionNames: OptionNames<GatherOptions> = { batchSize: true, scale: true, augment: true };
+
 /**
  * A batch of images and labels out of a set that lies on the device: image i is number indices[cursor·batchSize + i].
  * No gradient.
@@ -65,7 +68,8 @@ export interface GatherOptions {
  * @returns images [N, C, H, W], row-major, and labels [N]; NaN and -1 where an index is outside
  */
 export function gather(source: GatherSource, options: GatherOptions): { images: Tensor; labels: Tensor } {
-  checkObjects('gather', { source, options });
+  checkObjects('gather', { source });
+  checkOptions('gather', options, optionNames);
   const { images, labels, mean, indices, cursor } = source;
   checkTensors('gather', { images, labels, mean, indices, cursor });
   const { batchSize, scale = 1, augment } = options;

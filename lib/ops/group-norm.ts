@@ -1,7 +1,8 @@
 import { native } from '../addon/load.js';
 import { checkObjects, checkTensors } from '../arguments.js';
+import { checkOptions } from '../options.js';
 import type { Tensor } from '../tensor.js';
-import type { Affine, NormOptions } from './batch-norm.js';
+import { type Affine, type NormOptions, normNames } from './batch-norm.js';
 import { differentiable } from './differentiable.js';
 
 declare module '../addon/contract.js' {
@@ -24,7 +25,8 @@ declare module '../addon/contract.js' {
  */
 export function groupNorm(x: Tensor, groups: number, affine: Affine, options: NormOptions = {}): Tensor {
   checkTensors('groupNorm', { x });
-  checkObjects('groupNorm', { affine, options });
+  checkObjects('groupNorm', { affine });
+  checkOptions('groupNorm', options, normNames);
   const { epsilon = 1e-5, relu = false } = options;
   const { gamma, beta } = affine;
   return differentiable({

@@ -8,7 +8,7 @@ export {
   adaptiveKalmanNorm,
   filterRows,
 } from './adaptive-kalman.js';
-export * from './batch-norm.js';
+export { type Affine, type BatchNormEngine, batchNorm, type NormOptions, normalize } from './batch-norm.js';
 export * from './belief.js';
 export * from './broadcast.js';
 export { type Conv2dEpilogue, type Conv2dOptions, conv2d, type Padding } from './conv2d.js';

@@ -2,8 +2,9 @@ import type { Handle } from '../addon/contract.js';
 import { native } from '../addon/load.js';
 import { checkObjects, checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
-import type { Affine, NormOptions } from './batch-norm.js';
+import { type Affine, type NormOptions, normNames } from './batch-norm.js';
 import { Belief, checkBeliefs } from './belief.js';
 import { differentiable } from './differentiable.js';
 import { within } from './memory.js';
@@ -90,6 +91,15 @@ export interface KalmanNormOptions extends NormOptions {
   running?: RunningAverages | null;
 }
 
+const optionNames: OptionNames<KalmanNormOptions> = {
+  ...normNames,
+  splits: true,
+  gain: true,
+  guard: true,
+  sample: true,
+  running: true,
+};
+
 /** Result of {@link kalmanNorm}. */
 export interface KalmanNormResult {
   /** The normalized samples, then the virtual ones where `sample` was asked for. */
@@ -120,7 +130,8 @@ export function kalmanNorm(
   options: KalmanNormOptions,
 ): KalmanNormResult {
   checkTensors('kalmanNorm', { x });
-  checkObjects('kalmanNorm', { affine, options });
+  checkObjects('kalmanNorm', { affine });
+  checkOptions('kalmanNorm', options, optionNames);
   const { splits = 1, gain, guard = 100, epsilon = 1e-5, relu = false, sample = null, running = null } = options;
   const averages = running && runningArguments('kalmanNorm', running);
   if (prior !== null && prior !== 'carried') checkBeliefs('kalmanNorm', { prior });

@@ -1,6 +1,7 @@
 import { native } from '../addon/load.js';
-import { checkObjects, checkTensors } from '../arguments.js';
+import { checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Tensor } from '../tensor.js';
 import { mul, sub } from './broadcast.js';
 import { differentiable } from './differentiable.js';
@@ -51,6 +52,8 @@ export interface CrossEntropyOptions {
   ignoreIndex?: number;
 }
 
+const optionNames: OptionNames<CrossEntropyOptions> = { smoothing: true, weights: true, ignoreIndex: true };
+
 /**
  * Mean softmax cross-entropy.
  *
@@ -60,7 +63,7 @@ export interface CrossEntropyOptions {
  */
 export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntropyOptions = {}): Loss {
   checkTensors('crossEntropy', { logits, labels });
-  checkObjects('crossEntropy', { options });
+  checkOptions('crossEntropy', options, optionNames);
   const { smoothing = 0, weights = null, ignoreIndex = null } = options;
   return differentiable({
     name: 'crossEntropy',

@@ -1,6 +1,6 @@
 import { native } from '../addon/load.js';
-import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Tensor } from '../tensor.js';
 import { unary } from './differentiable.js';
 
@@ -29,6 +29,8 @@ export interface MaxPool2dOptions {
   padding?: BothAxes;
 }
 
+const optionNames: OptionNames<MaxPool2dOptions> = { stride: true, padding: true };
+
 /** A pair of whole numbers. */
 function pair(name: string, value: BothAxes, least: number): [vertical: number, horizontal: number] {
   const both = typeof value === 'number' ? [value, value] : value;
@@ -51,7 +53,7 @@ function pair(name: string, value: BothAxes, least: number): [vertical: number, 
  *   `SHAPE_MISMATCH` for a window that is larger than the padded image
  */
 export function maxPool2d(x: Tensor, kernel: BothAxes, options: MaxPool2dOptions = {}): Tensor {
-  checkObjects('maxPool2d', { options });
+  checkOptions('maxPool2d', options, optionNames);
   const window = pair('kernel', kernel, 1);
   const stride = pair('stride', options.stride ?? window, 1);
   const padding = pair('padding', options.padding ?? 0, 0);

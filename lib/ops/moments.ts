@@ -1,6 +1,7 @@
 import type { Running } from '../addon/contract.js';
 import { native } from '../addon/load.js';
 import { checkObjects, checkTensors } from '../arguments.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
 
@@ -72,7 +73,7 @@ export function moments(x: Tensor, splits = 1): Moments {
  */
 export function addWithMoments(a: Tensor, b: Tensor, splits: number, options: { inPlace?: boolean } = {}): Tensor {
   checkTensors('addWithMoments', { a, b });
-  checkObjects('addWithMoments', { options });
+  checkOptions('addWithMoments', options, { inPlace: true });
   const { inPlace = false } = options;
   const {
     out,
@@ -94,6 +95,16 @@ export function attachMoments(tensor: Tensor, splits: number, mean: Tensor | nul
   if (mean && variance) tensor.moments = { splits, mean, variance };
 }
 
+/** Of {@link updateRunning}: whoever has {@link RunningAverages} may hand on all of them. */
+const updateNames: OptionNames<{ splits: number } & RunningAverages> = {
+  splits: true,
+  mean: true,
+  variance: true,
+  momentum: true,
+  correction: true,
+  allSplits: true,
+};
+
 /**
  * Moves running averages toward the statistics of a batch: running += momentum·(s - running). A channel whose statistics
  * aren't finite keeps its averages.
@@ -107,7 +118,8 @@ export function updateRunning(
   statistics: Moments,
   options: { splits: number } & Omit<RunningAverages, keyof Moments>,
 ): void {
-  checkObjects('updateRunning', { running, statistics, options });
+  checkObjects('updateRunning', { running, statistics });
+  checkOptions<typeof options & Partial<Moments>>('updateRunning', options, updateNames);
   for (const { mean, variance } of [running, statistics]) checkTensors('updateRunning', { mean, variance });
   const { splits, ...how } = options;
   const { mean, variance } = statistics;

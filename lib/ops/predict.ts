@@ -3,9 +3,10 @@ import { native } from '../addon/load.js';
 import { checkObjects, checkTensors } from '../arguments.js';
 import { DeviceRandom } from '../device-random.js';
 import { check } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { Tensor } from '../tensor.js';
 import { Belief, checkBeliefs } from './belief.js';
-import { type Conv2dOptions, conv2d, convShape } from './conv2d.js';
+import { type Conv2dOptions, conv2d, conv2dNames, convShape } from './conv2d.js';
 import { differentiable } from './differentiable.js';
 import { moments } from './moments.js';
 
@@ -104,6 +105,18 @@ export interface PredictOptions extends Conv2dOptions {
   population?: boolean;
 }
 
+const propagateNames: OptionNames<Conv2dOptions & { height: number; width: number }> = {
+  ...conv2dNames,
+  height: true,
+  width: true,
+};
+const predictNames: OptionNames<PredictOptions> = {
+  ...propagateNames,
+  transition: true,
+  noise: true,
+  population: true,
+};
+
 /**
  * The Kalman filter's prediction: pushes a belief through ReLU and a convolution, and gives the prior of what the
  * convolution puts out: mean and (biased) variance over the positions of one image.
@@ -115,8 +128,8 @@ export interface PredictOptions extends Conv2dOptions {
 export function predict(belief: Belief, weight: Tensor, options: PredictOptions): Belief {
   checkTensors('predict', { weight });
   checkBeliefs('predict', { belief });
-  checkObjects('predict', { options });
-  const { noise, transition = noise ? 'sampled' : 'analytic' } = options;
+  checkOptions('predict', options, predictNames);
+  const { noise, transition = noise ? 'sampled' : 'analytic', height, width, population: _, ...window } = options;
   check(
     transition === 'analytic' || transition === 'sampled',
     'INVALID_ARGUMENT',
@@ -124,8 +137,8 @@ export function predict(belief: Belief, weight: Tensor, options: PredictOptions)
   );
   if (transition === 'analytic') return predictAnalytic(belief, weight, { ...options, rectified: true });
   check(noise !== undefined, 'INVALID_ARGUMENT', 'predict: a sampled transition needs noise');
-  const image = samplePrior(belief, options, noise);
-  const transformed = conv2d(image, weight, options);
+  const image = samplePrior(belief, { height, width }, noise);
+  const transformed = conv2d(image, weight, window);
   const { mean, variance } = moments(transformed, belief.splits);
   image.dispose();
   transformed.dispose();
@@ -146,7 +159,7 @@ export function propagate(
 ): Belief {
   checkTensors('propagate', { weight });
   checkBeliefs('propagate', { belief });
-  checkObjects('propagate', { options });
+  checkOptions('propagate', options, propagateNames);
   return predictAnalytic(belief, weight, { ...options, population: true, rectified: belief.rectified });
 }
 

@@ -1,7 +1,8 @@
 import type { Handle } from '../addon/contract.js';
 import { native } from '../addon/load.js';
-import { checkObjects, checkTensors } from '../arguments.js';
+import { checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { valuesOf } from '../shape.js';
 import { Tensor } from '../tensor.js';
 import { unary } from './differentiable.js';
@@ -24,6 +25,8 @@ export interface ReduceOptions {
   /** Whether reduced axes stay, with size 1; default false. */
   keepDims?: boolean;
 }
+
+const optionNames: OptionNames<ReduceOptions> = { axes: true, keepDims: true };
 
 /** An axis counted from the first. @internal */
 export function axisOf(name: string, axis: number, rank: number): number {
@@ -60,7 +63,7 @@ function reduced(
   options: ReduceOptions,
   backward: (context: { saved: { x: Handle; y: Handle }; dy: Handle }, terms: number) => Handle,
 ): Tensor {
-  checkObjects(kind, { options });
+  checkOptions(kind, options, optionNames);
   const { axes, keepDims = false } = options;
   const { kept, short } = shapesOf(kind, x, axes);
   const terms = x.size / valuesOf(kept);

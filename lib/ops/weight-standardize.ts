@@ -1,6 +1,7 @@
 import { native } from '../addon/load.js';
-import { checkObjects, checkTensors } from '../arguments.js';
+import { checkTensors } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Tensor } from '../tensor.js';
 import { sub } from './broadcast.js';
 import { differentiable } from './differentiable.js';
@@ -28,6 +29,8 @@ export interface WeightStandardizeOptions {
   gain?: number;
 }
 
+const optionNames: OptionNames<WeightStandardizeOptions> = { epsilon: true, gain: true };
+
 /**
  * Weight standardization (Qiao et al. 2019): for each output o of a filter, with mean μ and biased variance σ² over its I
  * weights, gain / sqrt(I)·(w - μ[o]) / sqrt(σ²[o] + epsilon). The gradient flows through μ and σ².
@@ -38,7 +41,7 @@ export interface WeightStandardizeOptions {
  */
 export function weightStandardize(weight: Tensor, options: WeightStandardizeOptions = {}): Tensor {
   checkTensors('weightStandardize', { weight });
-  checkObjects('weightStandardize', { options });
+  checkOptions('weightStandardize', options, optionNames);
   const { epsilon = 1e-5, gain } = options;
   check(
     gain === undefined || (Number.isFinite(gain) && gain > 0),

@@ -1,9 +1,10 @@
 import { native } from '../addon/load.js';
 import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { LossScaler } from './loss-scaler.js';
-import { Optimizer, type OptimizerOptions, operands } from './optimizer.js';
+import { Optimizer, type OptimizerOptions, operands, optimizerNames } from './optimizer.js';
 import type { ParameterGroup, ParameterList } from './parameter-list.js';
 
 declare module '../addon/contract.js' {
@@ -34,6 +35,8 @@ export interface AdamOptions extends OptimizerOptions {
   /** Added to the root of the second mean; positive, default 1e-8. */
   epsilon?: number;
 }
+
+const optionNames: OptionNames<AdamOptions> = { ...optimizerNames, beta1: true, beta2: true, epsilon: true };
 
 /**
  * Adam (Kingma and Ba, Adam: a method for stochastic optimization, ICLR 2015, algorithm 1): in step t, with gradient g,
@@ -67,7 +70,7 @@ export class Adam extends Optimizer {
     learningRate = 1e-3,
     options: AdamOptions = {},
   ) {
-    checkObjects(new.target.name, { options });
+    checkOptions(new.target.name, options, optionNames);
     const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 } = options;
     const name = new.target.name;
     for (const [key, beta] of Object.entries({ beta1, beta2 })) {

@@ -1,7 +1,8 @@
 import type { Handle } from '../addon/contract.js';
 import { native } from '../addon/load.js';
-import { checkDevice, checkObjects } from '../arguments.js';
+import { checkDevice } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { noScope } from '../scope.js';
 import { type Device, Tensor } from '../tensor.js';
 
@@ -21,6 +22,8 @@ export interface LossScalerOptions {
   growthInterval?: number;
 }
 
+const optionNames: OptionNames<LossScalerOptions> = { initial: true, growthInterval: true };
+
 /**
  * Dynamic loss scaling (Micikevicius et al., Mixed precision training, ICLR 2018): the loss is multiplied by a factor so
  * that small gradients survive in float16, and the optimiser divides by it. The factor halves when a gradient overflows
@@ -39,7 +42,7 @@ export class LossScaler {
 
   constructor(device: Device, options: LossScalerOptions = {}) {
     checkDevice('LossScaler', device);
-    checkObjects('LossScaler', { options });
+    checkOptions('LossScaler', options, optionNames);
     const { initial = 2 ** 15, growthInterval = 2000 } = options;
     check(
       initial >= 1 && initial <= 2 ** 24,

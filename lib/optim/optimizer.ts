@@ -1,4 +1,5 @@
 import { check } from '../errors.js';
+import type { OptionNames } from '../options.js';
 import { noScope } from '../scope.js';
 import { checkNotRecording, checkState, readState, type StateValues, writeState } from '../state.js';
 import type { Device, Tensor } from '../tensor.js';
@@ -12,6 +13,9 @@ export interface OptimizerOptions {
   /** Which parameters decay, by name; default those of rank 2 and 4: matrices and filters, no vectors. */
   decays?: (name: string, parameter: Tensor) => boolean;
 }
+
+/** @internal */
+export const optimizerNames: OptionNames<OptimizerOptions> = { weightDecay: true, decays: true };
 
 /** A parameter with what its optimizer keeps for it. */
 export interface OptimizedParameter extends NamedParameter {

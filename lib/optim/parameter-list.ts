@@ -1,5 +1,6 @@
 import { checkDevice } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions } from '../options.js';
 import { type Device, Tensor } from '../tensor.js';
 
 /** What an optimizer trains: parameters by name, as {@link Module.namedParameters} gives them, or just parameters. */
@@ -76,7 +77,11 @@ export function parameterGroups(
 ): NamedGroup[] {
   checkDevice(owner, device);
   const groups = isGroups(parameters)
-    ? parameters.map((group, i) => ({ ...group, parameters: distinctParameters(owner, group?.parameters, `${i}.`) }))
+    ? parameters.map((group, i) => {
+        const distinct = distinctParameters(owner, group?.parameters, `${i}.`);
+        checkOptions(`${owner}: group ${i}`, group, { parameters: true, learningRate: true, weightDecay: true });
+        return { ...group, parameters: distinct };
+      })
     : [{ parameters: distinctParameters(owner, parameters) }];
   const owners = new Map<Tensor | string, number>();
   groups.forEach((group, i) => {

@@ -1,5 +1,5 @@
-import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions } from '../options.js';
 import { checkPositive } from './checks.js';
 
 /**
@@ -100,7 +100,7 @@ export function polynomialSchedule(
   initial: number,
   options: { /** Default 1. */ power?: number /** Default 0. */; final?: number } = {},
 ): Schedule {
-  checkObjects('polynomialSchedule', { options });
+  checkOptions('polynomialSchedule', options, { power: true, final: true });
   const { power = 1, final = 0 } = options;
   checkLength('polynomialSchedule: length', length);
   checkRates('polynomialSchedule', { initial, final });
@@ -139,7 +139,7 @@ export interface OneCycleOptions {
  * @param highest rate
  */
 export function oneCycleSchedule(length: number, highest: number, options: OneCycleOptions = {}): Schedule {
-  checkObjects('oneCycleSchedule', { options });
+  checkOptions('oneCycleSchedule', options, { rise: true, initialDivisor: true, finalDivisor: true });
   const { rise = 0.3, initialDivisor = 25, finalDivisor = 1e4 } = options;
   checkLength('oneCycleSchedule: length', length);
   check(length >= 2, 'INVALID_ARGUMENT', `oneCycleSchedule: length must be at least 2, got ${length}`);

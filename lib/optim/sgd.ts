@@ -1,9 +1,9 @@
 import { native } from '../addon/load.js';
-import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
 import type { LossScaler } from './loss-scaler.js';
-import { Optimizer, type OptimizerOptions, operands } from './optimizer.js';
+import { Optimizer, type OptimizerOptions, operands, optimizerNames } from './optimizer.js';
 import type { ParameterGroup, ParameterList } from './parameter-list.js';
 
 declare module '../addon/contract.js' {
@@ -31,6 +31,8 @@ export interface SgdOptions extends OptimizerOptions {
   /** Takes the gradient where the momentum leads to; needs momentum. Default false. */
   nesterov?: boolean;
 }
+
+const optionNames: OptionNames<SgdOptions> = { ...optimizerNames, momentum: true, nesterov: true };
 
 /**
  * Stochastic gradient descent with momentum, as TensorFlow's MomentumOptimizer and PyTorch's SGD:
@@ -61,7 +63,7 @@ export class Sgd extends Optimizer {
     learningRate: number,
     options: SgdOptions = {},
   ) {
-    checkObjects('Sgd', { options });
+    checkOptions('Sgd', options, optionNames);
     const { momentum = 0.9, nesterov = false } = options;
     check(momentum >= 0 && momentum <= 1, 'INVALID_ARGUMENT', `Sgd: momentum must be between 0 and 1, got ${momentum}`);
     check(!nesterov || momentum > 0, 'INVALID_ARGUMENT', 'Sgd: nesterov needs momentum, got momentum 0');

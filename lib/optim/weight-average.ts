@@ -1,7 +1,7 @@
 import { native } from '../addon/load.js';
-import { checkObjects } from '../arguments.js';
 import { check } from '../errors.js';
 import { advance } from '../ops/counter.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { noScope } from '../scope.js';
 import { checkNotRecording, readState, type StateValues, writeState } from '../state.js';
 import type { Device, Tensor } from '../tensor.js';
@@ -28,6 +28,8 @@ export interface WeightAverageOptions {
    */
   warmUp?: boolean;
 }
+
+const optionNames: OptionNames<WeightAverageOptions> = { decay: true, warmUp: true };
 
 /**
  * Exponential moving average of weights (Polyak and Juditsky, Acceleration of stochastic approximation by averaging, 1992;
@@ -64,7 +66,7 @@ export class WeightAverage {
     tensors: ParameterList,
     options: WeightAverageOptions = {},
   ) {
-    checkObjects('WeightAverage', { options });
+    checkOptions('WeightAverage', options, optionNames);
     const { decay = 0.999, warmUp = false } = options;
     check(
       decay >= 0 && decay < 1,

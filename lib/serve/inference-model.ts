@@ -2,6 +2,7 @@ import { checkDevice, checkObjects } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import type { ModelInfo } from '../io/model-file.js';
 import type { Module } from '../nn/module.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
 import { Batcher } from './batcher.js';
 import { type Classification, likeliest } from './classification.js';
@@ -22,6 +23,15 @@ export interface InferenceOptions {
   readonly maxPixels?: number;
 }
 
+/** @internal */
+export const inferenceNames: OptionNames<InferenceOptions> = {
+  maxBatch: true,
+  maxDelay: true,
+  maxQueue: true,
+  maxPrograms: true,
+  maxPixels: true,
+};
+
 /** Options of a call. */
 export interface PredictOptions {
   /** Takes what has not started out of the queue, and rejects with the signal's reason. Default: none */
@@ -33,6 +43,9 @@ export interface ClassifyOptions extends PredictOptions {
   /** Number of classes wanted, the likeliest first. Default: 5, or all where there are fewer */
   readonly topK?: number;
 }
+
+const predictNames: OptionNames<PredictOptions> = { signal: true };
+const classifyNames: OptionNames<ClassifyOptions> = { ...predictNames, topK: true };
 
 /** Most values of an input: a file's word alone must not allocate more. */
 const MAX_INPUT = 2 ** 24;
@@ -65,9 +78,7 @@ export class InferenceModel {
   ) {
     checkDevice('InferenceModel', device);
     checkObjects('InferenceModel', { module, info, options });
-    const { maxBatch = 16, maxDelay = 0, maxQueue = 256, maxPrograms = 8, maxPixels = 2 ** 25, ...others } = options;
-    const [unknown] = Object.keys(others);
-    check(unknown === undefined, 'INVALID_ARGUMENT', `loadModel: there is no option "${unknown}"`);
+    const { maxBatch = 16, maxDelay = 0, maxQueue = 256, maxPrograms = 8, maxPixels = 2 ** 25 } = options;
     for (const [name, size] of Object.entries({ maxBatch, maxQueue, maxPrograms, maxPixels })) {
       check(
         Number.isSafeInteger(size) && size >= 1,
@@ -130,8 +141,10 @@ export class InferenceModel {
   predict(input: readonly Sample[] | Tensor, options?: PredictOptions): Promise<Float32Array[]>;
   async predict(
     input: Sample | readonly Sample[] | Tensor,
-    { signal }: PredictOptions = {},
+    options: PredictOptions = {},
   ): Promise<Float32Array | Float32Array[]> {
+    checkOptions('predict', options, predictNames);
+    const { signal } = options;
     check(this.disposal === null, 'DISPOSED', 'model: used after its disposal');
     signal?.throwIfAborted();
     const several = Array.isArray(input) || this.samples.isTensor(input);
@@ -164,8 +177,10 @@ export class InferenceModel {
   classify(images: readonly Sample[] | Tensor, options?: ClassifyOptions): Promise<Classification[][]>;
   async classify(
     images: Sample | readonly Sample[] | Tensor,
-    { topK = Math.min(5, this.outputs), signal }: ClassifyOptions = {},
+    options: ClassifyOptions = {},
   ): Promise<Classification[] | Classification[][]> {
+    checkOptions('classify', options, classifyNames);
+    const { topK = Math.min(5, this.outputs), signal } = options;
     check(
       Number.isInteger(topK) && topK >= 1 && topK <= this.outputs,
       'INVALID_ARGUMENT',

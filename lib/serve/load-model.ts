@@ -2,9 +2,10 @@ import { shown } from '../arguments.js';
 import { check, KalmanNormError } from '../errors.js';
 import { loadWeights, type ModelInfo, openModel } from '../io/model-file.js';
 import type { Module } from '../nn/module.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Device } from '../tensor.js';
 import { foldNormalizations } from './fold.js';
-import { InferenceModel, type InferenceOptions } from './inference-model.js';
+import { InferenceModel, type InferenceOptions, inferenceNames } from './inference-model.js';
 import { isNetwork } from './programs.js';
 
 /** Options of {@link loadModel}. */
@@ -17,6 +18,8 @@ export interface LoadModelOptions extends InferenceOptions {
    */
   readonly fold?: boolean;
 }
+
+const optionNames: OptionNames<LoadModelOptions> = { device: true, fold: true, ...inferenceNames };
 
 /**
  * Loads parameters and buffers from a safetensors file into a module. 16-bit floats are widened.
@@ -42,12 +45,11 @@ export function loadModel(path: string, module: Module): Promise<ModelInfo>;
  */
 export function loadModel(path: string, options: LoadModelOptions): Promise<InferenceModel>;
 export async function loadModel(path: string, target: Module | LoadModelOptions): Promise<ModelInfo | InferenceModel> {
-  check(
-    typeof target === 'object' && target !== null && ('device' in target || 'stateDict' in target),
-    'INVALID_ARGUMENT',
-    () => `loadModel: expected a module, or options with a device, got ${String(target)}`,
-  );
+  const expected = () => `loadModel: expected a module, or options with a device, got ${String(target)}`;
+  check(typeof target === 'object' && target !== null, 'INVALID_ARGUMENT', expected);
   if ('stateDict' in target) return loadWeights(path, target);
+  checkOptions('loadModel', target, optionNames);
+  check('device' in target, 'INVALID_ARGUMENT', expected);
   const { device, fold = false, ...options } = target;
   check(
     typeof fold === 'boolean',

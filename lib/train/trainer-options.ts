@@ -9,6 +9,7 @@ import { Optimizer } from '../optim/optimizer.js';
 import type { ParameterList } from '../optim/parameter-list.js';
 import type { Schedule } from '../optim/schedule.js';
 import { WeightAverage } from '../optim/weight-average.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
 
 /** A network that classifies images. */
@@ -88,6 +89,28 @@ export interface TrainerOptions {
   eager?: boolean;
 }
 
+const optionNames: OptionNames<TrainerOptions> = {
+  device: true,
+  model: true,
+  optimizer: true,
+  schedule: true,
+  smoothing: true,
+  clipNorm: true,
+  adaptiveClip: true,
+  average: true,
+  dataset: true,
+  batchSize: true,
+  accumulate: true,
+  group: true,
+  syncStatistics: true,
+  seed: true,
+  mean: true,
+  scale: true,
+  imageMemory: true,
+  augment: true,
+  eager: true,
+};
+
 /**
  * The sources of the options' data set, once all options are what they should be.
  *
@@ -95,6 +118,7 @@ export interface TrainerOptions {
  * @internal
  */
 export function checkTrainerOptions(options: TrainerOptions): SplitSource {
+  checkOptions('Trainer', options, optionNames);
   const { model, optimizer, batchSize = 128, accumulate = 1, scale = 1 / 128, imageMemory = 2 ** 31 } = options;
   const { mean = 'image', schedule = null, clipNorm = 1, adaptiveClip = {}, average = null, augment = true } = options;
   const { smoothing = 0 } = options;
@@ -133,7 +157,9 @@ export function checkTrainerOptions(options: TrainerOptions): SplitSource {
     'INVALID_ARGUMENT',
     () => `Trainer: augment must be true, false or an object of options, got ${String(augment)}`,
   );
-  const { pad = 4, cutout = 0 } = typeof augment === 'object' ? augment : {};
+  const augmentation = typeof augment === 'object' ? augment : {};
+  checkOptions('Trainer: augment', augmentation, { pad: true, cutout: true });
+  const { pad = 4, cutout = 0 } = augmentation;
   for (const [name, value] of Object.entries({ pad, cutout })) {
     check(
       Number.isInteger(value) && value >= 0 && value < 2 ** 15,
@@ -169,6 +195,7 @@ export function checkTrainerOptions(options: TrainerOptions): SplitSource {
     'INVALID_ARGUMENT',
     `Trainer: clipNorm must be a positive number, got ${clipNorm}`,
   );
+  checkOptions('Trainer: adaptiveClip', adaptiveClip, { clipping: true, parameters: true });
   const { clipping = 0.01 } = adaptiveClip;
   check(
     Number.isFinite(clipping) && clipping > 0,

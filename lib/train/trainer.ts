@@ -1,7 +1,7 @@
-import { checkObjects } from '../arguments.js';
 import { meanImage, type SplitSource } from '../data/source.js';
 import { check, KalmanNormError } from '../errors.js';
 import type { ModelDescription } from '../io/model-description.js';
+import { checkOptions, type OptionNames } from '../options.js';
 import { HostRandom } from '../random.js';
 import { readState, type StateValues, writeState } from '../state.js';
 import type { Tensor } from '../tensor.js';
@@ -32,6 +32,8 @@ export interface PassOptions {
   /** Ends the pass early; the figures are those up to then. */
   signal?: AbortSignal;
 }
+
+const passNames: OptionNames<PassOptions> = { onProgress: true, signal: true };
 
 /** Seconds between two looks at the figures of an epoch; also how long a stop may have to wait. */
 const LOOK_INTERVAL = 0.25;
@@ -70,10 +72,9 @@ export class Trainer {
    *   `SHAPE_MISMATCH` where parts of the data set don't fit each other
    */
   constructor(private readonly options: TrainerOptions) {
-    checkObjects('Trainer', { options });
+    this.sources = checkTrainerOptions(options);
     const { device, batchSize = 128, scale = 1 / 128, imageMemory = 2 ** 31 } = options;
     const { group, model, optimizer } = options;
-    this.sources = checkTrainerOptions(options);
     this.batchSize = batchSize;
     this.scale = scale;
     this.stepsPerEpoch = Math.floor(this.sources.train.labels.length / batchSize);
@@ -119,6 +120,7 @@ export class Trainer {
       'INVALID_ARGUMENT',
       `trainEpoch: epoch must be a whole number, got ${epoch}`,
     );
+    checkOptions('trainEpoch', options, passNames);
     return this.exclusively('trainEpoch', () => this.runEpoch(epoch, options));
   }
 
@@ -167,9 +169,10 @@ export class Trainer {
    * @throws KalmanNormError `INVALID_STATE` where another pass of this trainer isn't done; `GROUP_FAILED` where a process
    *   ended or hung
    */
-  evaluate({ signal }: PassOptions = {}): Promise<Figures> {
+  evaluate(options: PassOptions = {}): Promise<Figures> {
+    checkOptions('evaluate', options, passNames);
     const { average } = this.options;
-    const classify = () => this.classify(signal);
+    const classify = () => this.classify(options.signal);
     return this.exclusively('evaluate', () => (average && !average.applied ? average.during(classify) : classify()));
   }
 

@@ -11,14 +11,18 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const small = ['--dataset', 'synthetic', '-n', '1', '--limit-train', '128', '--limit-test', '32', '--batch-size', '32'];
 
 /** Runs an experiment's script; `onOutput` sees what it prints. */
-function start(script: string, args: readonly string[], onOutput: (text: string, kill: () => void) => void = () => {}) {
+function start(
+  script: string,
+  args: readonly string[],
+  onOutput: (text: string, kill: (signal: NodeJS.Signals) => void) => void = () => {},
+) {
   const child = spawn(process.execPath, ['--import=tsx', `experiments/${script}.ts`, ...args], { cwd: root });
   let output = '';
   return new Promise<{ code: number | null; output: string }>((resolve) => {
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', (data) => {
         output += data;
-        onOutput(output, () => child.kill('SIGINT'));
+        onOutput(output, (signal) => child.kill(signal));
       });
     }
     child.on('close', (code) => resolve({ code, output }));
@@ -105,28 +109,37 @@ test.serial('a run starts from a model, and an earlier run in its folder is kept
   });
 });
 
-test.serial('Ctrl-C ends a run cleanly', async (t) => {
-  await inFolder(async (folder) => {
-    const run = join(folder, 'run');
-    let sent = false;
-    const { code, output } = await start('cifar-gn', [...small, '--epochs', '400', '--log_dir', run], (text, kill) => {
-      if (!sent && /epoch +2\//.test(text)) {
-        sent = true;
-        kill();
-      }
+for (const [how, signal, exitCode] of [
+  ['Ctrl-C', 'SIGINT', 130],
+  ['SIGTERM', 'SIGTERM', 143],
+] as const) {
+  test.serial(`${how} ends a run cleanly`, async (t) => {
+    await inFolder(async (folder) => {
+      const run = join(folder, 'run');
+      let sent = false;
+      const { code, output } = await start(
+        'cifar-gn',
+        [...small, '--epochs', '400', '--log_dir', run],
+        (text, kill) => {
+          if (!sent && /epoch +2\//.test(text)) {
+            sent = true;
+            kill(signal);
+          }
+        },
+      );
+      t.is(code, exitCode, output);
+      const log = await logOf(run);
+      t.like(log.at(-1), { type: 'end', reason: 'interrupted' });
+      t.true(existsSync(join(run, 'model.safetensors')));
+      t.deepEqual(
+        (await readdir(run)).filter(
+          (name) => !/^(checkpoints|events\..*|log\.jsonl|model\.safetensors|best\.safetensors)$/.test(name),
+        ),
+        [],
+      );
     });
-    t.is(code, 130, output);
-    const log = await logOf(run);
-    t.like(log.at(-1), { type: 'end', reason: 'interrupted' });
-    t.true(existsSync(join(run, 'model.safetensors')));
-    t.deepEqual(
-      (await readdir(run)).filter(
-        (name) => !/^(checkpoints|events\..*|log\.jsonl|model\.safetensors|best\.safetensors)$/.test(name),
-      ),
-      [],
-    );
   });
-});
+}
 
 test.serial('a loss that is not finite names the last checkpoint', async (t) => {
   await inFolder(async (folder) => {

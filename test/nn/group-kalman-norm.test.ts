@@ -195,8 +195,11 @@ eachDevice(
   test,
   'filters: options of other normalizations that they lack are refused when they are made',
   (t, device) => {
-    for (const Norm of [KalmanNorm2d, GroupKalmanNorm2d]) {
-      const make = (options: object) => () => new Norm(device, 8, { groups: 2, ...options } as object);
+    for (const [Norm, own] of [
+      [KalmanNorm2d, {}],
+      [GroupKalmanNorm2d, { groups: 2 }],
+    ] as const) {
+      const make = (options: object) => () => new Norm(device, 8, { ...own, ...options });
       for (const [options, message] of [
         [{ affine: false }, `${Norm.name}: affine must be true`],
         [{ runningStats: 'first-split' }, `${Norm.name}: runningStats must be "all-splits", got "first-split"`],
