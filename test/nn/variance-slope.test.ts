@@ -161,7 +161,8 @@ eachDevice(test, 'Conv2d: observed gradients leave the belief as it is', async (
 eachDevice(test, "Conv2d: a transition's observed gradients are the sum of its parts", async (t, device, random) => {
   const conv = new Conv2d(device, 4, 6, 3, { padding: 'same', transitionGradient: 'observed' });
   const x = device.tensor(Float32Array.from(random.normals([9, 4, 8, 8]).data), [9, 4, 8, 8]);
-  const leaf = (values: Float64Array) => device.tensor(Float32Array.from(values), [values.length], { requiresGrad: true });
+  const leaf = (values: Float64Array) =>
+    device.tensor(Float32Array.from(values), [values.length], { requiresGrad: true });
   const [mean, variance] = [leaf(random.normals([4]).data), leaf(random.uniforms([4], 0.5, 2).data)];
   const belief = new Belief(mean, variance, 1, true);
   conv.filter({ x, belief });
