@@ -25,6 +25,8 @@ const ignored = /^(setErrorClass|signatures|create.*|cudaDevices|upload|write|do
 const readAgain: Readonly<Record<string, (args: Arguments, halved: boolean) => unknown[]>> = {
   // Where a gradient doesn't stay in 16 bits, they are written and read beside its float32.
   conv2dBackwardWeights: ({ w, rounded }, halved) => (halved && !rounded ? [w] : []),
+  // The moments are a pass of their own.
+  centerObserved: ({ y }) => [y],
   // The optimizer writes a filter's 16 bits.
   sgd: ({ parameters }, halved) =>
     (parameters as { weight: Handle }[]).flatMap(({ weight }) =>

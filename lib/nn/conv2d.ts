@@ -1,8 +1,7 @@
 import { checkDevice } from '../arguments.js';
 import { check } from '../errors.js';
-import { Belief } from '../ops/belief.js';
+import type { Belief } from '../ops/belief.js';
 import { type Conv2dOptions, conv2d, conv2dNames, type Padding } from '../ops/conv2d.js';
-import { observedVariance } from '../ops/observed-variance.js';
 import { checkTransitionGradient, type TransitionGradient, transitionGradients } from '../ops/transition-gradient.js';
 import { weightCenter, weightStandardize } from '../ops/weight-standardize.js';
 import { checkOptions, type OptionNames } from '../options.js';
@@ -214,13 +213,7 @@ export class Conv2d extends Layer {
   }
 
   private propagate(belief: Belief, filter: Tensor, [, , height = 1, width = 1]: readonly number[]): Belief {
-    const options = { ...this.options, height, width };
-    const { bias, observed } = this;
-    if (!observed) return throughConv2d(belief, filter, bias, options);
-    const closed = throughConv2d(belief, filter, bias, options);
-    const result = new Belief(closed.mean, observedVariance(closed.variance, filter, belief, observed), belief.splits);
-    closed.variance.dispose();
-    return result;
+    return throughConv2d(belief, filter, this.bias, { ...this.options, height, width }, this.observed);
   }
 }
 

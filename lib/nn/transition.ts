@@ -7,7 +7,8 @@ import { neg, scale, sqrt, square } from '../ops/elementwise.js';
 import { broadcastTo, concat, permute, slice } from '../ops/layout.js';
 import { linear } from '../ops/linear.js';
 import { reshape } from '../ops/memory.js';
-import { propagate, rectifyBelief } from '../ops/predict.js';
+import { type ObservedSlope, observedVariance } from '../ops/observed-variance.js';
+import { propagate, propagateObserved, rectifyBelief } from '../ops/predict.js';
 import type { Tensor } from '../tensor.js';
 
 /** What is believed of the mean over `count` values of a channel, taken as independent, as a convolution takes them. @internal */
@@ -122,18 +123,20 @@ function largestOfNormals(count: number): { mean: number; variance: number } {
   return { mean: first, variance: second - first ** 2 };
 }
 
-/** What is believed of a convolution's result. @internal */
+/**
+ * What is believed of a convolution's result.
+ *
+ * @param observed what the variance's gradient is taken from; null for the closed form
+ * @internal
+ */
 export function throughConv2d(
   belief: Belief,
   filter: Tensor,
   bias: Tensor | null,
   options: Conv2dOptions & { height: number; width: number },
+  observed: ObservedSlope | null,
 ): Belief {
-  const { dilation = 1, groups = 1, ...windows } = options;
-  const spread = dilated(filter, dilation);
-  const dense = ungrouped(spread, groups);
-  const next = propagate(belief, dense, windows);
-  for (const made of new Set([spread, dense])) if (made !== filter) made.dispose();
+  const next = pushed(belief, filter, options, observed);
   if (!bias) return next;
   const { splits, channels } = next;
   const rows = reshape(next.mean, [splits, channels]);
@@ -141,6 +144,26 @@ export function throughConv2d(
   const shiftedMean = reshape(sums, [splits * channels]);
   for (const used of [next.mean, rows, sums]) used.dispose();
   return new Belief(shiftedMean, next.variance, splits);
+}
+
+/** What is believed of a convolution's result without its bias. */
+function pushed(
+  belief: Belief,
+  filter: Tensor,
+  options: Conv2dOptions & { height: number; width: number },
+  observed: ObservedSlope | null,
+): Belief {
+  const { dilation = 1, groups = 1, ...windows } = options;
+  const spread = dilated(filter, dilation);
+  const dense = ungrouped(spread, groups);
+  if (observed && dense === filter) return propagateObserved(belief, filter, windows, observed);
+  const closed = propagate(belief, dense, windows);
+  for (const made of new Set([spread, dense])) if (made !== filter) made.dispose();
+  if (!observed) return closed;
+  // What samples have shown belongs to the filter itself, not to the one with zeros.
+  const result = new Belief(closed.mean, observedVariance(closed.variance, filter, belief, observed), closed.splits);
+  closed.variance.dispose();
+  return result;
 }
 
 /** A tensor behind which `count` zeros stand along an axis. */

@@ -1,9 +1,7 @@
 import { native } from '../addon/load.js';
 import { noGrad } from '../autograd.js';
 import { type Conv2dOptions, convShape } from '../ops/conv2d.js';
-import { advance } from '../ops/counter.js';
 import { samples } from '../ops/memory.js';
-import { moments } from '../ops/moments.js';
 import type { ObservedSlope } from '../ops/observed-variance.js';
 import { scope } from '../scope.js';
 import { type Device, Tensor } from '../tensor.js';
@@ -45,23 +43,16 @@ export class VarianceSlope extends Module implements ObservedSlope {
       scope(() => {
         const count = Math.ceil((x.shape[0] as number) * SHARE);
         const [input, output] = [samples(x, 0, count), samples(y, 0, count)];
-        const { mean, variance } = moments(output);
-        const [updates, shares] = [this.updates.handle, { decay: DECAY, warmUp: true }];
-        native.averageMoments({
-          mean: mean.handle,
-          variance: variance.handle,
-          center: this.center.handle,
-          averageVariance: this.variance.handle,
-          updates,
-          ...shares,
-        });
-        const centered = new Tensor(x.device, native.center({ x: output.handle, center: this.center.handle }));
+        const [center, averageVariance, updates] = [this.center.handle, this.variance.handle, this.updates.handle];
+        const averages = { center, averageVariance, updates };
+        const shown = native.centerObserved({ y: output.handle, ...averages, decay: DECAY, warmUp: true });
+        const [centered, next] = [new Tensor(x.device, shown.centered), new Tensor(x.device, shown.next)];
         const shape = convShape(input.shape, filter.shape, options);
-        const operands = { x: input.handle, dy: centered.handle, w: filter.handle, shape };
+        const operands = { x: input.handle, dy: centered.handle, w: filter.handle, shape, rounded: true };
         const products = new Tensor(x.device, native.conv2dBackwardWeights(operands));
-        const tensors = [{ average: this.slope.handle, value: products.handle, scale: (2 * mean.size) / output.size }];
-        native.average({ tensors, updates, ...shares });
-        advance(this.updates);
+        const scale = (2 * this.center.size) / output.size;
+        const slope = this.slope.handle;
+        native.averageObserved({ products: products.handle, scale, next: next.handle, slope, ...averages });
       }),
     );
   }

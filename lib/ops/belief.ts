@@ -1,7 +1,9 @@
+import type { Handle } from '../addon/contract.js';
+import { native } from '../addon/load.js';
 import { checkTensors, shown } from '../arguments.js';
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
-import { add } from './broadcast.js';
+import { differentiable } from './differentiable.js';
 
 /**
  * What is believed of the distribution of a layer's input: a mean and a variance per (split, channel), as vectors of
@@ -69,5 +71,25 @@ export function checkBeliefs(owner: string, beliefs: Readonly<Record<string, unk
 export function addBeliefs(a: Belief, b: Belief): Belief {
   checkBeliefs('addBeliefs', { a, b });
   check(a.splits === b.splits, 'SHAPE_MISMATCH', `addBeliefs: expected ${a.splits} splits, got ${b.splits}`);
-  return new Belief(add(a.mean, b.mean), add(a.variance, b.variance), a.splits, false, a.upstream ?? b.upstream);
+  check(
+    a.channels === b.channels,
+    'SHAPE_MISMATCH',
+    () => `addBeliefs: expected ${a.channels} channels, got ${b.channels}`,
+  );
+  // Both sums are one launch.
+  const sum = differentiable({
+    name: 'addBeliefs',
+    inputs: { mean: a.mean, variance: a.variance, otherMean: b.mean, otherVariance: b.variance },
+    forward({ mean, variance, otherMean, otherVariance }) {
+      const pairs = [
+        { a: mean, b: otherMean },
+        { a: variance, b: otherVariance },
+      ];
+      const [means, variances] = native.addEach({ pairs }) as [Handle, Handle];
+      return { mean: means, variance: variances };
+    },
+    outputs: ['mean', 'variance'],
+    backward: ({ grads: { mean, variance } }) => ({ mean, variance, otherMean: mean, otherVariance: variance }),
+  });
+  return new Belief(sum.mean, sum.variance, a.splits, false, a.upstream ?? b.upstream);
 }

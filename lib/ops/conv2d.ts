@@ -11,7 +11,7 @@ declare module '../addon/contract.js' {
     conv2d(args: { x: Handle; w: Handle; bias?: Maybe; shape: ConvShape; relu: boolean }): Handle;
     conv2dEpilogueBackward(args: { y: Handle; dy: Handle }): { dz: Handle; dbias: Handle };
     conv2dBackwardData(args: { dy: Handle; w: Handle; x: Handle; shape: ConvShape }): Handle;
-    /** `rounded`: stored in the type of activations, which `addEach` alone reads of a filter. Default false. */
+    /** `rounded`: stored in the type of activations, which `addEach` and `averageObserved` read. Default false. */
     conv2dBackwardWeights(args: { x: Handle; dy: Handle; w: Handle; shape: ConvShape; rounded?: boolean }): Handle;
   }
 }

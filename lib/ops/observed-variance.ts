@@ -5,16 +5,25 @@ import { differentiable } from './differentiable.js';
 
 declare module '../addon/contract.js' {
   interface Operations {
-    averageMoments(args: {
-      mean: Handle;
-      variance: Handle;
+    /** `next`: [2·C + 1], for `averageObserved`. */
+    centerObserved(args: {
+      y: Handle;
       center: Handle;
       averageVariance: Handle;
       updates: Handle;
       decay: number;
       warmUp: boolean;
+    }): { centered: Handle; next: Handle };
+    /** `products`: a gradient of the filter, rounded or not. */
+    averageObserved(args: {
+      products: Handle;
+      scale: number;
+      next: Handle;
+      slope: Handle;
+      center: Handle;
+      averageVariance: Handle;
+      updates: Handle;
     }): void;
-    center(args: { x: Handle; center: Handle }): Handle;
     observedVarianceBackward(args: {
       w: Handle;
       slope: Handle;

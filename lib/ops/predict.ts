@@ -1,4 +1,4 @@
-import type { Maybe, RandomSource } from '../addon/contract.js';
+import type { Handle, Maybe, RandomSource } from '../addon/contract.js';
 import { native } from '../addon/load.js';
 import { checkObjects, checkTensors } from '../arguments.js';
 import { DeviceRandom } from '../device-random.js';
@@ -9,6 +9,7 @@ import { Belief, checkBeliefs } from './belief.js';
 import { type Conv2dOptions, conv2d, conv2dNames, convShape } from './conv2d.js';
 import { differentiable } from './differentiable.js';
 import { moments } from './moments.js';
+import type { ObservedSlope } from './observed-variance.js';
 
 declare module '../addon/contract.js' {
   /** A belief that is pushed through ReLU and a convolution. */
@@ -163,9 +164,28 @@ export function propagate(
   return predictAnalytic(belief, weight, { ...options, population: true, rectified: belief.rectified });
 }
 
-function predictAnalytic(belief: Belief, weight: Tensor, options: PredictOptions & { rectified: boolean }): Belief {
+/**
+ * As {@link propagate}, with the gradient through the variance that samples have shown; see {@link observedVariance}.
+ *
+ * @internal
+ */
+export function propagateObserved(
+  belief: Belief,
+  weight: Tensor,
+  options: Conv2dOptions & { height: number; width: number },
+  observed: ObservedSlope,
+): Belief {
+  return predictAnalytic(belief, weight, { ...options, population: true, rectified: belief.rectified, observed });
+}
+
+interface AnalyticOptions extends PredictOptions {
+  rectified: boolean;
+  observed?: ObservedSlope;
+}
+
+function predictAnalytic(belief: Belief, weight: Tensor, options: AnalyticOptions): Belief {
   const { mean, variance, splits } = belief;
-  const { height, width, population = false, rectified } = options;
+  const { height, width, population = false, rectified, observed } = options;
   const shape = convShape([splits, belief.channels, height, width], weight.shape, options);
   check(
     shape.length === 6,
@@ -178,14 +198,39 @@ function predictAnalytic(belief: Belief, weight: Tensor, options: PredictOptions
     inputs: { mean, variance, w: weight },
     forward: (inputs) => native.predict({ ...inputs, ...transition }),
     outputs: ['mean', 'var'],
-    save: (inputs, result) => ({ ...inputs, prior: result.mean }),
-    backward({ saved: { prior, ...inputs }, grads, orZeros }) {
+    save: (inputs, result) => ({
+      ...inputs,
+      prior: result.mean,
+      believed: observed ? result.var : null,
+      slope: observed?.slope.handle ?? null,
+      average: observed?.variance.handle ?? null,
+    }),
+    backward({ saved: { prior, believed, slope, average, ...inputs }, grads, orZeros }) {
       const dmean = orZeros(grads.mean, prior);
-      const given = native.predictBackward({ ...inputs, ...transition, dmean, dvariance: grads.var });
-      return { mean: given.dmean, variance: given.dvar, w: given.dw };
+      const dvariance = grads.var;
+      if (!believed || !slope || !average || !dvariance) {
+        const given = native.predictBackward({ ...inputs, ...transition, dmean, dvariance });
+        return { mean: given.dmean, variance: given.dvar, w: given.dw };
+      }
+      const { mean, variance: inputVariance, w } = inputs;
+      const shown = { w, slope, mean, inputVariance, rectified, variance: believed, average, dvariance };
+      return summed(
+        native.predictBackward({ ...inputs, ...transition, dmean, dvariance: null }),
+        native.observedVarianceBackward(shown),
+      );
     },
   });
   return new Belief(prior.mean, prior.var, splits);
+}
+
+type BeliefGradients = ReturnType<typeof native.predictBackward>;
+
+/** The sum of two, which it frees: all of it is one launch, where additions on the tape would be one for each. */
+function summed(a: BeliefGradients, b: BeliefGradients): { mean: Handle; variance: Handle; w: Handle } {
+  const pairs = (['dmean', 'dvar', 'dw'] as const).map((name) => ({ a: a[name], b: b[name] }));
+  const [mean, variance, w] = native.addEach({ pairs }) as [Handle, Handle, Handle];
+  for (const pair of pairs) for (const handle of [pair.a, pair.b]) handle.dispose();
+  return { mean, variance, w };
 }
 
 /** The mean and variance of a rectified belief's variable itself; another belief is returned as it is. */

@@ -83,8 +83,8 @@
   X(SamplePriorBackward, "samplePriorBackward")               \
   X(Predict, "predict")                                       \
   X(PredictBackward, "predictBackward")                       \
-  X(AverageMoments, "averageMoments")                         \
-  X(Center, "center")                                         \
+  X(CenterObserved, "centerObserved")                         \
+  X(AverageObserved, "averageObserved")                       \
   X(ObservedVarianceBackward, "observedVarianceBackward")     \
   X(CrossEntropy, "crossEntropy")                             \
   X(CheckFinite, "checkFinite")                               \

@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <vector>
 
 #include "kernels.h"
 #include "planes.h"
+#include "tensor_list.h"
 
 namespace kn::cpu {
 namespace {
@@ -46,22 +48,36 @@ void backwardBlock(const op::ObservedVarianceBackward& o, const Rows& rows, int6
 
 }  // namespace
 
-void run(const op::AverageMoments& o, Context&) {
+void run(const op::CenterObserved& o, Context&) {
+  const int64_t channels = o.y.c, groups = groupCount(channels);
+  std::vector<float> mean(channels), var(channels);
+  computeMoments(o.y, 1, mean.data(), var.data());
   const float share = averageShare(o.share, o.warmUp, *o.updates);
-  for (int64_t c = 0; c < o.channels; ++c) {
-    o.center[c] += share * (o.mean[c] - o.center[c]);
-    const float off = o.mean[c] - o.center[c];
-    o.variance[c] += share * (o.var[c] + off * off - o.variance[c]);
+  float *const center = o.next, *const variance = o.next + channels;
+  for (int64_t c = 0; c < channels; ++c) {
+    center[c] = o.center[c] + share * (mean[c] - o.center[c]);
+    const float off = mean[c] - center[c];
+    variance[c] = o.variance[c] + share * (var[c] + off * off - o.variance[c]);
   }
+  o.next[2 * channels] = share;
+  parallelFor(o.y.n * groups, [&](int64_t i) {
+    const Plane y = plane(o.y, i / groups, i % groups);
+    const Affine8 affine{loadVector(center, i % groups * kLanes, y.valid), broadcast(1), Float8{}};
+    applyPlane(y, plane(o.centered, i / groups, i % groups), affine, false);
+  });
 }
 
-void run(const op::Center& o, Context&) {
-  const int64_t groups = groupCount(o.x.c);
-  parallelFor(o.x.n * groups, [&](int64_t i) {
-    const Plane x = plane(o.x, i / groups, i % groups);
-    const Affine8 affine{loadVector(o.center, i % groups * kLanes, x.valid), broadcast(1), Float8{}};
-    applyPlane(x, plane(o.y, i / groups, i % groups), affine, false);
+void run(const op::AverageObserved& o, Context&) {
+  const float *const center = o.next, *const variance = center + o.channels, share = o.next[2 * o.channels];
+  const float* __restrict products = o.products.values();
+  float* __restrict slope = o.slope;
+  parallelRanges(o.products.count, kListGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) slope[i] += share * (o.scale * products[i] - slope[i]);
   });
+  std::copy(center, center + o.channels, o.center);
+  std::copy(variance, variance + o.channels, o.variance);
+  // Unsigned, so that a counter that overflows wraps around.
+  *o.updates = static_cast<int32_t>(static_cast<uint32_t>(*o.updates) + 1);
 }
 
 void run(const op::ObservedVarianceBackward& o, Context&) {

@@ -15,6 +15,7 @@ import {
 } from '../../lib/index.js';
 import { VarianceSlope } from '../../lib/nn/variance-slope.js';
 import { observedVariance } from '../../lib/ops/observed-variance.js';
+import { propagate } from '../../lib/ops/predict.js';
 import { map, slice, zip } from '../support/array.js';
 import { checkOp } from '../support/check-op.js';
 import { bits, closeTo, tolerance } from '../support/compare.js';
@@ -155,6 +156,40 @@ eachDevice(test, 'Conv2d: observed gradients leave the belief as it is', async (
   t.deepEqual([...(await updates.data())], [4]);
   observed.eval().filter({ x, belief });
   t.deepEqual([...(await updates.data())], [4]);
+});
+
+eachDevice(test, "Conv2d: a transition's observed gradients are the sum of its parts", async (t, device, random) => {
+  const conv = new Conv2d(device, 4, 6, 3, { padding: 'same', transitionGradient: 'observed' });
+  const x = device.tensor(Float32Array.from(random.normals([9, 4, 8, 8]).data), [9, 4, 8, 8]);
+  const leaf = (values: Float64Array) =>
+    device.tensor(Float32Array.from(values), [values.length], { requiresGrad: true });
+  const [mean, variance] = [leaf(random.normals([4]).data), leaf(random.uniforms([4], 0.5, 2).data)];
+  const belief = new Belief(mean, variance, 1, true);
+  conv.filter({ x, belief });
+  conv.eval();
+  const [dmean, dvariance] = [leaf(random.normals([6]).data).detach(), leaf(random.normals([6]).data).detach()];
+  const closed = () => propagate(belief, conv.weight, { padding: 'same', height: 8, width: 8 });
+  const inParts = () => {
+    const { mean: moved, variance: believed } = closed();
+    return new Belief(moved, observedVariance(believed, conv.weight, belief, conv.observed!), 1);
+  };
+  // A gradient that comes through one of both alone, too.
+  const flows = [
+    (of: Belief) => [sum(mul(of.mean, dmean)), sum(mul(of.variance, dvariance))],
+    (of: Belief) => [sum(mul(of.mean, dmean))],
+    (of: Belief) => [sum(mul(of.variance, dvariance))],
+  ];
+  for (const [i, flow] of flows.entries()) {
+    const gradients = [];
+    for (const result of [() => conv.filter({ x, belief }).belief!, inParts]) {
+      for (const tensor of [conv.weight, mean, variance]) tensor.zeroGrad();
+      backward(flow(result()));
+      gradients.push(
+        await Promise.all([conv.weight, mean, variance].map(async ({ grad }) => bits(await grad!.data()))),
+      );
+    }
+    t.deepEqual(gradients[0], gradients[1], `flow ${i}`);
+  }
 });
 
 eachDevice(

@@ -3,6 +3,10 @@
 
 namespace kn::addon {
 
+Napi::Value toJs(Call& call, const CenteredSamples& s) {
+  return object(call, {{"centered", s.centered}, {"next", s.next}});
+}
+
 Napi::Value toJs(Call& call, const ObservedVarianceGradients& g) {
   return object(call, {{"dw", g.dw}, {"dmean", g.dbelief.mean}, {"dvar", g.dbelief.var}});
 }
@@ -10,9 +14,9 @@ Napi::Value toJs(Call& call, const ObservedVarianceGradients& g) {
 namespace {
 
 const Functions functions{
-    bind<&averageMoments>("averageMoments", "mean", "variance", "center", "averageVariance", "updates", "decay",
-                          "warmUp"),
-    bind<&center>("center", "x", "center"),
+    bind<&centerObserved>("centerObserved", "y", "center", "averageVariance", "updates", "decay", "warmUp"),
+    bind<&averageObserved>("averageObserved", "products", "scale", "next", "slope", "center", "averageVariance",
+                           "updates"),
     bind<&observedVarianceBackward>("observedVarianceBackward", "w", "slope", "mean", "inputVariance", "rectified",
                                     "variance", "average", "dvariance"),
 };

@@ -55,7 +55,7 @@ struct EpilogueGradients {
 /// Gradients of a convolution's result before bias and ReLU, and of the bias, from its output.
 EpilogueGradients conv2dEpilogueBackward(const Tensor& y, const Tensor& dy);
 Tensor conv2dBackwardData(const Tensor& dy, const Tensor& w, const Tensor& x, const op::ConvShape& shape);
-/// `rounded`: stored in the type of activations, which `addEach` alone reads of a filter.
+/// `rounded`: stored in the type of activations, which `addEach` and `averageObserved` alone read of a filter.
 Tensor conv2dBackwardWeights(const Tensor& x, const Tensor& dy, const Tensor& w, const op::ConvShape& shape,
                              bool rounded = false);
 

@@ -1,29 +1,52 @@
 #include "observed_variance.h"
 
+#include "memory.h"
 #include "parameter_checks.h"
 
 namespace kn {
 
-void averageMoments(const MeanVar& moments, const MeanVar& averages, const Tensor& updates, double decay, bool warmUp) {
-  constexpr const char* fn = "averageMoments";
-  checkFloat(moments.mean, {fn, "mean"});
-  Device& device = moments.mean.device();
-  const int64_t channels = moments.mean.count();
-  device.launch(op::AverageMoments{
-      vector(device, moments.mean, channels, {fn, "mean"}), vector(device, moments.var, channels, {fn, "variance"}),
-      vector(device, averages.mean, channels, {fn, "center"}),
-      vector(device, averages.var, channels, {fn, "averageVariance"}), channels,
-      integers(device, updates, 1, {fn, "updates"}), averageShareOf(decay, {fn, "decay"}), warmUp});
+CenteredSamples centerObserved(const Tensor& y, const MeanVar& averages, const Tensor& updates, double decay,
+                               bool warmUp) {
+  constexpr const char* fn = "centerObserved";
+  checkFloat(y, {fn, "y"});
+  Device& device = y.device();
+  op::CenterObserved launch{};
+  launch.y = activation(device, y, {fn, "y"});
+  launch.center = vector(device, averages.mean, launch.y.c, {fn, "center"});
+  launch.variance = vector(device, averages.var, launch.y.c, {fn, "averageVariance"});
+  launch.updates = integers(device, updates, 1, {fn, "updates"});
+  launch.share = averageShareOf(decay, {fn, "decay"});
+  launch.warmUp = warmUp;
+  CenteredSamples out{emptyLike(device, y), emptyVector(device, 2 * launch.y.c + 1)};
+  launch.next = out.next.data();
+  launch.centered = activation(device, out.centered, {fn, "centered"});
+  device.launch(launch);
+  return out;
 }
 
-Tensor center(const Tensor& x, const Tensor& center) {
-  checkFloat(x, {"center", "x"});
-  Device& device = x.device();
-  const op::Act from = activation(device, x, {"center", "x"});
-  const float* const taken = vector(device, center, from.c, {"center", "center"});
-  Tensor y = emptyLike(device, x);
-  device.launch(op::Center{from, taken, activation(device, y, {"center", "y"})});
-  return y;
+void averageObserved(const Tensor& products, double scale, const Tensor& next, const Tensor& slope,
+                     const MeanVar& averages, const Tensor& updates) {
+  constexpr const char* fn = "averageObserved";
+  checkFloat(slope, {fn, "slope"});
+  Device& device = slope.device();
+  const int64_t channels = filter(device, slope, {fn, "slope"}).out;
+  checkFloat(products, {fn, "products"});
+  checkDevice(device, products, {fn, "products"});
+  checkShape(products, slope.shape, {fn, "products"});
+  require(products.format == slope.format, ErrorCode::InvalidArgument, fn, ": products must have the ",
+          formatName(slope.format), " format, got ", formatName(products.format));
+  checkFinite(scale, {fn, "scale"});
+  op::AverageObserved launch{};
+  launch.products = {products.data<void>(), parameterCount(device, slope, {fn, "slope"}), products.stored};
+  launch.scale = static_cast<float>(scale);
+  launch.next = vector(device, next, 2 * channels + 1, {fn, "next"});
+  launch.slope = valuesBeside(device, slope, slope, {fn, "slope"});
+  launch.center = vector(device, averages.mean, channels, {fn, "center"});
+  launch.variance = vector(device, averages.var, channels, {fn, "averageVariance"});
+  launch.channels = channels;
+  launch.updates = const_cast<int32_t*>(integers(device, updates, 1, {fn, "updates"}));
+  device.launch(launch);
+  written(slope);
 }
 
 ObservedVarianceGradients observedVarianceBackward(const Tensor& w, const Tensor& slope, const MeanVar& belief,

@@ -6,21 +6,27 @@
 
 namespace kn::op {
 
-/// Moments of a step's samples into averages, by averageShare: center += share·(mean - center), then
-/// variance += share·(var + (mean - center)² - variance).
-struct AverageMoments {
-  const float *mean, *var;
-  float *center, *variance;
-  int64_t channels;
+/// What averages of a step's moments of y are to become, by averageShare: center += share·(mean - center), then
+/// variance += share·(var + (mean - center)² - variance); and y - center, with that center. The averages themselves
+/// stay, so that all of a launch's blocks may read them; AverageObserved moves them.
+struct CenterObserved {
+  Act y;
+  const float *center, *variance;
   const int32_t* updates;
   float share;
   bool warmUp;
+  float* next;  ///< [2·C + 1]: center, variance, and the share that was taken
+  Act centered;
 };
-/// y = x - center, for each channel.
-struct Center {
-  Act x;
-  const float* center;
-  Act y;
+/// slope += share·(scale·products - slope), with the share in `next`, from where the moments' averages move to what
+/// they are to become. It counts the update.
+struct AverageObserved {
+  Values products;  ///< may be stored in the type of activations
+  float scale;
+  const float* next;
+  float *slope, *center, *variance;
+  int64_t channels;
+  int32_t* updates;
 };
 /// Of a convolution's output variance v that moves with the filter w and with the variances u of its inputs as samples
 /// have shown, by s·slope to each tap where s = dv·v / average: dw, and du as if u stretched all taps on that input. u
@@ -54,9 +60,14 @@ struct ObservedVarianceBackward {
 
 namespace kn {
 
-void averageMoments(const MeanVar& moments, const MeanVar& averages, const Tensor& updates, double decay, bool warmUp);
-/// x - center, [C]
-Tensor center(const Tensor& x, const Tensor& center);
+struct CenteredSamples {
+  Tensor centered, next;
+};
+CenteredSamples centerObserved(const Tensor& y, const MeanVar& averages, const Tensor& updates, double decay,
+                               bool warmUp);
+/// `products`: a gradient of the filter, rounded or not; `next`: of centerObserved.
+void averageObserved(const Tensor& products, double scale, const Tensor& next, const Tensor& slope,
+                     const MeanVar& averages, const Tensor& updates);
 struct ObservedVarianceGradients {
   Tensor dw;
   MeanVar dbelief;

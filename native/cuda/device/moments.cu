@@ -85,6 +85,27 @@ void computeMoments(const op::Act& x, int64_t splits, int64_t perGroup, float* m
       x.data);
 }
 
+SampleMoments computeParts(const op::Act& x, int most, std::shared_ptr<Storage>& memory, Context& context) {
+  SampleMoments moments{};
+  forPacks(
+      x.stored, x.c,
+      [&]<class T, int V>() {
+        const Planes p = planesOf(x, 1, V, kSumCut);
+        const bool merged = p.chunks > most;
+        memory = context.scratch((merged ? 2 * x.c : MomentParts::kVectors * p.parts()) * sizeof(float));
+        float* const values = static_cast<float*>(memory->data);
+        if (merged) {
+          moments = {p, {}, values, values + x.c};
+          return computeMoments(x, 1, 1, moments.mean, moments.var, context);
+        }
+        moments = {p, MomentParts::in(values, p), nullptr, nullptr};
+        launch(momentsOfChunks<T, V>, p.grid(), p.threads(), 0, context.stream, p, x.values<T>(),
+               MomentsTarget{moments.parts, nullptr, nullptr});
+      },
+      x.data);
+  return moments;
+}
+
 /// Needs and moves: 1 read of x.
 void run(const op::Moments& o, Context& context) { computeMoments(o.x, o.splits, 1, o.mean, o.var, context); }
 

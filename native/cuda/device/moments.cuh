@@ -120,6 +120,23 @@ __device__ __forceinline__ MergedMoments mergeParts(const MomentParts& parts, co
   return {origin + mean, var < 0 ? 0 : var};
 }
 
+/// Moments of all samples' channels: of chunks, for each block to merge what it reads, or merged.
+struct SampleMoments {
+  Planes chunks;
+  MomentParts parts;  ///< null where they are merged
+  float *mean, *var;
+
+  /// Of a channel, or nothing where it isn't `active`. All threads of the block must call it.
+  __device__ __forceinline__ MergedMoments of(const Team& team, int64_t channel, bool active) const {
+    if (parts.pivot) return mergeParts(parts, chunks, team, channel, active ? 1 : 0);
+    return {mean[channel], var[channel]};
+  }
+};
+
+/// Enqueues moments that lie in `memory` afterwards, and merging where there are more chunks than `most`: every block
+/// would read so much of them.
+SampleMoments computeParts(const op::Act& x, int most, std::shared_ptr<Storage>& memory, Context& context);
+
 /// Enqueues mean and biased variance of every split and every `perGroup` neighbouring channels.
 void computeMoments(const op::Act& x, int64_t splits, int64_t perGroup, float* mean, float* var, Context& context);
 

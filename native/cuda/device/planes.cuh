@@ -56,6 +56,8 @@ inline void cutRows(Planes& p, const Cut& cut) {
   p.chunks = static_cast<int>(ceilDivide(p.rows, p.chunkRows));
 }
 
+constexpr int kMostPacks = 32;  ///< of channels, in a slab
+
 /// `pack`: channels of one access.
 inline Planes planesOf(const op::Act& x, int64_t splits, int pack, const Cut& cut) {
   Planes p{};
@@ -63,7 +65,7 @@ inline Planes planesOf(const op::Act& x, int64_t splits, int pack, const Cut& cu
   p.channels = x.c;
   p.splits = splits;
   const int64_t packs = x.c / pack;
-  p.slabs = static_cast<int>(ceilDivide(packs, 32));
+  p.slabs = static_cast<int>(ceilDivide(packs, kMostPacks));
   p.width = static_cast<int>(ceilDivide(packs, p.slabs));
   p.threadRows = static_cast<int>(std::min<int64_t>(kBlockThreads / p.width, p.rows));
   cutRows(p, cut);

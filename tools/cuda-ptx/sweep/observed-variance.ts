@@ -1,10 +1,10 @@
 import { native } from '../../../lib/addon/load.js';
 import { Belief } from '../../../lib/index.js';
 import { observedVariance } from '../../../lib/ops/observed-variance.js';
-import { type Family, HEIGHT, type Inputs, MANY_CHANNELS, WIDTH } from '../inputs.js';
+import { type Family, HEIGHT, type Inputs, WIDTH } from '../inputs.js';
 
 /** The gradient of a filter's outputs and its input channels, [in / groups] a group, as samples have shown it. */
-function observe(inputs: Inputs, shape: readonly [number, number, number, number], groups: number): void {
+function differentiate(inputs: Inputs, shape: readonly [number, number, number, number], groups: number): void {
   const [outputs, channels] = shape;
   const filter = inputs.tensor(shape, 'filter');
   const belief = new Belief(inputs.tensor([channels * groups]), inputs.positive(channels * groups), 1);
@@ -12,26 +12,32 @@ function observe(inputs: Inputs, shape: readonly [number, number, number, number
   inputs.differentiate(observedVariance(inputs.positive(outputs), filter, belief, observed));
 }
 
+/** Takes samples [N, C, H, W] into averages of a filter [C, C', height, width]. */
+function observe(inputs: Inputs, shape: readonly number[], filter: readonly number[], warmUp: boolean): void {
+  const [, channels = 1] = shape;
+  const averages = {
+    center: inputs.tensor([channels]).handle,
+    averageVariance: inputs.positive(channels).handle,
+    updates: inputs.device.full([1], 3, { dtype: 'int32' }).handle,
+  };
+  const { centered, next } = native.centerObserved({ y: inputs.tensor(shape).handle, ...averages, decay: 0.9, warmUp });
+  const [products, slope] = [inputs.tensor(filter, 'filter').handle, inputs.tensor(filter, 'filter').handle];
+  native.averageObserved({ products, scale: 0.3, next, slope, ...averages });
+  centered.dispose();
+  next.dispose();
+}
+
 export default {
   everyWidth(inputs, channels) {
-    const x = inputs.tensor([4, channels, HEIGHT, WIDTH]);
-    native.center({ x: x.handle, center: inputs.tensor([channels]).handle }).dispose();
-    observe(inputs, [channels, channels, 3, 3], 1);
+    observe(inputs, [4, channels, HEIGHT, WIDTH], [channels, channels, 3, 3], true);
+    differentiate(inputs, [channels, channels, 3, 3], 1);
   },
 
   once(inputs) {
-    const updates = inputs.device.full([1], 3, { dtype: 'int32' });
-    for (const channels of [5, MANY_CHANNELS]) {
-      native.averageMoments({
-        mean: inputs.tensor([channels]).handle,
-        variance: inputs.positive(channels).handle,
-        center: inputs.tensor([channels]).handle,
-        averageVariance: inputs.positive(channels).handle,
-        updates: updates.handle,
-        decay: 0.9,
-        warmUp: channels === 5,
-      });
-    }
-    observe(inputs, [6, 13, 3, 3], 2);
+    // Several slabs of channels, of more chunks than every block merges by itself; a filter of several blocks.
+    observe(inputs, [2, 512, 33, 33], [512, 1, 3, 3], false);
+    // More channels than a block has threads.
+    observe(inputs, [1, 264, 1, 1], [264, 1, 1, 1], true);
+    differentiate(inputs, [6, 13, 3, 3], 2);
   },
 } satisfies Family;
