@@ -299,6 +299,16 @@ eachDevice(test, 'update: without a prior the batch statistics, unbiased, off th
   }));
 });
 
+eachDevice(test, 'addBeliefs: beliefs of other sizes are refused', (t, device) => {
+  const belief = (length: number, splits: number) => new Belief(device.zeros([length]), device.ones([length]), splits);
+  for (const [other, message] of [
+    [belief(12, 3), 'addBeliefs: expected 2 splits, got 3'],
+    [belief(2, 2), 'addBeliefs: expected 6 channels, got 1'],
+  ] as const) {
+    t.throws(() => addBeliefs(belief(12, 2), other), { code: 'SHAPE_MISMATCH', message });
+  }
+});
+
 eachDevice(test, 'addBeliefs: means and variances add', async (t, device, random) => {
   await checkOp(t, device, random, () => ({
     inputs: { a: random.normals([10]), b: random.normals([10]), v: random.uniforms([10], 0, 2) },

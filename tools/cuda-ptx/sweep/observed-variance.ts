@@ -12,17 +12,26 @@ function differentiate(inputs: Inputs, shape: readonly [number, number, number, 
   inputs.differentiate(observedVariance(inputs.positive(outputs), filter, belief, observed));
 }
 
-/** Takes samples [N, C, H, W] into averages of a filter [C, C', height, width]. */
+/** Takes samples [N, C, H, W], as if a 3 x 3 filter [C, C', 3, 3] had made them of themselves, into its averages. */
 function observe(inputs: Inputs, shape: readonly number[], filter: readonly number[], warmUp: boolean): void {
-  const [, channels = 1] = shape;
+  const [[, channels = 1], [, inGroup = 1], y] = [shape, filter, inputs.tensor(shape)];
   const averages = {
     center: inputs.tensor([channels]).handle,
     averageVariance: inputs.positive(channels).handle,
     updates: inputs.device.full([1], 3, { dtype: 'int32' }).handle,
   };
-  const { centered, next } = native.centerObserved({ y: inputs.tensor(shape).handle, ...averages, decay: 0.9, warmUp });
-  const [products, slope] = [inputs.tensor(filter, 'filter').handle, inputs.tensor(filter, 'filter').handle];
+  const { centered, next } = native.centerObserved({ y: y.handle, ...averages, decay: 0.9, warmUp });
+  const slope = inputs.tensor(filter, 'filter').handle;
+  const operands = {
+    x: y.handle,
+    dy: centered,
+    w: slope,
+    shape: [1, 1, 1, 1, 1, 1, 1, 1, channels / inGroup] as const,
+  };
+  // As activations are stored, at times.
+  const products = native.conv2dBackwardWeights({ ...operands, rounded: warmUp });
   native.averageObserved({ products, scale: 0.3, next, slope, ...averages });
+  products.dispose();
   centered.dispose();
   next.dispose();
 }
@@ -37,7 +46,7 @@ export default {
     // Several slabs of channels, of more chunks than every block merges by itself; a filter of several blocks.
     observe(inputs, [2, 512, 33, 33], [512, 1, 3, 3], false);
     // More channels than a block has threads.
-    observe(inputs, [1, 264, 1, 1], [264, 1, 1, 1], true);
+    observe(inputs, [1, 264, 1, 1], [264, 1, 3, 3], true);
     differentiate(inputs, [6, 13, 3, 3], 2);
   },
 } satisfies Family;
