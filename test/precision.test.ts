@@ -266,8 +266,9 @@ eachShort("filters' gradients stay in 16 bits until they are added, and lose not
   for (const { shape, options } of [same, grouped]) {
     const [outputs = 0, inputs = 0] = shape;
     const channels = inputs * (options === grouped.options ? 3 : 1);
+    // Of quarters, so that sums of gradients are exact in float32 in whatever order they are formed.
     const values = [[3, channels, 6, 7], shape, [3, outputs, 6, 7]].map((size) =>
-      Float32Array.from(random.normals(size).data),
+      Float32Array.from(random.normals(size).data, (value) => Math.round(4 * value) / 4),
     ) as [Float32Array, Float32Array, Float32Array];
     /** Gradients of one backward and of two: of a filter, or of what a filter is copied to, whose gradient is widened. */
     const gradients = async (copied: boolean, twice: boolean) => {

@@ -52,8 +52,11 @@ export class TrainingStep {
     readonly device: Device,
     options: TrainingStepOptions,
   ) {
-    const { batch, size, eager } = options;
-    this.model = 'n' in options ? new CifarResNet(device, options) : new ResNet(device, options);
+    const { norm, batch, size, eager } = options;
+    this.model =
+      'n' in options
+        ? new CifarResNet(device, { n: options.n, norm })
+        : new ResNet(device, { depth: options.depth, norm });
     this.optimizer = new Sgd(device, this.model.namedParameters(), learningRate, {
       momentum: 0.9,
       weightDecay: 2e-4,
