@@ -135,8 +135,12 @@ async function accesses() {
   const problems = [];
   const code = new Map();
   await inParallel(['sm_80', 'sm_90'], async (arch) => {
-    const { stdout } = await promisify(execFile)(tool, ['-sass', '-arch', arch, LIBRARY], { maxBuffer: 1 << 30 });
-    code.set(arch, stdout);
+    const args = ['-sass', '-arch', arch, LIBRARY];
+    try {
+      code.set(arch, (await promisify(execFile)(tool, args, { maxBuffer: 1 << 30 })).stdout);
+    } catch (error) {
+      problems.push(`${tool} failed: ${error.stderr ?? error.message}`);
+    }
   });
   for (const [arch, stdout] of code) {
     const kernels = accessWidths(stdout);

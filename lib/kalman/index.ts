@@ -10,7 +10,14 @@ export * from '../nn/filtered.js';
 export * from '../nn/group-kalman-norm.js';
 export { KalmanNorm2d, type KalmanNormLayerOptions } from '../nn/kalman-norm.js';
 export * from '../nn/reference-kalman-norm.js';
-export * from '../ops/adaptive-kalman.js';
+export {
+  type AdaptiveKalmanOptions,
+  type AdaptiveKalmanResult,
+  type AdaptiveState,
+  adaptiveKalmanNorm,
+  filterRows,
+  observationShare,
+} from '../ops/adaptive-kalman.js';
 export * from '../ops/belief.js';
 export * from '../ops/kalman.js';
 export { type BeliefPadding, padBelief } from '../ops/pad.js';

@@ -1,5 +1,5 @@
 import { check } from '../errors.js';
-import { adaptiveKalmanNorm, filterRows, observationShare } from '../ops/adaptive-kalman.js';
+import { adaptiveKalmanNorm, type FilterOptions, filterRows, observationShare } from '../ops/adaptive-kalman.js';
 import { normalize } from '../ops/batch-norm.js';
 import { Belief } from '../ops/belief.js';
 import { add, div, mul, sub } from '../ops/broadcast.js';
@@ -12,13 +12,7 @@ import { mean } from '../ops/reduce.js';
 import { checkOptions, type OptionNames } from '../options.js';
 import type { Device, Tensor } from '../tensor.js';
 import { type Filtered, samplesAlone } from './filtered.js';
-import {
-  type FilterOptions,
-  filterNames,
-  filterOptionsOf,
-  KalmanNorm2d,
-  type KalmanNormLayerOptions,
-} from './kalman-norm.js';
+import { filterLayerNames, filterOptionsOf, KalmanNorm2d, type KalmanNormLayerOptions } from './kalman-norm.js';
 import {
   checkChannels,
   checkGroups,
@@ -39,7 +33,7 @@ export interface GroupKalmanNormOptions extends Omit<KalmanNormLayerOptions, 'sp
 
 type Accepted = GroupKalmanNormOptions & Pick<RunningNormOptions, 'affine' | 'runningStats'>;
 
-const optionNames: OptionNames<Accepted> = { ...normLayerNames, ...filterNames, groups: true, momentum: true };
+const optionNames: OptionNames<Accepted> = { ...normLayerNames, ...filterLayerNames, groups: true, momentum: true };
 
 /**
  * Group Kalman normalization of [N, C, H, W] (the paper's GKN): the observations of the adaptive filter are what group

@@ -1,5 +1,11 @@
 import { check } from '../errors.js';
-import { type AdaptiveKalmanOptions, adaptiveKalmanNorm, filterRows } from '../ops/adaptive-kalman.js';
+import {
+  type AdaptiveKalmanOptions,
+  adaptiveKalmanNorm,
+  type FilterOptions,
+  filterNames,
+  filterRows,
+} from '../ops/adaptive-kalman.js';
 import { normalize } from '../ops/batch-norm.js';
 import { checkTransitionGradient, transitionGradients } from '../ops/transition-gradient.js';
 import { checkOptions, type OptionNames } from '../options.js';
@@ -14,26 +20,21 @@ export interface KalmanNormLayerOptions
   extends Omit<RunningNormOptions, 'affine' | 'runningStats'>,
     Omit<AdaptiveKalmanOptions, 'epsilon' | 'relu' | 'splits' | 'momentum'> {}
 
-/** How the filter works, without what it shares with other normalizations. @internal */
-export type FilterOptions = Required<Omit<AdaptiveKalmanOptions, 'epsilon' | 'relu' | 'splits' | 'momentum'>>;
-
 /**
  * With those that {@link filterOptionsOf} wants to be what they are for other normalizations by default.
  *
  * @internal
  */
-export const filterNames: OptionNames<FilterOptions & Pick<RunningNormOptions, 'affine' | 'runningStats'>> = {
-  gain: true,
-  correction: true,
-  adaptation: true,
-  gate: true,
-  observationGradient: true,
-  transitionGradient: true,
+export const filterLayerNames: OptionNames<FilterOptions & Pick<RunningNormOptions, 'affine' | 'runningStats'>> = {
+  ...filterNames,
   affine: true,
   runningStats: true,
 };
 
-const optionNames: OptionNames<KalmanNormLayerOptions & RunningNormOptions> = { ...runningNormNames, ...filterNames };
+const optionNames: OptionNames<KalmanNormLayerOptions & RunningNormOptions> = {
+  ...runningNormNames,
+  ...filterLayerNames,
+};
 
 const defaults: FilterOptions = {
   gain: 'adaptive',

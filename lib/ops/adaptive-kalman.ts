@@ -116,17 +116,20 @@ export interface AdaptiveKalmanOptions extends NormOptions {
   momentum?: number;
 }
 
-const optionNames: OptionNames<AdaptiveKalmanOptions> = {
-  ...normNames,
-  splits: true,
+/** How the filter works, without what it shares with other normalizations. @internal */
+export type FilterOptions = Required<Omit<AdaptiveKalmanOptions, 'epsilon' | 'relu' | 'splits' | 'momentum'>>;
+
+/** @internal */
+export const filterNames: OptionNames<FilterOptions> = {
   gain: true,
   correction: true,
   adaptation: true,
   gate: true,
   observationGradient: true,
   transitionGradient: true,
-  momentum: true,
 };
+
+const optionNames: OptionNames<AdaptiveKalmanOptions> = { ...normNames, ...filterNames, splits: true, momentum: true };
 
 /** Result of {@link adaptiveKalmanNorm}. */
 export interface AdaptiveKalmanResult {
