@@ -8,7 +8,7 @@
  * Node.js to use the packages with.
  */
 
-import { readFileSync, realpathSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ROOT, runScript, SetupError, say } from '../process.mjs';
@@ -33,7 +33,8 @@ await runScript(async () => {
     await project.run(`npm install --ignore-scripts ${name}`);
     await project.compile();
     await project.run('node train.mjs');
-    checkLibraries(await project.run('node predict.cjs'), project.folder);
+    const ofNode = await project.run("node -p 'JSON.stringify(process.report.getReport().sharedObjects)'");
+    checkLibraries(await project.run('node predict.cjs'), project.folder, JSON.parse(ofNode));
     const alone = await project.run('npx kalman-norm launch --processes 2 group.mjs', { fails: true });
     if (!/DEVICE_UNAVAILABLE.*libgloo-dev, then npx kalman-norm build/s.test(alone)) {
       throw new SetupError('Expected that launch says what process groups need, and the remedy.');
@@ -69,10 +70,14 @@ function remedies(output) {
   return commands;
 }
 
-/** Refuses libraries that are the system's and that not every system has. The program prints those it has mapped. */
-function checkLibraries(output, folder) {
+/**
+ * Refuses libraries that are the system's and that not every system has. The program prints those it has mapped; `ofNode`
+ * are those that Node.js itself needs.
+ */
+function checkLibraries(output, folder, ofNode) {
   const mapped = JSON.parse(output.split('\n').find((line) => line.startsWith('[')));
   const own = mapped.filter((path) => path.startsWith(folder));
-  const foreign = mapped.filter((path) => !own.includes(path) && !OF_THE_SYSTEM.test(path.split('/').at(-1)));
+  const expected = new Set([...own, ...ofNode.filter((path) => existsSync(path)).map((path) => realpathSync(path))]);
+  const foreign = mapped.filter((path) => !expected.has(path) && !OF_THE_SYSTEM.test(path.split('/').at(-1)));
   if (own.length < 2 || foreign.length > 0) throw new SetupError(`Loaded from elsewhere: ${foreign.join(', ')}`);
 }
