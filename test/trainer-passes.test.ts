@@ -209,6 +209,45 @@ test('more than 256 classes: labels of two bytes', async (t) => {
   device.dispose();
 });
 
+test('of shared batches a process reads its own part alone', async (t) => {
+  const count = 22;
+  const pixels = Uint8Array.from({ length: count * 3 }, (_, i) => i * 3);
+  const images = arraySource({ images: pixels, labels: [...Array(count).keys()], height: 1, width: 1 });
+  const device = openDevice('cpu', { threads: 1 });
+  const order = Int32Array.from({ length: count }, (_, i) => (i * 5) % count);
+  const cursor = device.zeros([1], { dtype: 'int32' });
+  // All on the device, or windows of two batches' parts.
+  for (const memory of [count * 3, 2 * 4 * 3]) {
+    for (const rank of [0, 1]) {
+      const read: number[] = [];
+      const source: BatchSource = {
+        ...images,
+        read: (indices, into, epoch) => {
+          read.push(...indices);
+          return images.read(indices, into, epoch);
+        },
+      };
+      const batches = new DeviceImages(device, source, { batchSize: 8, part: { rank, size: 2 }, scale: 1, memory });
+      await batches.load(new Float32Array(3));
+      batches.setOrder(order, 1);
+      const own = [0, 1].map((batch) => [...order.subarray(8 * batch + 4 * rank, 8 * batch + 4 * rank + 4)]);
+      for (const batch of [0, 1]) {
+        await batches.provide(batch);
+        cursor.write(Int32Array.of(batch));
+        const { images: values, labels } = batches.batch(cursor, null);
+        t.deepEqual([...(await labels.data())], own[batch]);
+        t.deepEqual(
+          [...(await values.data())],
+          own[batch]?.flatMap((i) => [9 * i, 9 * i + 3, 9 * i + 6].map((value) => value % 256)),
+        );
+      }
+      if (memory < count * 3) t.deepEqual(read, own.flat());
+      batches.dispose();
+    }
+  }
+  device.dispose();
+});
+
 test('labels are smoothed in training alone', async (t) => {
   const plain = setUp({ augment: false });
   const smooth = setUp({ augment: false, smoothing: 0.5 });

@@ -13,6 +13,7 @@ declare module '../addon/contract.js' {
       indices: Handle;
       cursor: Handle;
       batch: number;
+      first: number;
       pad: number;
       cutout: number;
       scale: number;
@@ -50,6 +51,8 @@ export interface Augmentation {
 /** Options of {@link gather}. */
 export interface GatherOptions {
   batchSize: number;
+  /** Of a part of a batch: the number of its first image there, by which crops and flips are drawn; default 0. */
+  first?: number;
   /** Factor after the mean is subtracted; default 1. */
   scale?: number;
   /**
@@ -59,7 +62,7 @@ export interface GatherOptions {
   augment?: Augmentation & { random: DeviceRandom };
 }
 
-const optionNames: OptionNames<GatherOptions> = { batchSize: true, scale: true, augment: true };
+const optionNames: OptionNames<GatherOptions> = { batchSize: true, first: true, scale: true, augment: true };
 
 /**
  * A batch of images and labels out of a set that lies on the device: image i is number indices[cursor·batchSize + i].
@@ -72,7 +75,7 @@ export function gather(source: GatherSource, options: GatherOptions): { images: 
   checkOptions('gather', options, optionNames);
   const { images, labels, mean, indices, cursor } = source;
   checkTensors('gather', { images, labels, mean, indices, cursor });
-  const { batchSize, scale = 1, augment } = options;
+  const { batchSize, first = 0, scale = 1, augment } = options;
   const result = native.gather({
     images: source.images.handle,
     labels: source.labels.handle,
@@ -80,6 +83,7 @@ export function gather(source: GatherSource, options: GatherOptions): { images: 
     indices: source.indices.handle,
     cursor: source.cursor.handle,
     batch: batchSize,
+    first,
     pad: augment?.pad ?? 4,
     cutout: augment?.cutout ?? 0,
     scale,

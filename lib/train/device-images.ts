@@ -7,6 +7,8 @@ import type { Device, Tensor } from '../tensor.js';
 /** Options of {@link DeviceImages}. */
 export interface DeviceImagesOptions {
   batchSize: number;
+  /** Which part of every batch is wanted, where processes share them. Default: all */
+  part?: { readonly rank: number; readonly size: number } | undefined;
   /** Factor on images after the mean is subtracted. */
   scale: number;
   /** Bytes of pixels that may lie on the device; at least one batch does. */
@@ -21,8 +23,9 @@ interface Window {
 
 /**
  * Images on a device, in an order that batches follow. Where they all fit they lie there for good, and the order is a
- * list of indices. Otherwise, and where they are others in each epoch, a window of some batches lies there: place p of the order is in row p modulo the window,
- * and the next window is read while the device works.
+ * list of indices. Otherwise, and where they are others in each epoch, a window of some batches lies there: place p of the
+ * order is in row p modulo the window, and the next window is read while the device works. Where processes share batches,
+ * the order is that of this process's images, which alone are read.
  */
 export class DeviceImages {
   private readonly images: Tensor;
@@ -32,7 +35,9 @@ export class DeviceImages {
   private readonly start: Tensor;
   /** Batches of a window; null where everything lies on the device. */
   private readonly window: number | null;
-  private readonly count: number;
+  /** Images of a batch here, and before them in the whole batch. */
+  private readonly batchSize: number;
+  private readonly first: number;
   private order: Int32Array;
   private epoch: number | undefined;
   private present: number | null = null;
@@ -44,19 +49,21 @@ export class DeviceImages {
     private readonly options: DeviceImagesOptions,
   ) {
     const { labels, channels, height, width } = source;
-    const { batchSize, memory } = options;
-    this.count = labels.length;
+    const { batchSize, part: { rank, size } = { rank: 0, size: 1 }, memory } = options;
+    this.batchSize = batchSize / size;
+    this.first = rank * this.batchSize;
+    const count = labels.length;
     const shape = [channels, height, width];
     const bytes = channels * height * width;
-    const fits = this.count * bytes <= memory && !source.varies;
-    this.window = fits ? null : Math.max(1, Math.floor(memory / bytes / batchSize));
-    const rows = this.window === null ? this.count : Math.min(this.count, this.window * batchSize);
-    this.order = Int32Array.from({ length: this.count }, (_, i) => i);
+    const fits = count * bytes <= memory && !source.varies;
+    this.order = this.partOf(Int32Array.from({ length: count }, (_, i) => i));
+    this.window = fits ? null : Math.max(1, Math.floor(memory / bytes / this.batchSize));
+    const rows = this.window === null ? count : Math.min(this.order.length, this.window * this.batchSize);
     [this.images, this.labels, this.mean, this.indices, this.start] = noScope(() => [
       device.zeros([rows, ...shape], { dtype: 'uint8' }),
       device.zeros([rows], { dtype: 'int32' }),
       device.zeros(shape, { format: 'plain' }),
-      device.tensor(this.order.map((i) => i % rows)),
+      device.tensor(this.window === null ? this.order : this.order.map((_, place) => place % rows)),
       device.zeros([1], { dtype: 'int32' }),
     ]) as [Tensor, Tensor, Tensor, Tensor, Tensor];
   }
@@ -73,20 +80,20 @@ export class DeviceImages {
    */
   async load(mean: Float32Array): Promise<void> {
     this.mean.write(mean);
-    if (this.window === null) this.bring(await this.readWindow(0, this.count));
+    if (this.window === null) this.bring(await this.readRows(Int32Array.from(this.source.labels.keys())));
   }
 
   /**
-   * The order of images from now on: a permutation of all.
+   * The order of images from now on: a permutation of all, the same in all processes.
    *
    * @param epoch that they are read for
    */
   setOrder(order: Int32Array, epoch: number): void {
-    this.order = order;
+    this.order = this.partOf(order);
     this.epoch = epoch;
     this.present = null;
     this.next = null;
-    if (this.window === null) this.indices.write(order);
+    if (this.window === null) this.indices.write(this.order);
   }
 
   /**
@@ -96,16 +103,17 @@ export class DeviceImages {
    * @returns how many batches from there on do
    */
   async provide(batch: number): Promise<number> {
-    const { window, options, count } = this;
+    const { window, batchSize, order } = this;
     if (window === null) return Number.POSITIVE_INFINITY;
-    const rows = window * options.batchSize;
+    const rows = window * batchSize;
+    const read = (number: number) => this.readRows(order.subarray(number * rows, (number + 1) * rows));
     const number = Math.floor(batch / window);
     if (this.present !== number) {
-      this.bring(await (this.next?.number === number ? this.next.window : this.readWindow(number, rows)));
+      this.bring(await (this.next?.number === number ? this.next.window : read(number)));
       this.present = number;
       this.next = null;
-      if ((number + 1) * rows < count) {
-        const next = this.readWindow(number + 1, rows);
+      if ((number + 1) * rows < order.length) {
+        const next = read(number + 1);
         // Whoever asks for this window gets the failure; nobody may.
         next.catch(() => {});
         this.next = { number: number + 1, window: next };
@@ -115,12 +123,10 @@ export class DeviceImages {
   }
 
   /** Batch number `cursor` (in device memory) of the order. */
-  batch(
-    batchSize: number,
-    cursor: Tensor,
-    augment: GatherOptions['augment'] | null,
-  ): { images: Tensor; labels: Tensor } {
-    return gather({ ...this.gathered, cursor }, { batchSize, scale: this.options.scale, ...(augment && { augment }) });
+  batch(cursor: Tensor, augment: GatherOptions['augment'] | null): { images: Tensor; labels: Tensor } {
+    const { batchSize, first, options } = this;
+    const changes = augment ? { augment } : {};
+    return gather({ ...this.gathered, cursor }, { batchSize, first, scale: options.scale, ...changes });
   }
 
   /** The images from place `from` of the order, unchanged. */
@@ -134,8 +140,16 @@ export class DeviceImages {
     return { images, labels, mean, indices };
   }
 
-  private async readWindow(number: number, rows: number): Promise<Window> {
-    const members = this.order.subarray(number * rows, (number + 1) * rows);
+  /** Of an order of all images, those of this process's part of each batch. Then there is no batch that isn't full. */
+  private partOf(order: Int32Array): Int32Array {
+    const { batchSize: whole } = this.options;
+    const { batchSize, first } = this;
+    if (batchSize === whole) return order;
+    const part = new Int32Array(Math.floor(order.length / whole) * batchSize);
+    return part.map((_, i) => order[Math.floor(i / batchSize) * whole + first + (i % batchSize)] as number);
+  }
+
+  private async readRows(members: Int32Array): Promise<Window> {
     const pixels = new Uint8Array(this.images.size);
     const labels = new Int32Array(this.labels.size);
     await this.source.read(members, pixels, this.epoch);

@@ -81,7 +81,7 @@ export class Trainer {
     this.stepsPerEvaluation = Math.ceil(this.sources.test.labels.length / batchSize);
     this.parallel = group ? new DataParallel(group, device, model, optimizer) : null;
     const images = { batchSize, scale, memory: imageMemory };
-    this.train = new DeviceImages(device, this.sources.train, images);
+    this.train = new DeviceImages(device, this.sources.train, { ...images, part: group });
     this.history = new History(device, Math.max(this.stepsPerEpoch, this.stepsPerEvaluation));
     this.evaluation = new Evaluation(device, this.sources.test, images, this.history, this.parallel);
     this.step = new TrainingStep(options, this.train, this.history, this.parallel);

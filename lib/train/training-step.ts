@@ -140,13 +140,9 @@ export class TrainingStep {
 
   /** Gradients of this process's part of the next batch, and its figures. */
   private gradients(): Loss {
-    const { model, group: { rank, size } = { rank: 0, size: 1 }, batchSize = 128 } = this.options;
-    const { accumulate = 1, augment = true, smoothing = 0 } = this.options;
+    const { model, accumulate = 1, augment = true, smoothing = 0 } = this.options;
     const changes = augment === false ? null : { ...(augment === true ? {} : augment), random: this.random };
-    const whole = this.images.batch(batchSize, this.history.cursor, changes);
-    const part = batchSize / size;
-    const own = (all: Tensor) => (size === 1 ? all : samples(all, rank * part, part));
-    const [images, labels] = [own(whole.images), own(whole.labels)];
+    const { images, labels } = this.images.batch(this.history.cursor, changes);
     model.zeroGrad();
     if (accumulate > 1) return this.inParts(images, labels, accumulate);
     const result = classLoss(model.forward(images, this.random), labels, this.images.classes, { smoothing });

@@ -63,7 +63,7 @@ void run(const op::Gather& o, Context&) {
       o.y[i] = -1;
       return;
     }
-    copyCrop(o, o.images + image * values, drawCrop(o, i), x);
+    copyCrop(o, o.images + image * values, drawCrop(o, o.first + i), x);
     o.y[i] = o.labels[image];
   });
 }

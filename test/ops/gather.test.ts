@@ -105,6 +105,29 @@ eachDevice(test, 'gather: crops, flips and cutouts of a random stream', async (t
   t.true(seen.size > 12, 'draws differ');
 });
 
+eachDevice(test, 'gather: a part of a batch is what the whole has there', async (t, device, random) => {
+  const source = makeSource(random);
+  const seed = random.below(2 ** 31);
+  const draw = () => ({ pad: 2, cutout: 3, random: new DeviceRandom(device, seed) });
+  const whole = gather(upload(device, source, 0), { batchSize: 12, augment: draw() });
+  const images = [...(await whole.images.data())];
+  const labels = [...(await whole.labels.data())];
+  const each = channels * pixels;
+  for (const [first, size] of [
+    [0, 5],
+    [5, 7],
+  ] as const) {
+    const indices = source.indices.slice(first, first + size);
+    const part = gather(upload(device, { ...source, indices }, 0), { batchSize: size, first, augment: draw() });
+    t.deepEqual([...(await part.images.data())], images.slice(first * each, (first + size) * each));
+    t.deepEqual([...(await part.labels.data())], labels.slice(first, first + size));
+  }
+  t.throws(() => gather(upload(device, source, 0), { batchSize: 2, first: -1 }), {
+    code: 'INVALID_ARGUMENT',
+    message: /first must not be negative, got -1/,
+  } as object);
+});
+
 eachDevice(test, 'gather: an index or a cursor outside gives NaN and label -1', async (t, device, random) => {
   const source = makeSource(random);
   source.indices.set([count, -1, 3]);

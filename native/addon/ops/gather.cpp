@@ -5,11 +5,11 @@ namespace kn::addon {
 
 template <>
 struct Read<GatherInput> {
-  static constexpr size_t parameters = 11;
+  static constexpr size_t parameters = 12;
   static GatherInput from(Call& call) {
-    return {call.next<Tensor>(), call.next<Tensor>(),  call.next<Tensor>(),      call.next<Tensor>(),
-            call.next<Tensor>(), call.next<int64_t>(), call.next<int64_t>(),     call.next<int64_t>(),
-            call.next<double>(), call.next<bool>(),    call.next<RandomSource>()};
+    return {call.next<Tensor>(),  call.next<Tensor>(),  call.next<Tensor>(),  call.next<Tensor>(),
+            call.next<Tensor>(),  call.next<int64_t>(), call.next<int64_t>(), call.next<int64_t>(),
+            call.next<int64_t>(), call.next<double>(),  call.next<bool>(),    call.next<RandomSource>()};
   }
 };
 
@@ -20,7 +20,7 @@ Napi::Value toJs(Call& call, const Batch& batch) {
 namespace {
 
 const Functions functions{
-    bind<&gather>("gather", "images", "labels", "mean", "indices", "cursor", "batch", "pad", "cutout", "scale",
+    bind<&gather>("gather", "images", "labels", "mean", "indices", "cursor", "batch", "first", "pad", "cutout", "scale",
                   "augment", "random?"),
 };
 

@@ -16,6 +16,7 @@ Batch gather(const GatherInput& in) {
   const int32_t* labels = integers(device, in.labels, shape[0], {fn, "labels"});
   checkShape(in.labels, {shape[0]}, {fn, "labels"});
   require(in.batch >= 1, ErrorCode::InvalidArgument, fn, ": batch must be at least 1, got ", in.batch);
+  require(in.first >= 0, ErrorCode::InvalidArgument, fn, ": first must not be negative, got ", in.first);
   require(in.pad >= 0, ErrorCode::InvalidArgument, fn, ": pad must not be negative, got ", in.pad);
   require(in.cutout >= 0, ErrorCode::InvalidArgument, fn, ": cutout must not be negative, got ", in.cutout);
   checkFinite(in.scale, {fn, "scale"});
@@ -36,6 +37,7 @@ Batch gather(const GatherInput& in) {
             device.empty({in.batch}, DType::I32, Format::Plain)};
   launch.x = {out.images.data<void>(), in.batch, shape[1], shape[2], shape[3], out.images.format, out.images.stored};
   launch.y = out.labels.data<int32_t>();
+  launch.first = in.first;
   launch.pad = in.augment ? in.pad : 0;
   launch.cutout = in.augment ? in.cutout : 0;
   launch.scale = static_cast<float>(in.scale);

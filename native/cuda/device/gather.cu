@@ -60,7 +60,7 @@ __global__ void gatherImages(op::Gather o, T* x, int64_t chunks) {
     const int64_t sample = task / chunks, begin = task % chunks * kChunk;
     const int64_t end = begin + kChunk < values ? begin + kChunk : values;
     const int64_t image = imageOf(o, sample);
-    const Crop crop = drawCrop(o, sample);
+    const Crop crop = drawCrop(o, o.first + sample);
     if (begin == 0 && threadIdx.x == 0) o.y[sample] = image < 0 ? -1 : o.labels[image];
     for (int64_t i = begin + static_cast<int64_t>(threadIdx.x); i < end; i += kItemThreads) {
       const int64_t channel = plain ? i / pixels : i % o.x.c, pixel = plain ? i % pixels : i / o.x.c;

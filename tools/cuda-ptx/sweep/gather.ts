@@ -14,6 +14,6 @@ export default {
     };
     gather(source, { batchSize: 3 });
     gather(source, { batchSize: 3, augment: { pad: 2, random } });
-    gather(source, { batchSize: 3, augment: { pad: 1, cutout: 3, random } });
+    gather(source, { batchSize: 3, first: 6, augment: { pad: 1, cutout: 3, random } });
   },
 } satisfies Family;
