@@ -83,6 +83,13 @@ export const filterRows = [
   'innovationVariance',
 ] as const;
 
+/**
+ * How many filters along a stream correct all that they see: together they move a belief by so many times `correction` of
+ * what the whole stream has changed by. Each behind them corrects only what the one before it hasn't seen: many that don't
+ * know of each other overshoot.
+ */
+const FREE_CORRECTIONS = 4;
+
 /** What an adaptive Kalman normalization keeps from step to step, and moves. */
 export interface AdaptiveState {
   /** [12, C], from zeros: see {@link filterRows}. */
@@ -197,6 +204,8 @@ export function adaptiveKalmanNorm(
     `adaptiveKalmanNorm: gain must be "adaptive" or between 0 and 1, got ${gain}`,
   );
   checkTransitionGradient('adaptiveKalmanNorm', transitionGradient);
+  const before = prior?.upstream ?? null;
+  const upstream = before && before.corrections >= FREE_CORRECTIONS ? before.filter : null;
   const known = x.moments?.splits === splits ? x.moments : null;
   const filter = { splits, epsilon, relu };
   const outputs: ('y' | 'beliefMean' | 'beliefVar' | 'normalizedVar')[] = ['y'];
@@ -215,7 +224,7 @@ export function adaptiveKalmanNorm(
       native.adaptiveKalmanNorm({
         ...inputs,
         state: state.filter.handle,
-        upstream: prior?.upstream?.handle ?? null,
+        upstream: upstream?.handle ?? null,
         runningMean: state.running.mean.handle,
         runningVar: state.running.variance.handle,
         observationMean: known?.mean.handle ?? null,
@@ -249,7 +258,10 @@ export function adaptiveKalmanNorm(
   return {
     output: result.y,
     normalized: affine.beta && normalizedVar && new Belief(affine.beta, normalizedVar, 1, relu),
-    belief: new Belief(result.beliefMean, result.beliefVar, 1, false, state.filter),
+    belief: new Belief(result.beliefMean, result.beliefVar, 1, false, {
+      filter: state.filter,
+      corrections: (before?.corrections ?? 0) + 1,
+    }),
     observation: { mean: result.observationMean, variance: result.observationVar },
     posterior: { mean: result.posteriorMean, variance: result.posteriorVar },
     gain: { mean: result.gainMean, variance: result.gainVar },

@@ -5,6 +5,14 @@ import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { differentiable } from './differentiable.js';
 
+/** Adaptive filters that have seen the samples of a belief before, along a residual stream. */
+export interface Upstream {
+  /** State of the last of them ({@link filterRows}); it stays its layer's. */
+  readonly filter: Tensor;
+  /** How many filters in a row have corrected the belief. */
+  readonly corrections: number;
+}
+
 /**
  * What is believed of the distribution of a layer's input: a mean and a variance per (split, channel), as vectors of
  * S·C values, split-major.
@@ -19,11 +27,8 @@ export class Belief {
     readonly splits: number,
     /** Whether the variable is max(x, 0) of the Gaussian x that mean and variance describe; default false. */
     readonly rectified = false,
-    /**
-     * State of the adaptive filter that has just seen these samples ({@link filterRows}), and all of whose innovation is
-     * still in them, as along a residual stream; default null. It stays its layer's.
-     */
-    readonly upstream: Tensor | null = null,
+    /** The filters whose innovations are still in these samples, as along a residual stream; default null. */
+    readonly upstream: Upstream | null = null,
   ) {
     checkTensors('belief', { mean, variance });
     const [length] = mean.shape;

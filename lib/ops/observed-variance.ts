@@ -24,6 +24,7 @@ declare module '../addon/contract.js' {
       averageVariance: Handle;
       updates: Handle;
     }): void;
+    /** `dw`, `dmean`, `dvar`: gradients that these are added to, in place, all of them or none. */
     observedVarianceBackward(args: {
       w: Handle;
       slope: Handle;
@@ -33,6 +34,9 @@ declare module '../addon/contract.js' {
       variance: Handle;
       average: Handle;
       dvariance: Handle;
+      dw?: Maybe;
+      dmean?: Maybe;
+      dvar?: Maybe;
     }): { dw: Handle; dmean: Handle; dvar: Handle };
   }
 }

@@ -1,4 +1,4 @@
-import type { Handle, Maybe, RandomSource } from '../addon/contract.js';
+import type { Maybe, RandomSource } from '../addon/contract.js';
 import { native } from '../addon/load.js';
 import { checkObjects, checkTensors } from '../arguments.js';
 import { DeviceRandom } from '../device-random.js';
@@ -214,23 +214,13 @@ function predictAnalytic(belief: Belief, weight: Tensor, options: AnalyticOption
       }
       const { mean, variance: inputVariance, w } = inputs;
       const shown = { w, slope, mean, inputVariance, rectified, variance: believed, average, dvariance };
-      return summed(
-        native.predictBackward({ ...inputs, ...transition, dmean, dvariance: null }),
-        native.observedVarianceBackward(shown),
-      );
+      const closed = native.predictBackward({ ...inputs, ...transition, dmean, dvariance: null });
+      const given = native.observedVarianceBackward({ ...shown, ...closed });
+      for (const handle of Object.values(closed)) handle.dispose();
+      return { mean: given.dmean, variance: given.dvar, w: given.dw };
     },
   });
   return new Belief(prior.mean, prior.var, splits);
-}
-
-type BeliefGradients = ReturnType<typeof native.predictBackward>;
-
-/** The sum of two, which it frees: all of it is one launch, where additions on the tape would be one for each. */
-function summed(a: BeliefGradients, b: BeliefGradients): { mean: Handle; variance: Handle; w: Handle } {
-  const pairs = (['dmean', 'dvar', 'dw'] as const).map((name) => ({ a: a[name], b: b[name] }));
-  const [mean, variance, w] = native.addEach({ pairs }) as [Handle, Handle, Handle];
-  for (const pair of pairs) for (const handle of [pair.a, pair.b]) handle.dispose();
-  return { mean, variance, w };
 }
 
 /** The mean and variance of a rectified belief's variable itself; another belief is returned as it is. */

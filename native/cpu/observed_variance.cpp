@@ -41,7 +41,8 @@ void backwardBlock(const op::ObservedVarianceBackward& o, const Rows& rows, int6
   for (int64_t row = 0; row < rows.rows(); ++row) {
     const int64_t at = (block * rows.rows() + row) * lanes;
     const Float8 gradient = scale * load<Full>(o.slope.data + at, lanes);
-    store<Full>(o.dw.data + at, gradient, lanes);
+    float* const dw = o.dw.data + at;
+    store<Full>(dw, o.add ? load<Full>(dw, lanes) + gradient : gradient, lanes);
     sums[rows.input(row)] += gradient * load<Full>(o.w.data + at, lanes);
   }
 }

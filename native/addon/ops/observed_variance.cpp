@@ -3,6 +3,12 @@
 
 namespace kn::addon {
 
+template <>
+struct Read<ObservedVarianceGradients> {
+  static constexpr size_t parameters = 3;
+  static ObservedVarianceGradients from(Call& call) { return {call.next<Tensor>(), Read<MeanVar>::from(call)}; }
+};
+
 Napi::Value toJs(Call& call, const CenteredSamples& s) {
   return object(call, {{"centered", s.centered}, {"next", s.next}});
 }
@@ -18,7 +24,7 @@ const Functions functions{
     bind<&averageObserved>("averageObserved", "products", "scale", "next", "slope", "center", "averageVariance",
                            "updates"),
     bind<&observedVarianceBackward>("observedVarianceBackward", "w", "slope", "mean", "inputVariance", "rectified",
-                                    "variance", "average", "dvariance"),
+                                    "variance", "average", "dvariance", "dw?", "dmean?", "dvar?"),
 };
 
 }  // namespace

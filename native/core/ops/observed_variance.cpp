@@ -51,7 +51,7 @@ void averageObserved(const Tensor& products, double scale, const Tensor& next, c
 
 ObservedVarianceGradients observedVarianceBackward(const Tensor& w, const Tensor& slope, const MeanVar& belief,
                                                    bool rectified, const Tensor& variance, const Tensor& average,
-                                                   const Tensor& dvariance) {
+                                                   const Tensor& dvariance, const ObservedVarianceGradients& to) {
   constexpr const char* fn = "observedVarianceBackward";
   checkFloat(w, {fn, "weight"});
   Device& device = w.device();
@@ -71,11 +71,16 @@ ObservedVarianceGradients observedVarianceBackward(const Tensor& w, const Tensor
   launch.variance = vector(device, variance, out, {fn, "variance"});
   launch.average = vector(device, average, out, {fn, "average"});
   launch.dvariance = vector(device, dvariance, out, {fn, "dvariance"});
-  ObservedVarianceGradients given{emptyLike(device, w), emptyMeanVar(device, inputs)};
+  launch.add = to.dw || to.dbelief.mean || to.dbelief.var;
+  ObservedVarianceGradients given = to;
+  if (!launch.add) given = {emptyLike(device, w), emptyMeanVar(device, inputs)};
+  checkFloat(given.dw, {fn, "dw"});
   launch.dw = filter(device, given.dw, {fn, "dw"});
-  launch.dmean = given.dbelief.mean.data();
-  launch.dvar = given.dbelief.var.data();
+  checkShape(given.dw, w.shape, {fn, "dw"});
+  launch.dmean = vector(device, given.dbelief.mean, inputs, {fn, "dmean"});
+  launch.dvar = vector(device, given.dbelief.var, inputs, {fn, "dvar"});
   device.launch(launch);
+  if (launch.add) written(given.dw);
   return given;
 }
 

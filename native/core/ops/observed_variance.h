@@ -30,7 +30,8 @@ struct AverageObserved {
 };
 /// Of a convolution's output variance v that moves with the filter w and with the variances u of its inputs as samples
 /// have shown, by s·slope to each tap where s = dv·v / average: dw, and du as if u stretched all taps on that input. u
-/// belongs to a belief, `rectified` or not, which du goes on to.
+/// belongs to a belief, `rectified` or not, which du goes on to. With `add` gradients are added to those that are
+/// there.
 struct ObservedVarianceBackward {
   Filter w, slope, dw;
   int64_t groups;
@@ -38,14 +39,16 @@ struct ObservedVarianceBackward {
   bool rectified;
   const float *variance, *average, *dvariance;
   float *dmean, *dvar;
+  bool add;
 
   KN_HOST_DEVICE float scale(int64_t out) const { return dvariance[out] * ratio(variance[out], average[out]); }
+  KN_HOST_DEVICE void put(float& gradient, float value) const { gradient = add ? gradient + value : value; }
   /// Goes on with du·u.
   KN_HOST_DEVICE void finish(int64_t input, double duByU) const {
     const Rectified r = inputMoments(mean[input], var[input], rectified);
     const double du = ratio(duByU, r.var);
-    dmean[input] = static_cast<float>(du * r.dVarByMean);
-    dvar[input] = static_cast<float>(du * r.dVarByVar);
+    put(dmean[input], static_cast<float>(du * r.dVarByMean));
+    put(dvar[input], static_cast<float>(du * r.dVarByVar));
   }
 
  private:
@@ -72,8 +75,9 @@ struct ObservedVarianceGradients {
   Tensor dw;
   MeanVar dbelief;
 };
+/// `to`: gradients that these are added to, in place, all three of them; or none.
 ObservedVarianceGradients observedVarianceBackward(const Tensor& w, const Tensor& slope, const MeanVar& belief,
                                                    bool rectified, const Tensor& variance, const Tensor& average,
-                                                   const Tensor& dvariance);
+                                                   const Tensor& dvariance, const ObservedVarianceGradients& to);
 
 }  // namespace kn

@@ -86,7 +86,7 @@ __global__ void observedVarianceGradient(op::ObservedVarianceBackward o) {
         const int64_t out = group * outputs + row / taps;
         const int64_t at = (group * outputs * taps + row) * in + channel;
         const float gradient = o.scale(out) * o.slope.data[at];
-        o.dw.data[at] = gradient;
+        o.put(o.dw.data[at], gradient);
         sum += static_cast<double>(gradient) * o.w.data[at];
       }
     }
@@ -125,7 +125,7 @@ void run(const op::AverageObserved& o, Context& context) {
          dim3(kItemThreads), 0, context.stream, o);
 }
 
-/// Needs and moves: 1 read of w and slope, 1 write of dw.
+/// Needs and moves: 1 read of w and slope, 1 write of dw, which is read, too, where it is added to.
 void run(const op::ObservedVarianceBackward& o, Context& context) {
   launchTasks(context, o.groups * ceilDivide(o.w.in, kChannels), observedVarianceGradient, o);
 }

@@ -8,7 +8,7 @@ export default {
     const shape = [4, channels, HEIGHT, WIDTH] as const;
     const affine = inputs.affine(channels);
     const filter = device.zeros([filterRows.length, channels]);
-    const upstream = device.zeros([filterRows.length, channels]);
+    const upstream = { filter: device.zeros([filterRows.length, channels]), corrections: 4 };
     const state = { filter, running: { mean: inputs.tensor([channels]), variance: inputs.positive(channels) } };
     const images = () => scale(inputs.tensor(shape), 2);
     const sums = () => addWithMoments(images(), inputs.tensor(shape), SPLITS);
