@@ -227,8 +227,7 @@ test("malformed HTTP doesn't end the service", async (t) => {
     [Buffer.from('GET\r\n\r\n'), /^HTTP\/1\.1 400/],
     [Buffer.from('GET / HTTP/9.9\r\n\r\n'), /^HTTP\/1\.1 400/],
     [Buffer.from('GET / HTTP/1.1\r\n\r\n'), /^HTTP\/1\.1 400/],
-    // What a server hasn't read when it hangs up resets the connection, which can take the answer along.
-    [Buffer.from(`GET / HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(100_000)}\r\n\r\n`), /^(HTTP\/1\.1 431|$)/],
+    [Buffer.from(`GET / HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(100_000)}\r\n\r\n`), /^HTTP\/1\.1 431/],
     [Buffer.from(`${start}Content-Length: -1\r\n\r\n`), /^HTTP\/1\.1 400/],
     [Buffer.from(`${start}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n`), /^HTTP\/1\.1 400/],
     [Buffer.from(`${start}Content-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n`), /^HTTP\/1\.1 400/],
