@@ -40,7 +40,7 @@ async function main(): Promise<void> {
     await saveModel(files.model, net.eval(), { input, normalization: { mean: [125, 123, 114], scale: 1 / 64 } });
     await exportOnnx(files.onnx, net, { input });
     const results = options.library
-      ? await compareLibrary(device, options, folder, showLibrary)
+      ? await compareLibrary(device, options, folder, findPeer(options.peer) ? options.peer : null, showLibrary)
       : options.minutes > 0
         ? await soak(options, files.model)
         : await comparison(options, files);

@@ -11,7 +11,7 @@ export interface ServeArguments {
   readonly rounds: number;
   /** Minutes of load on our service alone, instead of the comparison; 0 for none. */
   readonly minutes: number;
-  /** Compare folded networks with others, and workers with the main thread, without HTTP. */
+  /** Compare folded networks with others, workers with the main thread, and both libraries, without HTTP. */
   readonly library: boolean;
   /** Blocks a stage of the network that is served. */
   readonly n: number;
@@ -30,7 +30,7 @@ const flags = {
   seconds: { type: 'string', help: 'of a turn; default 5' },
   rounds: { type: 'string', help: 'turns of every server; default 9' },
   minutes: { type: 'string', help: 'load on our service alone for so long; prints how its memory grows' },
-  library: { type: 'boolean', help: 'without HTTP: fold: true against false, a worker against the main thread' },
+  library: { type: 'boolean', help: 'without HTTP: folded or not, in a worker or not, and beside onnxruntime-node' },
   n: { type: 'string', help: 'blocks a stage of the residual network; default 3, ResNet-20' },
   threads: { type: 'string', help: 'of either library; default: one a core' },
   connections: { type: 'string', help: 'where samples may run together; default 64' },

@@ -22,6 +22,26 @@ export function onnxRuntimeVersion(folder: string): string {
   return createRequire(join(folder, 'none.js'))('onnxruntime-node/package.json').version;
 }
 
+/** What ONNX Runtime needs, and of which the threads are 0 for its own choice. */
+interface SessionOptions {
+  /** Whose `node_modules` has onnxruntime-node. */
+  readonly folder: string;
+  readonly threads: number;
+}
+
+/** A batch's values into the network's outputs, one sample's behind the other's. */
+export type RunBatch = (values: Float32Array, shape: readonly number[]) => Promise<Float32Array>;
+
+/** An exported network in ONNX Runtime. */
+export async function onnxSession(path: string, { folder, threads }: SessionOptions): Promise<RunBatch> {
+  const { InferenceSession, Tensor } = createRequire(join(folder, 'none.js'))('onnxruntime-node') as Runtime;
+  const session = await InferenceSession.create(
+    await readFile(path),
+    threads > 0 ? { intraOpNumThreads: threads } : {},
+  );
+  return async (values, shape) => (await session.run({ input: new Tensor('float32', values, shape) })).output.data;
+}
+
 /**
  * ONNX Runtime in the place of our model: samples are read, gathered and answered by the same code, so that the services
  * differ in what runs the network alone.
@@ -29,13 +49,9 @@ export function onnxRuntimeVersion(folder: string): string {
 export async function onnxModel(
   path: string,
   { info, outputs }: Pick<InferenceModel, 'info' | 'outputs'>,
-  { folder, threads, maxBatch, maxQueue }: { folder: string; threads: number; maxBatch: number; maxQueue: number },
+  { folder, threads, maxBatch, maxQueue }: SessionOptions & { maxBatch: number; maxQueue: number },
 ): Promise<InferenceModel> {
-  const { InferenceSession, Tensor } = createRequire(join(folder, 'none.js'))('onnxruntime-node') as Runtime;
-  const session = await InferenceSession.create(
-    await readFile(path),
-    threads > 0 ? { intraOpNumThreads: threads } : {},
-  );
+  const session = await onnxSession(path, { folder, threads });
   const { channels, height, width } = info.input as NonNullable<ModelInfo['input']>;
   const size = channels * height * width;
   const samples = new SampleReader(info, { channels, height, width }, 2 ** 25);
@@ -44,9 +60,8 @@ export async function onnxModel(
   const run = async (inputs: Float32Array[]): Promise<Float32Array[]> => {
     const batch = new Float32Array(inputs.length * size);
     for (const [i, input] of inputs.entries()) batch.set(input, i * size);
-    const shape = [inputs.length, channels, height, width];
-    const { output } = await session.run({ input: new Tensor('float32', batch, shape) });
-    return inputs.map((_, i) => output.data.slice(i * outputs, (i + 1) * outputs));
+    const logits = await session(batch, [inputs.length, channels, height, width]);
+    return inputs.map((_, i) => logits.slice(i * outputs, (i + 1) * outputs));
   };
   const batcher = new Batcher(run, { maxBatch, maxDelay: 0 });
   const model: Pick<InferenceModel, 'info' | 'outputs' | 'maxQueue' | 'queued'> & { classify: unknown } = {

@@ -1,6 +1,5 @@
 /** examples/service as a process of its own, around our model or ONNX Runtime's; says over IPC how it fares. */
 
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { buildService } from '../../examples/service/app.js';
 import {
   type ClassifyOptions,
@@ -12,6 +11,7 @@ import {
 } from '../../lib/index.js';
 import { likeliest } from '../../lib/serve/classification.js';
 import { SampleReader } from '../../lib/serve/samples.js';
+import { LoopDelay } from './delay.js';
 import { onnxModel } from './onnx-model.js';
 
 /** What a server is told, as its one argument in JSON. */
@@ -36,8 +36,6 @@ export interface ServerState {
   readonly heapBytes: number;
 }
 
-/** Milliseconds between two looks at the event loop, which the histogram counts as delay. */
-const RESOLUTION = 1;
 const MAX_QUEUE = 4096;
 
 /** A model that looks at its samples and answers all of them alike. */
@@ -67,18 +65,11 @@ async function open({ model: path, onnx, idle, threads, maxBatch }: ServerTask):
 const model = await open(JSON.parse(process.argv[2] as string) as ServerTask);
 const app = await buildService({ model, requestsPerMinute: 1e9, timeout: 60_000, maxEventLoopDelay: 0 });
 const url = await app.listen({ host: '127.0.0.1', port: 0 });
-const delays = monitorEventLoopDelay({ resolution: RESOLUTION });
-delays.enable();
+const delay = new LoopDelay();
 process.on('message', () => {
   const { rss, heapTotal } = process.memoryUsage();
-  const milliseconds = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - RESOLUTION);
-  const state: ServerState = {
-    delayP99: milliseconds(delays.percentile(99)),
-    delayMax: milliseconds(delays.max),
-    rssBytes: rss,
-    heapBytes: heapTotal,
-  };
+  const { p99, max } = delay.take();
+  const state: ServerState = { delayP99: p99, delayMax: max, rssBytes: rss, heapBytes: heapTotal };
   process.send?.(state);
-  delays.reset();
 });
 process.send?.(url);

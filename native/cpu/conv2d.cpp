@@ -263,8 +263,10 @@ class FilterValues {
 }  // namespace
 
 void run(const op::Conv2d& o, Context& context) {
-  if (winogradFits(o.x, o.w, o.shape) && winogradPays(o.w)) return winogradForward(o);
-  if (loweredPays(o.x, o.w, o.shape)) return loweredForward(o);
+  const bool byTiles = winogradFits(o.x, o.w, o.shape) && winogradPays(o.w);
+  if (byTiles || loweredPays(o.x, o.w, o.shape)) {
+    return inPlacePays(o) ? inPlaceForward(o) : byTiles ? winogradForward(o) : loweredForward(o);
+  }
   FilterValues filter(o.w, o.shape);
   filter.read(context);
   ConvProblem problem = problemOf(Kind::Forward, o.x, o.w, o.y, o.shape);

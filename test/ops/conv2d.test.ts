@@ -68,7 +68,8 @@ eachDevice(test, 'conv2d: the weights alone, the input alone', async (t, device,
 
 for (const [title, shape, outChannels, stride] of [
   ['by oneDNN', [2, 5, 7, 6], 12, 2],
-  ['by tiles', [2, 32, 5, 6], 40, 1],
+  ['by tiles', [3, 32, 5, 6], 40, 1],
+  ['of few pixels', [2, 16, 5, 6], 40, 2],
   ['of channels in groups', [3, 16, 4, 5], 8, 1],
 ] as const) {
   for (const { bias, relu } of [

@@ -30,7 +30,7 @@ export const cases: Case[] = [
   },
   {
     title: '3 x 3, stride 2, SAME, even size: 0 before and 1 after',
-    shape: [2, 16, 8, 6],
+    shape: [6, 16, 8, 6],
     outChannels: 24,
     kernel: [3, 3],
     options: { stride: 2, padding: 'same' },
@@ -134,7 +134,7 @@ export const cases: Case[] = [
   // costs a small multiple of a direct sum's rounding: the margin of tolerance.sum covers it.
   {
     title: 'tiles: SAME, odd size, five vectors of outputs',
-    shape: [2, 32, 5, 3],
+    shape: [5, 32, 5, 3],
     outChannels: 40,
     kernel: [3, 3],
     options: { padding: 'same' },
@@ -143,7 +143,7 @@ export const cases: Case[] = [
   },
   {
     title: 'tiles: four different paddings',
-    shape: [1, 32, 4, 5],
+    shape: [4, 32, 4, 5],
     outChannels: 32,
     kernel: [3, 3],
     options: { padding: [0, 2, 1, 3] },
@@ -152,7 +152,7 @@ export const cases: Case[] = [
   },
   {
     title: 'tiles: no padding, one output pixel',
-    shape: [2, 40, 3, 3],
+    shape: [65, 40, 3, 3],
     outChannels: 32,
     kernel: [3, 3],
     options: {},
@@ -161,7 +161,7 @@ export const cases: Case[] = [
   },
   {
     title: 'tiles: blocks of four vectors, two and one',
-    shape: [1, 24, 6, 7],
+    shape: [2, 24, 6, 7],
     outChannels: 56,
     kernel: [3, 3],
     options: { padding: 'same' },
@@ -188,7 +188,7 @@ export const cases: Case[] = [
   },
   {
     title: 'tiles: sums cut by columns',
-    shape: [1, 16, 5, 4],
+    shape: [4, 16, 5, 4],
     outChannels: 136,
     kernel: [3, 3],
     options: { padding: 'same' },
@@ -216,7 +216,7 @@ export const cases: Case[] = [
   },
   {
     title: 'patches: one pixel of a border, stride 2, sums cut by columns',
-    shape: [1, 16, 9, 8],
+    shape: [3, 16, 9, 8],
     outChannels: 136,
     kernel: [1, 1],
     options: { stride: 2, padding: [1, 0] },
@@ -225,7 +225,7 @@ export const cases: Case[] = [
   },
   {
     title: 'patches: one pixel, stride and padding that give the size of the input',
-    shape: [2, 16, 3, 3],
+    shape: [8, 16, 3, 3],
     outChannels: 16,
     kernel: [1, 1],
     options: { stride: 2, padding: 1 },
@@ -234,12 +234,48 @@ export const cases: Case[] = [
   },
   {
     title: 'patches: 5 x 2, stride that differs by axis, four paddings',
-    shape: [2, 32, 8, 7],
+    shape: [4, 32, 8, 7],
     outChannels: 16,
     kernel: [5, 2],
     options: { stride: [1, 3], padding: [3, 1, 0, 2] },
     stride: [1, 3],
     sides: [3, 1, 0, 2],
+  },
+  {
+    title: 'few pixels: four different paddings, five vectors of outputs',
+    shape: [1, 32, 4, 5],
+    outChannels: 40,
+    kernel: [3, 3],
+    options: { padding: [0, 1, 2, 1] },
+    stride: [1, 1],
+    sides: [0, 1, 2, 1],
+  },
+  {
+    title: 'few pixels: one, of sixteen channels',
+    shape: [1, 16, 3, 3],
+    outChannels: 16,
+    kernel: [3, 3],
+    options: {},
+    stride: [1, 1],
+    sides: [0, 0, 0, 0],
+  },
+  {
+    title: 'few pixels: 5 x 2, stride that differs by axis, four paddings',
+    shape: [1, 24, 8, 7],
+    outChannels: 56,
+    kernel: [5, 2],
+    options: { stride: [2, 1], padding: [2, 0, 1, 1] },
+    stride: [2, 1],
+    sides: [2, 0, 1, 1],
+  },
+  {
+    title: 'few pixels: 1 x 1, stride 2, of several samples',
+    shape: [3, 16, 5, 6],
+    outChannels: 24,
+    kernel: [1, 1],
+    options: { stride: 2 },
+    stride: [2, 2],
+    sides: [0, 0, 0, 0],
   },
 ];
 

@@ -14,7 +14,8 @@ for (const [inputs, outputs, height, width] of [
   [32, 56, 10, 8],
   [24, 16, 11, 9],
   [40, 48, 8, 8],
-  [88, 40, 5, 3],
+  [88, 40, 5, 5],
+  [40, 72, 3, 3],
 ] as const) {
   const x = normals([3, inputs, height, width], 'activation');
   const w = normals([outputs, inputs, 3, 3], 'filter');

@@ -73,6 +73,8 @@ struct Kernels {
 
   /// v[pixel of y][tap][channel] = what each tap sees of x, zero outside of the image.
   void (*gatherPatches)(const op::Act& x, const Patches&, const op::Act& y, const Chunk&, float* v);
+  /// v[pixel of y][eight channels][tap][channel]: the same in the order in which filters lie.
+  void (*gatherBlocks)(const op::Act& x, const Patches&, const op::Act& y, const Chunk&, float* v);
   /// dx += d[pixel of y][tap][channel]: the transpose of gatherPatches.
   void (*addPatches)(const float* d, const Patches&, const op::Act& y, const Chunk&, const op::Act& dx);
   /// y = m[pixel][channel], behind the epilogue.
@@ -80,6 +82,9 @@ struct Kernels {
 
   /// m[rows][out] = v[rows][in]·u[in][out], `rows` rounded up to a multiple of kRows.
   void (*multiply)(const float* v, const float* u, const Packed&, int64_t rows, float* m);
+  /// As multiply, by columns that haven't been packed: u[vector][in][lane], of `vectors` vectors of m's `out` columns.
+  void (*multiplyInPlace)(const float* v, const float* u, int64_t in, int64_t vectors, int64_t rows, float* m,
+                          int64_t out);
   /// sums[in][width] += v[rows][in]ᵀ·d[rows][width], where d and the sums have `out` columns; `in` and `width` are
   /// multiples of eight.
   void (*accumulate)(const float* v, int64_t in, const float* d, int64_t width, int64_t out, int64_t rows, float* sums);

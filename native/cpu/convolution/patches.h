@@ -6,20 +6,6 @@
 namespace kn::cpu::convolution {
 namespace {
 
-/// Sixteen channels of a pixel lie in two groups, `group` floats apart.
-inline void loadPixel(const float* at, int64_t, Float8& value) { value = loadVector<Float8>(at); }
-inline void storePixel(float* at, int64_t, Float8 value) { storeVector(at, value); }
-#ifdef __AVX512F__
-inline void loadPixel(const float* at, int64_t group, Float16& value) {
-  value = __builtin_shufflevector(loadVector<Float8>(at), loadVector<Float8>(at + group), 0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
-                                  10, 11, 12, 13, 14, 15);
-}
-inline void storePixel(float* at, int64_t group, Float16 value) {
-  storeVector(at, __builtin_shufflevector(value, value, 0, 1, 2, 3, 4, 5, 6, 7));
-  storeVector(at + group, __builtin_shufflevector(value, value, 8, 9, 10, 11, 12, 13, 14, 15));
-}
-#endif
-
 /// Calls body for each pixel of a chunk of y's: body(sample, row, column, offset in the chunk).
 template <class Body>
 inline void eachPixel(const op::Act& y, const Chunk& chunk, const Body& body) {
@@ -59,9 +45,21 @@ void gatherPatches(const op::Act& x, const Patches& patches, const op::Act& y, c
     eachTap(x, patches, sample, row, column, [&](const float* pixel, int64_t at) {
       float* to = v + offset * length + at;
       eachVector<V>(x.c, [&](auto vector, int64_t channel) {
-        if (pixel) loadPixel(pixel + channel * plane, plane * kLanes, vector);
+        if (pixel) loadHalves(pixel + channel * plane, plane * kLanes, vector);
         storeVector(to + channel, vector);
       });
+    });
+  });
+}
+
+inline void gatherBlocks(const op::Act& x, const Patches& patches, const op::Act& y, const Chunk& chunk, float* v) {
+  const int64_t taps = patches.taps(), plane = x.pixels();
+  eachPixel(y, chunk, [&](int64_t sample, int64_t row, int64_t column, int64_t offset) {
+    eachTap(x, patches, sample, row, column, [&](const float* pixel, int64_t at) {
+      float* to = v + offset * taps * x.c + at / x.c * kLanes;
+      for (int64_t channel = 0; channel < x.c; channel += kLanes) {
+        storeVector(to + channel * taps, pixel ? loadVector<Float8>(pixel + channel * plane) : Float8{});
+      }
     });
   });
 }
@@ -74,8 +72,8 @@ void addPatches(const float* d, const Patches& patches, const op::Act& y, const 
       if (!pixel) return;
       const float* from = d + offset * length + at;
       eachVector<V>(dx.c, [&](auto vector, int64_t channel) {
-        loadPixel(pixel + channel * plane, plane * kLanes, vector);
-        storePixel(pixel + channel * plane, plane * kLanes, vector + loadVector<decltype(vector)>(from + channel));
+        loadHalves(pixel + channel * plane, plane * kLanes, vector);
+        storeHalves(pixel + channel * plane, plane * kLanes, vector + loadVector<decltype(vector)>(from + channel));
       });
     });
   });
@@ -92,7 +90,7 @@ void scatterPixels(const float* m, const Chunk& chunk, const Epilogue& epilogue,
       float* image = y.values() + (sample * y.c + channel) * plane;
       for (; p < end; ++p) {
         const Vector value = loadVector<Vector>(m + (p - chunk.first) * y.c + channel) + shift;
-        storePixel(image + p % plane * kLanes, plane * kLanes, epilogue.relu ? reluVector(value) : value);
+        storeHalves(image + p % plane * kLanes, plane * kLanes, epilogue.relu ? reluVector(value) : value);
       }
     }
   });

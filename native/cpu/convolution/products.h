@@ -6,10 +6,10 @@
 namespace kn::cpu::convolution {
 namespace {
 
-/// m[Rows][Width vectors] = v[Rows][in]·u[in][Width vectors]. From one row of u to the next it is `row` floats, from
-/// one vector to the next `step`.
-template <class V, int Rows, int Width>
-inline void multiplyBlock(const float* v, const float* u, int64_t row, int64_t step, int64_t in, float* m,
+/// m[Rows][Width vectors] = v[Rows][in]·u[in][Width vectors]. From one row of u to the next it is `row` floats, and
+/// load(row, j) is the j-th vector of a row.
+template <class V, int Rows, int Width, class Load>
+inline void multiplyBlock(const float* v, const float* u, int64_t row, const Load& load, int64_t in, float* m,
                           int64_t out) {
   // Unrolled, all of them: else the sums take a detour through memory.
   V sums[Rows][Width];
@@ -20,7 +20,8 @@ inline void multiplyBlock(const float* v, const float* u, int64_t row, int64_t s
   }
   for (int64_t c = 0; c < in; ++c, u += row) {
     V columns[Width];
-    for (int j = 0; j < Width; ++j) columns[j] = loadVector<V>(u + j * step);
+#pragma GCC unroll 2
+    for (int j = 0; j < Width; ++j) columns[j] = load(u, j);
 #pragma GCC unroll 12
     for (int i = 0; i < Rows; ++i) {
 #pragma GCC unroll 2
@@ -35,16 +36,22 @@ inline void multiplyBlock(const float* v, const float* u, int64_t row, int64_t s
 }
 
 /// The columns of a product that Width vectors of filters give, in blocks of `Rows` tiles and of kRows at the end.
-template <class V, int Rows, int Width>
-void multiplyColumns(const float* v, const float* u, int64_t row, int64_t step, int64_t in, int64_t tiles, float* m,
+template <class V, int Rows, int Width, class Load>
+void multiplyColumns(const float* v, const float* u, int64_t row, const Load& load, int64_t in, int64_t tiles, float* m,
                      int64_t out) {
   int64_t t = 0;
   if constexpr (Rows > kRows) {
     for (; tiles - t > kRows; t += Rows) {
-      multiplyBlock<V, Rows, Width>(v + t * in, u, row, step, in, m + t * out, out);
+      multiplyBlock<V, Rows, Width>(v + t * in, u, row, load, in, m + t * out, out);
     }
   }
-  for (; t < tiles; t += kRows) multiplyBlock<V, kRows, Width>(v + t * in, u, row, step, in, m + t * out, out);
+  for (; t < tiles; t += kRows) multiplyBlock<V, kRows, Width>(v + t * in, u, row, load, in, m + t * out, out);
+}
+
+/// Loads the j-th vector of a row of packed filters, `step` floats behind the one before.
+template <class V>
+auto packedVectors(int64_t step) {
+  return [step](const float* row, int j) { return loadVector<V>(row + j * step); };
 }
 
 template <class V>
@@ -56,19 +63,51 @@ void multiply(const float* v, const float* u, const Packed& packed, int64_t tile
     float* to = m + vector * kLanes;
     if constexpr (kSixteen<V>) {
       if (left >= 2 * kColumns) {
-        multiplyColumns<V, 2 * kRows, 2>(v, filters, kWidth<V>, blocks, in, tiles, to, out);
+        multiplyColumns<V, 2 * kRows, 2>(v, filters, kWidth<V>, packedVectors<V>(blocks), in, tiles, to, out);
         vector += 2 * kColumns;
         continue;
       }
     }
     if (left < kColumns) {
-      multiplyColumns<Float8, kRows, 1>(v, filters, kLanes, 0, in, tiles, to, out);
+      multiplyColumns<Float8, kRows, 1>(v, filters, kLanes, packedVectors<Float8>(0), in, tiles, to, out);
     } else if constexpr (kSixteen<V>) {
-      multiplyColumns<V, 2 * kRows, 1>(v, filters, kWidth<V>, 0, in, tiles, to, out);
+      multiplyColumns<V, 2 * kRows, 1>(v, filters, kWidth<V>, packedVectors<V>(0), in, tiles, to, out);
     } else {
-      multiplyColumns<V, kRows, kColumns>(v, filters, kColumns * kLanes, kLanes, in, tiles, to, out);
+      multiplyColumns<V, kRows, kColumns>(v, filters, kColumns * kLanes, packedVectors<V>(kLanes), in, tiles, to, out);
     }
     vector += std::min(left, kColumns);
+  }
+}
+
+template <class V>
+void multiplyInPlace(const float* v, const float* u, int64_t in, int64_t vectors, int64_t rows, float* m, int64_t out) {
+  const int64_t column = in * kLanes;
+  for (int64_t vector = 0; vector < vectors;) {
+    const auto columns = [&]<class Vector, int Rows, int Width>() {
+      constexpr int64_t halves = kWidth<Vector> / kLanes;
+      const auto load = [column](const float* row, int j) {
+        Vector value;
+        loadHalves(row + j * halves * column, column, value);
+        return value;
+      };
+      multiplyColumns<Vector, Rows, Width>(v, u + vector * column, kLanes, load, in, rows, m + vector * kLanes, out);
+      vector += Width * halves;
+    };
+    const int64_t left = vectors - vector;
+    if constexpr (kSixteen<V>) {
+      if (left >= 4) {
+        columns.template operator()<V, 2 * kRows, 2>();
+        continue;
+      }
+      if (left >= 2) {
+        columns.template operator()<V, 2 * kRows, 1>();
+        continue;
+      }
+    } else if (left >= 2) {
+      columns.template operator()<Float8, kRows, 2>();
+      continue;
+    }
+    columns.template operator()<Float8, kRows, 1>();
   }
 }
 

@@ -27,6 +27,20 @@ inline void storeVector(float* to, V value) {
   std::memcpy(to, &value, sizeof value);
 }
 
+/// Sixteen channels that lie in two groups, `group` floats apart; or eight.
+inline void loadHalves(const float* from, int64_t, Float8& value) { value = loadVector<Float8>(from); }
+inline void storeHalves(float* to, int64_t, Float8 value) { storeVector(to, value); }
+#ifdef __AVX512F__
+inline void loadHalves(const float* from, int64_t group, Float16& value) {
+  value = __builtin_shufflevector(loadVector<Float8>(from), loadVector<Float8>(from + group), 0, 1, 2, 3, 4, 5, 6, 7, 8,
+                                  9, 10, 11, 12, 13, 14, 15);
+}
+inline void storeHalves(float* to, int64_t group, Float16 value) {
+  storeVector(to, __builtin_shufflevector(value, value, 0, 1, 2, 3, 4, 5, 6, 7));
+  storeVector(to + group, __builtin_shufflevector(value, value, 8, 9, 10, 11, 12, 13, 14, 15));
+}
+#endif
+
 template <class V>
 inline V reluVector(V value) {
   return value < 0 ? V{} : value;
