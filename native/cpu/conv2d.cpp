@@ -7,6 +7,7 @@
 
 #include "kernels.h"
 #include "layout.h"
+#include "convolution/in_place.h"
 #include "convolution/lowered.h"
 #include "convolution/winograd.h"
 
@@ -263,10 +264,10 @@ class FilterValues {
 }  // namespace
 
 void run(const op::Conv2d& o, Context& context) {
-  const bool byTiles = winogradFits(o.x, o.w, o.shape) && winogradPays(o.w);
-  if (byTiles || loweredPays(o.x, o.w, o.shape)) {
-    return inPlacePays(o) ? inPlaceForward(o) : byTiles ? winogradForward(o) : loweredForward(o);
-  }
+  const bool byTiles = winogradFits(o.x, o.w, o.shape) && winogradPays(o.w), byPatches = loweredPays(o.x, o.w, o.shape);
+  if ((byTiles || byPatches) && inPlacePays(o.w, o.y)) return inPlaceForward(o);
+  if (byTiles) return winogradForward(o);
+  if (byPatches) return loweredForward(o);
   FilterValues filter(o.w, o.shape);
   filter.read(context);
   ConvProblem problem = problemOf(Kind::Forward, o.x, o.w, o.y, o.shape);
@@ -280,8 +281,11 @@ void run(const op::Conv2d& o, Context& context) {
 }
 
 void run(const op::Conv2dBackwardData& o, Context& context) {
-  if (winogradFits(o.dx, o.w, o.shape) && winogradPays(o.w)) return winogradBackwardData(o);
-  if (loweredPays(o.dx, o.w, o.shape)) return loweredBackwardData(o);
+  const bool byTiles = winogradFits(o.dx, o.w, o.shape) && winogradPays(o.w);
+  const bool byPatches = loweredPays(o.dx, o.w, o.shape);
+  if ((byTiles || byPatches) && inPlacePays(o.w, o.dy)) return inPlaceBackwardData(o);
+  if (byTiles) return winogradBackwardData(o);
+  if (byPatches) return loweredBackwardData(o);
   FilterValues filter(o.w, o.shape);
   filter.read(context);
   context.convolutions.run(problemOf(Kind::BackwardData, o.dx, o.w, o.dy, o.shape), o.dx.values(), filter.data(),
@@ -289,8 +293,10 @@ void run(const op::Conv2dBackwardData& o, Context& context) {
 }
 
 void run(const op::Conv2dBackwardWeights& o, Context& context) {
-  if (winogradFits(o.x, o.dw, o.shape)) return winogradBackwardWeights(o);
-  if (loweredPays(o.x, o.dw, o.shape)) return loweredBackwardWeights(o);
+  const bool byTiles = winogradFits(o.x, o.dw, o.shape), byPatches = loweredPays(o.x, o.dw, o.shape);
+  if ((byTiles || byPatches) && inPlacePays(o.dw, o.dy)) return inPlaceBackwardWeights(o);
+  if (byTiles) return winogradBackwardWeights(o);
+  if (byPatches) return loweredBackwardWeights(o);
   FilterValues filter(o.dw, o.shape);
   context.convolutions.run(problemOf(Kind::BackwardWeights, o.x, o.dw, o.dy, o.shape), o.x.values(), filter.data(),
                            o.dy.values());

@@ -85,6 +85,9 @@ struct Kernels {
   /// As multiply, by columns that haven't been packed: u[vector][in][lane], of `vectors` vectors of m's `out` columns.
   void (*multiplyInPlace)(const float* v, const float* u, int64_t in, int64_t vectors, int64_t rows, float* m,
                           int64_t out);
+  /// dw[vector][in][lane] = v[rows][in]ᵀ·d[rows][vector][lane], where d has `out` columns.
+  void (*gradientInPlace)(const float* v, int64_t in, const float* d, int64_t vectors, int64_t out, int64_t rows,
+                          float* dw);
   /// sums[in][width] += v[rows][in]ᵀ·d[rows][width], where d and the sums have `out` columns; `in` and `width` are
   /// multiples of eight.
   void (*accumulate)(const float* v, int64_t in, const float* d, int64_t width, int64_t out, int64_t rows, float* sums);

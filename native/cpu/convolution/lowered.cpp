@@ -9,13 +9,6 @@ namespace {
 
 using namespace convolution;
 
-/// Pixels of a result up to which a filter is used as it lies: where vectors of eight are as quick either way. With
-/// those of sixteen it would pay for half as many again; but results are to be the same.
-int64_t fewPixels(const op::Filter& w) {
-  constexpr int64_t cached = 1 << 19;  // of a filter, with its copy
-  return w.count() < cached ? 64 : 128;
-}
-
 Patches patchesOf(const op::Filter& w, const op::ConvShape& shape) { return {w.h, w.w, shape}; }
 
 /// Filters as the columns of a product, from the values of a patch to outputs.
@@ -71,26 +64,6 @@ void loweredForward(const op::Conv2d& o) {
     kernels().multiply(v, u, packed, chunk.rows(), m);
     kernels().scatterPixels(m, chunk, {o.bias, o.relu}, o.y);
   });
-}
-
-bool inPlacePays(const op::Conv2d& o) { return o.y.n * o.y.pixels() <= fewPixels(o.w); }
-
-void inPlaceForward(const op::Conv2d& o) {
-  constexpr int64_t group = 4;  // vectors of a task
-  const Patches patches = patchesOf(o.w, o.shape);
-  const int64_t in = patches.taps() * o.w.in, pixels = o.y.n * o.y.pixels(), vectors = o.w.out / kLanes;
-  const int64_t rows = (pixels + kRows - 1) / kRows * kRows;
-  const Chunk chunk{0, pixels, rows};
-  float* v = scratch(Scratch::Values, rows * in);
-  float* m = scratch(Scratch::Products, rows * o.w.out);
-  kernels().gatherBlocks(o.x, patches, o.y, chunk, v);
-  const auto columns = [&](int64_t task) {
-    const int64_t first = task * group;
-    kernels().multiplyInPlace(v, o.w.data + first * kLanes * in, in, std::min(group, vectors - first), pixels,
-                              m + first * kLanes, o.w.out);
-  };
-  parallelFor((vectors + group - 1) / group, columns, o.w.count() * rows / 32);
-  kernels().scatterPixels(m, chunk, {o.bias, o.relu}, o.y);
 }
 
 void loweredBackwardData(const op::Conv2dBackwardData& o) {

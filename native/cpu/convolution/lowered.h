@@ -12,10 +12,4 @@ void loweredForward(const op::Conv2d&);
 void loweredBackwardData(const op::Conv2dBackwardData&);
 void loweredBackwardWeights(const op::Conv2dBackwardWeights&);
 
-/// Whether, of a problem that this or Winograd's way can take, so few pixels come that putting the filter in order or
-/// transforming it would take longer than the products: it is read once then, as it lies, and threads share outputs in
-/// the place of pixels.
-bool inPlacePays(const op::Conv2d&);
-void inPlaceForward(const op::Conv2d&);
-
 }  // namespace kn::cpu

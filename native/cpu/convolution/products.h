@@ -79,36 +79,62 @@ void multiply(const float* v, const float* u, const Packed& packed, int64_t tile
   }
 }
 
+/// Calls body for vectors of columns that lie in groups of eight channels, as many as registers hold at once:
+/// body.template operator()<V, Width>(first group).
+template <class V, class Body>
+void eachColumns(int64_t groups, const Body& body) {
+  constexpr int64_t halves = kWidth<V> / kLanes;
+  int64_t group = 0;
+  for (; group + 2 * halves <= groups; group += 2 * halves) body.template operator()<V, 2>(group);
+  if constexpr (kSixteen<V>) {
+    for (; group + halves <= groups; group += halves) body.template operator()<V, 1>(group);
+  }
+  for (; group < groups; ++group) body.template operator()<Float8, 1>(group);
+}
+
 template <class V>
 void multiplyInPlace(const float* v, const float* u, int64_t in, int64_t vectors, int64_t rows, float* m, int64_t out) {
   const int64_t column = in * kLanes;
-  for (int64_t vector = 0; vector < vectors;) {
-    const auto columns = [&]<class Vector, int Rows, int Width>() {
-      constexpr int64_t halves = kWidth<Vector> / kLanes;
-      const auto load = [column](const float* row, int j) {
-        Vector value;
-        loadHalves(row + j * halves * column, column, value);
-        return value;
-      };
-      multiplyColumns<Vector, Rows, Width>(v, u + vector * column, kLanes, load, in, rows, m + vector * kLanes, out);
-      vector += Width * halves;
+  eachColumns<V>(vectors, [&]<class Vector, int Width>(int64_t group) {
+    constexpr int64_t halves = kWidth<Vector> / kLanes;
+    constexpr int most = kSixteen<Vector> ? 2 * kRows : kRows;
+    const auto load = [column](const float* row, int j) {
+      Vector value;
+      loadHalves(row + j * halves * column, column, value);
+      return value;
     };
-    const int64_t left = vectors - vector;
-    if constexpr (kSixteen<V>) {
-      if (left >= 4) {
-        columns.template operator()<V, 2 * kRows, 2>();
-        continue;
+    multiplyColumns<Vector, most, Width>(v, u + group * column, kLanes, load, in, rows, m + group * kLanes, out);
+  });
+}
+
+template <class V>
+void gradientInPlace(const float* v, int64_t in, const float* d, int64_t vectors, int64_t out, int64_t rows,
+                     float* dw) {
+  const int64_t column = in * kLanes;
+  eachColumns<V>(vectors, [&]<class Vector, int Width>(int64_t group) {
+    constexpr int64_t halves = kWidth<Vector> / kLanes;
+    constexpr int kTaken = kSixteen<V> ? 8 : 4;  // of v's columns: `in` is a multiple of eight
+    const float* from = d + group * kLanes;
+    for (int64_t c = 0; c < in; c += kTaken) {
+      Vector block[kTaken][Width] = {};
+      for (int64_t t = 0; t < rows; ++t) {
+        Vector columns[Width];
+#pragma GCC unroll 2
+        for (int j = 0; j < Width; ++j) columns[j] = loadVector<Vector>(from + t * out + j * kWidth<Vector>);
+#pragma GCC unroll 8
+        for (int i = 0; i < kTaken; ++i) {
+#pragma GCC unroll 2
+          for (int j = 0; j < Width; ++j) block[i][j] += v[t * in + c + i] * columns[j];
+        }
       }
-      if (left >= 2) {
-        columns.template operator()<V, 2 * kRows, 1>();
-        continue;
+      float* to = dw + group * column + c * kLanes;
+#pragma GCC unroll 8
+      for (int i = 0; i < kTaken; ++i) {
+#pragma GCC unroll 2
+        for (int j = 0; j < Width; ++j) storeHalves(to + i * kLanes + j * halves * column, column, block[i][j]);
       }
-    } else if (left >= 2) {
-      columns.template operator()<Float8, kRows, 2>();
-      continue;
     }
-    columns.template operator()<Float8, kRows, 1>();
-  }
+  });
 }
 
 /// sums[Rows][Width vectors] += v[tiles][Rows]ᵀ·d[tiles][Width vectors]

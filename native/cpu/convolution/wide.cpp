@@ -13,6 +13,7 @@ const Kernels kWide = {gatherInput<Float16>,
                        scatterPixels<Float16>,
                        multiply<Float16>,
                        multiplyInPlace<Float16>,
+                       gradientInPlace<Float16>,
                        accumulate<Float16>};
 
 }  // namespace kn::cpu::convolution
