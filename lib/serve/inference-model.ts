@@ -210,9 +210,15 @@ export class InferenceModel {
   }
 
   private async runBatch(inputs: Float32Array[]): Promise<Float32Array[]> {
+    const values = await this.programs.run(this.inARow(inputs), inputs.length);
+    return inputs.map((_, i) => values.slice(i * this.outputs, (i + 1) * this.outputs));
+  }
+
+  private inARow(inputs: Float32Array[]): Float32Array {
+    // Memory for a copy takes a twentieth of a small network's time.
+    if (inputs.length === 1) return inputs[0] as Float32Array;
     const batch = new Float32Array(inputs.length * this.inputSize);
     for (const [i, input] of inputs.entries()) batch.set(input, i * this.inputSize);
-    const values = await this.programs.run(batch, inputs.length);
-    return inputs.map((_, i) => values.slice(i * this.outputs, (i + 1) * this.outputs));
+    return batch;
   }
 }
