@@ -125,7 +125,6 @@ const left: Readonly<Record<string, string>> = {
   'new Optimizer': 'abstract; its subclasses are called, and may hand on options of their own',
   'new Block': 'abstract; its subclasses are called',
   'new InferenceModel': 'made by loadModel alone',
-  'kalman.observationShare': 'internal',
   saveModel: 'says where texts of its caller belong; see below',
 };
 

@@ -16,7 +16,6 @@ export {
   type AdaptiveState,
   adaptiveKalmanNorm,
   filterRows,
-  observationShare,
 } from '../ops/adaptive-kalman.js';
 export * from '../ops/belief.js';
 export * from '../ops/kalman.js';
