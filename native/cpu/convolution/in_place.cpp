@@ -35,8 +35,6 @@ struct Problem {
   int64_t time() const { return in * groups * (rows() + kLanes) / 4; }
 };
 
-constexpr Patches kPixel{1, 1, {}};
-
 /// to[j][i] = from[i][j] of eight rows of eight, those of the result `step` apart.
 inline void transpose(const float* from, float* to, int64_t step) {
   Float8 rows[8], pairs[8], fours[8];

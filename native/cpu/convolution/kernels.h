@@ -29,6 +29,7 @@ struct Patches {
 
   int64_t taps() const { return height * width; }
 };
+constexpr Patches kPixel{1, 1, {}};  ///< of a pixel itself
 
 /// Tiles or output pixels [first, last) of a tensor. Their matrices have `length` rows, the first of which belongs to
 /// `first`.

@@ -68,7 +68,6 @@ void loweredForward(const op::Conv2d& o) {
 
 void loweredBackwardData(const op::Conv2dBackwardData& o) {
   const Patches patches = patchesOf(o.w, o.shape);
-  constexpr Patches pixel{1, 1, {}};
   const Packed packed{o.dy.c, patches.taps() * o.dx.c / kLanes};
   const float* u = packRows(o.w);
   const int64_t out = packed.vectors * kLanes;
@@ -84,7 +83,7 @@ void loweredBackwardData(const op::Conv2dBackwardData& o) {
     if (!alone) std::fill_n(dx.values(), dx.count(), 0.0f);
     for (int64_t index = 0; index < chunks.count(); ++index) {
       const Chunk chunk = chunks[index];
-      kernels().gatherPatches(dy, pixel, dy, chunk, v);
+      kernels().gatherPatches(dy, kPixel, dy, chunk, v);
       kernels().multiply(v, u, packed, chunk.rows(), m);
       alone ? kernels().scatterPixels(m, chunk, {}, dx) : kernels().addPatches(m, patches, dy, chunk, dx);
     }
@@ -93,7 +92,6 @@ void loweredBackwardData(const op::Conv2dBackwardData& o) {
 
 void loweredBackwardWeights(const op::Conv2dBackwardWeights& o) {
   const Patches patches = patchesOf(o.dw, o.shape);
-  constexpr Patches pixel{1, 1, {}};
   const int64_t in = patches.taps() * o.x.c, out = o.dy.c;
   // The longest chunks: each is a pass over all sums.
   const Chunks chunks{o.dy.n * o.dy.pixels(), kMostRows};
@@ -105,7 +103,7 @@ void loweredBackwardWeights(const op::Conv2dBackwardWeights& o) {
     for (int64_t index = task.first; index < task.last; ++index) {
       const Chunk chunk = chunks[index];
       kernels().gatherPatches(o.x, patches, o.dy, chunk, v);
-      kernels().gatherPatches(o.dy, pixel, o.dy, chunk, d);
+      kernels().gatherPatches(o.dy, kPixel, o.dy, chunk, d);
       kernels().accumulate(v, in, d + task.column, task.width, out, chunk.rows(), task.sums);
     }
   });

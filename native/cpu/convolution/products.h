@@ -164,28 +164,13 @@ void accumulateBlock(const float* v, int64_t in, const float* d, int64_t out, in
 
 template <class V>
 void accumulate(const float* v, int64_t in, const float* d, int64_t width, int64_t out, int64_t tiles, float* sums) {
-  for (int64_t k = 0; k < width;) {
-    const auto columns = [&]<class Vector, int Rows, int Width>() {
-      for (int64_t c = 0; c < in; c += Rows) {
-        accumulateBlock<Vector, Rows, Width>(v + c, in, d + k, out, tiles, sums + c * out + k);
-      }
-      k += Width * kWidth<Vector>;
-    };
-    if constexpr (kSixteen<V>) {
-      if (width - k >= 2 * kWidth<V>) {
-        columns.template operator()<V, 8, 2>();
-        continue;
-      }
-      if (width - k >= kWidth<V>) {
-        columns.template operator()<V, 8, 1>();
-        continue;
-      }
-    } else if (width - k >= 2 * kLanes) {
-      columns.template operator()<Float8, 4, 2>();
-      continue;
+  eachColumns<V>(width / kLanes, [&]<class Vector, int Width>(int64_t group) {
+    constexpr int kTaken = kSixteen<Vector> ? 8 : 4;  // of v's columns
+    const int64_t k = group * kLanes;
+    for (int64_t c = 0; c < in; c += kTaken) {
+      accumulateBlock<Vector, kTaken, Width>(v + c, in, d + k, out, tiles, sums + c * out + k);
     }
-    columns.template operator()<Float8, 4, 1>();
-  }
+  });
 }
 
 }  // namespace
