@@ -1,3 +1,4 @@
+import { constants } from 'node:buffer';
 import type { DType, Format, Handle, MemoryStats, NativeDevice, Precision, TensorData } from './addon/contract.js';
 import { native } from './addon/load.js';
 import { callSynchronous, check } from './errors.js';
@@ -6,6 +7,7 @@ import { checkOptions, type OptionNames } from './options.js';
 import { Program } from './program.js';
 import { adopt, noScope, release } from './scope.js';
 import { valuesOf } from './shape.js';
+import { shown } from './shown.js';
 import type { Edge, TapeNode } from './tape.js';
 
 // Devices make tensors, and tensors know their device: two classes that can't be told apart by floors.
@@ -112,6 +114,30 @@ export class Device {
   /** A tensor of ones. */
   ones(shape: readonly number[], options: TensorOptions & { dtype?: DType } = {}): Tensor {
     return this.full(shape, 1, options);
+  }
+
+  /**
+   * Zeros in memory of the host that the device copies from directly (on a GPU pinned memory), for whoever fills one buffer
+   * time and again, as with decoded images. {@link Tensor.write} copies other arrays at once; of this one it leaves that
+   * to the device, and so the bytes must not change before a later {@link Device.synchronize} has resolved. It is freed when
+   * nobody can reach it any more.
+   *
+   * @param bytes from 1 to what a Uint8Array may have, 4 GiB with Node 20
+   * @throws KalmanNormError `INVALID_ARGUMENT` for other numbers; `OUT_OF_MEMORY`
+   *
+   * @example
+   * const pixels = device.hostBuffer(images.size);
+   * await source.read(members, pixels);
+   * images.write(pixels);
+   * const taken = device.synchronize(); // once it resolves, `pixels` may be filled anew
+   */
+  hostBuffer(bytes: number): Uint8Array {
+    check(
+      Number.isInteger(bytes) && bytes >= 1 && bytes <= constants.MAX_LENGTH,
+      'INVALID_ARGUMENT',
+      () => `hostBuffer: bytes must be a whole number from 1 to ${constants.MAX_LENGTH}, got ${shown(bytes)}`,
+    );
+    return native.hostBuffer({ device: this.native, bytes });
   }
 
   /** Resolves when everything enqueued so far has run; rejects with `DEVICE_FAILED` when an operation failed. */
@@ -283,7 +309,7 @@ export class Tensor {
     return (await this.data())[0] as number;
   }
 
-  /** Overwrites the values, in row-major order; enqueued like an operation. */
+  /** Overwrites the values, in row-major order; enqueued like an operation. For large ones see {@link Device.hostBuffer}. */
   write(values: TensorData): void {
     const expected = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array }[this.dtype];
     check(

@@ -248,6 +248,46 @@ test('of shared batches a process reads its own part alone', async (t) => {
   device.dispose();
 });
 
+test('windows that are read while others are used, or in vain, hold what their places in the order say', async (t) => {
+  await seeded(t, 'windows', async (random) => {
+    const count = 40;
+    const images = arraySource({
+      images: Uint8Array.from({ length: count * 3 }, (_, i) => i),
+      labels: [...Array(count).keys()],
+      height: 1,
+      width: 1,
+    });
+    const source: BatchSource = {
+      ...images,
+      async read(indices, into, epoch) {
+        await new Promise((resolve) => setTimeout(resolve, random.below(4)));
+        await images.read(indices, into, epoch);
+      },
+    };
+    using device = openDevice('cpu', { threads: 1 });
+    const batches = new DeviceImages(device, source, { batchSize: 4, scale: 1, memory: 2 * 4 * 3 });
+    await batches.load(new Float32Array(3));
+    // Epochs that end early leave a window that is being read.
+    for (const ended of [1, 10, 4, 3, 10]) {
+      const order = Int32Array.from({ length: count }, (_, i) => i).sort(() => random.uniform() - 0.5);
+      batches.setOrder(order, 1);
+      const seen: Promise<unknown>[] = [];
+      for (let batch = 0; batch < ended; batch++) {
+        await batches.provide(batch);
+        const { images: values, labels } = batches.range((4 * batch) % 8, 4);
+        seen.push(labels.data(), values.data());
+      }
+      const places = Array.from({ length: ended }, (_, batch) => [...order.subarray(4 * batch, 4 * batch + 4)]);
+      const expected = places.flatMap((own) => [own, own.flatMap((i) => [3 * i, 3 * i + 1, 3 * i + 2])]);
+      t.deepEqual(
+        (await Promise.all(seen)).map((values) => [...(values as Float32Array)]),
+        expected,
+      );
+    }
+    batches.dispose();
+  });
+});
+
 test('labels are smoothed in training alone', async (t) => {
   const plain = setUp({ augment: false });
   const smooth = setUp({ augment: false, smoothing: 0.5 });

@@ -156,6 +156,8 @@ export interface Operations {
   cudaDevices(args: { library: string }): CudaDeviceInfo[];
 
   upload(args: { device: NativeDevice; shape: readonly number[]; format: Format; values: TensorData }): Handle;
+  /** Zeros; see {@link Device.hostBuffer}. */
+  hostBuffer(args: { device: NativeDevice; bytes: number }): Uint8Array;
   write(args: { tensor: Handle; values: TensorData }): void;
   /** Resolves with row-major values when everything enqueued so far has run. */
   download(args: { tensor: Handle }): Promise<TensorData>;

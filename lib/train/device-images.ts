@@ -15,17 +15,19 @@ export interface DeviceImagesOptions {
   memory: number;
 }
 
-/** Pixels and labels of a window of the order. */
-interface Window {
-  pixels: Uint8Array;
-  labels: Int32Array;
+/** Memory of the host for pixels and labels of one window after the other. */
+interface Landing {
+  readonly pixels: Uint8Array;
+  readonly labels: Int32Array;
+  /** Kept when nobody reads into it, and the device has copied what was read. */
+  free: Promise<unknown>;
 }
 
 /**
  * Images on a device, in an order that batches follow. Where they all fit they lie there for good, and the order is a
  * list of indices. Otherwise, and where they are others in each epoch, a window of some batches lies there: place p of the
- * order is in row p modulo the window, and the next window is read while the device works. Where processes share batches,
- * the order is that of this process's images, which alone are read.
+ * order is in row p modulo the window, and the next window is read while the device works, by turns into two places of the
+ * host's memory. Where processes share batches, the order is that of this process's images, which alone are read.
  */
 export class DeviceImages {
   private readonly images: Tensor;
@@ -41,10 +43,11 @@ export class DeviceImages {
   private order: Int32Array;
   private epoch: number | undefined;
   private present: number | null = null;
-  private next: { number: number; window: Promise<Window> } | null = null;
+  private next: { number: number; landing: Promise<Landing> } | null = null;
+  private readonly landings: [Landing?, Landing?] = [];
 
   constructor(
-    device: Device,
+    private readonly device: Device,
     private readonly source: BatchSource,
     private readonly options: DeviceImagesOptions,
   ) {
@@ -80,7 +83,7 @@ export class DeviceImages {
    */
   async load(mean: Float32Array): Promise<void> {
     this.mean.write(mean);
-    if (this.window === null) this.bring(await this.readRows(Int32Array.from(this.source.labels.keys())));
+    if (this.window === null) this.bring(await this.read(Int32Array.from(this.source.labels.keys()), this.landing()));
   }
 
   /**
@@ -106,17 +109,20 @@ export class DeviceImages {
     const { window, batchSize, order } = this;
     if (window === null) return Number.POSITIVE_INFINITY;
     const rows = window * batchSize;
-    const read = (number: number) => this.readRows(order.subarray(number * rows, (number + 1) * rows));
+    const read = (number: number) => {
+      this.landings[number % 2] ??= this.landing();
+      return this.read(order.subarray(number * rows, (number + 1) * rows), this.landings[number % 2] as Landing);
+    };
     const number = Math.floor(batch / window);
     if (this.present !== number) {
-      this.bring(await (this.next?.number === number ? this.next.window : read(number)));
+      this.bring(await (this.next?.number === number ? this.next.landing : read(number)));
       this.present = number;
       this.next = null;
       if ((number + 1) * rows < order.length) {
         const next = read(number + 1);
         // Whoever asks for this window gets the failure; nobody may.
         next.catch(() => {});
-        this.next = { number: number + 1, window: next };
+        this.next = { number: number + 1, landing: next };
       }
     }
     return (number + 1) * window - batch;
@@ -149,17 +155,25 @@ export class DeviceImages {
     return part.map((_, i) => order[Math.floor(i / batchSize) * whole + first + (i % batchSize)] as number);
   }
 
-  private async readRows(members: Int32Array): Promise<Window> {
-    const pixels = new Uint8Array(this.images.size);
-    const labels = new Int32Array(this.labels.size);
-    await this.source.read(members, pixels, this.epoch);
-    for (const [row, i] of members.entries()) labels[row] = this.source.labels[i] as number;
-    return { pixels, labels };
+  private landing(): Landing {
+    const pixels = this.device.hostBuffer(this.images.size);
+    return { pixels, labels: new Int32Array(this.labels.size), free: Promise.resolve() };
   }
 
-  private bring({ pixels, labels }: Window): void {
-    this.images.write(pixels);
-    this.labels.write(labels);
+  private async read(members: Int32Array, landing: Landing): Promise<Landing> {
+    const { source, epoch } = this;
+    const turn = landing.free.then(() => source.read(members, landing.pixels, epoch));
+    landing.free = turn.catch(() => {});
+    await turn;
+    for (const [row, i] of members.entries()) landing.labels[row] = source.labels[i] as number;
+    return landing;
+  }
+
+  private bring(landing: Landing): void {
+    this.images.write(landing.pixels);
+    this.labels.write(landing.labels);
+    // Whoever asks for results gets the failure; the memory is free in any case.
+    landing.free = this.device.synchronize().catch(() => {});
   }
 
   dispose(): void {

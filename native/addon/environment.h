@@ -9,6 +9,7 @@
 #include "../distributed/nccl/communicator.h"
 #include "completions.h"
 #include "garbage.h"
+#include "host_buffers.h"
 
 namespace kn::addon {
 
@@ -36,6 +37,7 @@ class Environment {
   const Napi::FunctionReference handleClass, deviceClass, programClass, communicatorClass;
   const std::shared_ptr<Completions> completions;
   const std::shared_ptr<Garbage> garbage;
+  HostBuffers hostBuffers;
 
  private:
   explicit Environment(Napi::Env env);

@@ -1,4 +1,7 @@
 #include "../../core/ops/memory.h"
+
+#include <cstring>
+
 #include "../binding.h"
 #include "../device_wrap.h"
 #include "../handle.h"
@@ -18,10 +21,20 @@ Tensor upload(Device& device, const Shape& shape, Format format, const Values& v
   }
 }
 
-void write(const Tensor& tensor, const Values& values) {
+/// Whoever calls has checked that a Uint8Array may have so many bytes: more than integers of 32 bits count.
+Napi::Value hostBuffer(Environment& environment, Device& device, double bytes) {
+  require(bytes >= 1 && bytes < 0x1p53, ErrorCode::InvalidArgument, "hostBuffer: bytes must be a size, got ", bytes);
+  const auto size = static_cast<size_t>(bytes);
+  const std::shared_ptr<void> memory = device.hostMemory(size);
+  std::memset(memory.get(), 0, size);
+  return environment.hostBuffers.wrap(environment.env, memory, size);
+}
+
+void write(Environment& environment, const Tensor& tensor, const Values& values) {
   require(values.dtype == tensor.dtype, ErrorCode::DTypeMismatch, "write: values must be ", dtypeName(tensor.dtype),
           ", got ", dtypeName(values.dtype));
-  kn::write(tensor, values.data, static_cast<size_t>(values.count) * dtypeSize(values.dtype));
+  const size_t bytes = static_cast<size_t>(values.count) * dtypeSize(values.dtype);
+  kn::write(tensor, values.data, bytes, environment.hostBuffers.find(values.data, bytes));
 }
 
 Napi::Object typedArray(Napi::Env env, DType dtype, size_t count, Napi::ArrayBuffer buffer) {
@@ -54,6 +67,7 @@ Tensor empty(Device& device, const Shape& shape, DType dtype, Format format, int
 
 const Functions functions{
     bind<&upload>("upload", "device", "shape", "format", "values"),
+    bind<&hostBuffer>("hostBuffer", "device", "bytes"),
     bind<&write>("write", "tensor", "values"),
     bind<&download>("download", "tensor"),
     bind<&full>("full", "device", "shape", "dtype", "format", "value"),

@@ -79,19 +79,24 @@ Tensor uploadBytes(Device& device, const Shape& shape, const uint8_t* values) {
   return upload(device, shape, DType::U8, Format::Plain, values);
 }
 
-void write(const Tensor& t, const void* values, size_t bytes) {
+void write(const Tensor& t, const void* values, size_t bytes, std::shared_ptr<void> hold) {
   checkAlive(t, {"write", "tensor"});
   checkBytes(t, bytes, {"write", "values"});
   Device& device = t.device();
   require(!device.recording(), ErrorCode::InvalidState,
           "write: host memory can't be read by a recorded step; write before the recording, copy within it");
   device.checkHealth();
-  const std::shared_ptr<void> staging = device.hostMemory(bytes);
-  std::memcpy(staging.get(), values, bytes);
+  if (!hold) {
+    hold = device.hostMemory(bytes);
+    std::memcpy(hold.get(), values, bytes);
+    values = hold.get();
+  }
   if (rowMajor(t)) {
-    device.launchHostCopy({staging.get(), t.data<void>(), bytes}, true, staging);
+    device.launchHostCopy({values, t.data<void>(), bytes}, true, std::move(hold));
   } else {
-    device.launch(transfer(t, static_cast<float*>(staging.get()), true, true), staging);
+    // Only an upload's source: it isn't written.
+    auto* const plain = static_cast<float*>(const_cast<void*>(values));
+    device.launch(transfer(t, plain, true, true), std::move(hold));
   }
   written(t);
 }

@@ -33,8 +33,9 @@ namespace kn {
 Tensor uploadFloat(Device& device, const Shape& shape, Format format, const float* values);
 Tensor uploadInt(Device& device, const Shape& shape, const int32_t* values);
 Tensor uploadBytes(Device& device, const Shape& shape, const uint8_t* values);
-/// Overwrites a tensor with row-major values from the host.
-void write(const Tensor& tensor, const void* values, size_t bytes);
+/// Overwrites a tensor with row-major values from the host; they may change as soon as it returns, unless `hold` is
+/// given: then they are Device::hostMemory that it keeps, and stay as they are until they have been copied.
+void write(const Tensor& tensor, const void* values, size_t bytes, std::shared_ptr<void> hold = nullptr);
 /// Enqueues the conversion to row-major host memory; `keep` is held until it's done.
 void read(const Tensor& tensor, void* values, size_t bytes, std::shared_ptr<void> keep);
 Tensor full(Device& device, const Shape& shape, DType dtype, Format format, double value);
