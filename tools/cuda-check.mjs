@@ -4,6 +4,7 @@
  *   resources  every kernel compiles for all architectures without register spills; registers and shared memory of each
  *   plans      cuDNN has a plan for every convolution and batch normalization of the networks, on every architecture
  *   accesses   the machine code of the streaming kernels moves 16 bytes an access
+ *   nccl       NCCL's header and library have the interface that native/distributed/nccl declares
  *
  * Names of parts may follow, to run only those; `--reuse` takes the library that is built already.
  */
@@ -12,13 +13,13 @@ import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
-import { disassembler, ensureLibraries, needToolkit, step, wheelFolders } from './cuda-toolkit.mjs';
+import { disassembler, ensureLibraries, hasNccl, needToolkit, step, wheelFolders } from './cuda-toolkit.mjs';
 import { inParallel, ROOT, run, runScript, SetupError, say } from './process.mjs';
 
 const BUILD = join(ROOT, 'build', 'cuda');
 const LIBRARY = join(ROOT, 'build', 'Release', 'kalman_norm_cuda.so');
 const LOG = join(BUILD, 'build.log');
-const PARTS = { resources, plans, accesses };
+const PARTS = { resources, plans, accesses, nccl };
 
 await runScript(async () => {
   const args = process.argv.slice(2);
@@ -161,6 +162,18 @@ async function accesses() {
     }
   }
   return problems;
+}
+
+/** The compiler compares the interface; the program asks the library for what it has without a GPU. */
+async function nccl() {
+  if (!hasNccl()) {
+    say('SKIPPED  nccl: there is no nccl.h (npm run cuda:libraries -- --nccl installs NCCL)');
+    return [];
+  }
+  await configure(needToolkit().nvcc);
+  await step('cmake', ['--build', BUILD, '--target', 'nccl_check']);
+  const code = await run(join(BUILD, 'nccl_check'), []);
+  return code === 0 ? [] : [`nccl_check ended with ${code}`];
 }
 
 /** Kernels for packs of 16 bytes: template arguments <float, 4>, <__half, 8>, <__nv_bfloat16, 8>. */

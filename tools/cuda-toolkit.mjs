@@ -1,7 +1,7 @@
 /** Finds what the CUDA scripts need: the toolkit, and NVIDIA's libraries. */
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, realpathSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, renameSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { cmakeBuild } from './native-build.mjs';
@@ -15,6 +15,8 @@ const WHEELS_OF_TOOLKIT = {
   12: ['nvidia-cudnn-cu12>=9,<10', 'nvidia-cublas-cu12'],
   13: ['nvidia-cudnn-cu13==9.24.0.43', 'nvidia-cublas==13.1.1.3'],
 };
+
+const NCCL_OF_TOOLKIT = { 12: 'nvidia-nccl-cu12>=2.14', 13: 'nvidia-nccl-cu13==2.30.7' };
 
 /** `{ nvcc, root, include, version: [major, minor] }` of the CUDA toolkit, or null. */
 export function findToolkit() {
@@ -78,8 +80,17 @@ export function disassembler() {
 
 /** Whether the headers of cuDNN and cuBLAS are where the build looks for them. */
 export function hasLibraries() {
+  return ['cudnn.h', 'cublasLt.h'].every(hasHeader);
+}
+
+/** Whether the header of NCCL is. */
+export function hasNccl() {
+  return hasHeader('nccl.h');
+}
+
+function hasHeader(header) {
   const folders = [...wheelFolders().include, needToolkit().include, '/usr/include', '/usr/include/x86_64-linux-gnu'];
-  return ['cudnn.h', 'cublasLt.h'].every((header) => folders.some((folder) => existsSync(join(folder, header))));
+  return folders.some((folder) => existsSync(join(folder, header)));
 }
 
 /** Installs cuDNN and cuBLAS as Python wheels into the cache of the package, unless they are there. */
@@ -89,6 +100,11 @@ export async function ensureLibraries() {
   await installWheels(WHEELS_OF_TOOLKIT[version[0]] ?? WHEELS_OF_TOOLKIT[13], 'about 1 GB');
 }
 
+/** The same for NCCL, which processes with a GPU each talk over. */
+export async function ensureNccl() {
+  if (!hasNccl()) await installWheels([NCCL_OF_TOOLKIT[needToolkit().version[0]] ?? NCCL_OF_TOOLKIT[13]], '0.3 GB');
+}
+
 /** Installs a disassembler, which the wheel of Triton has, unless there is one. */
 export async function ensureDisassembler() {
   if (!disassembler()) await installWheels(['triton==3.8.0'], 'about 1 GB');
@@ -96,9 +112,23 @@ export async function ensureDisassembler() {
 
 async function installWheels(wheels, size) {
   say(`Installing ${wheels.join(' and ')} (${size}) into ${WHEELS}.`);
-  const args = ['-m', 'pip', 'install', '--quiet', '--retries', '0', '--no-deps', '--target', WHEELS, ...wheels];
-  const code = await run('python3', args, { quiet: true });
-  if (code !== 0) throw new SetupError(`pip could not install ${wheels.join(' and ')}; its messages are above.`);
+  mkdirSync(WHEELS, { recursive: true });
+  // Aside: into a folder that has "nvidia" already pip puts nothing, or takes out what is there.
+  const fresh = mkdtempSync(join(WHEELS, '.new-'));
+  try {
+    const args = ['-m', 'pip', 'install', '--quiet', '--retries', '0', '--no-deps', '--target', fresh, ...wheels];
+    const code = await run('python3', args, { quiet: true });
+    if (code !== 0) throw new SetupError(`pip could not install ${wheels.join(' and ')}; its messages are above.`);
+    const nvidia = existsSync(join(fresh, 'nvidia')) ? readdirSync(join(fresh, 'nvidia')) : [];
+    mkdirSync(join(WHEELS, 'nvidia'), { recursive: true });
+    const names = readdirSync(fresh).filter((name) => name !== 'nvidia');
+    for (const name of [...names, ...nvidia.map((part) => join('nvidia', part))]) {
+      rmSync(join(WHEELS, name), { recursive: true, force: true });
+      renameSync(join(fresh, name), join(WHEELS, name));
+    }
+  } finally {
+    rmSync(fresh, { recursive: true, force: true });
+  }
 }
 
 /** Runs a command that has to succeed; its output goes to stderr. */
