@@ -283,8 +283,9 @@ test('who hangs up leaves the queue', async (t) => {
 const body = { method: 'POST', headers: { 'content-type': 'application/json', connection: 'close' } };
 
 test('SIGTERM: what waits in the queue is answered before the process ends', async (t) => {
-  // They wait for a batch of 100, so that the signal finds them in the queue.
-  const { server, ended, url, lines } = await startService(t, { MAX_BATCH: '100', MAX_DELAY_MS: '5000' });
+  // They wait for a batch of 100, so that the signal finds them in the queue, on a busy machine too.
+  const settings = { MAX_BATCH: '100', MAX_DELAY_MS: '15000', TIMEOUT_MS: '60000' };
+  const { server, ended, url, lines } = await startService(t, settings);
   const random = new TestRandom(t.title);
   const samples = Array.from({ length: 12 }, () => Float32Array.from(random.normals(SHAPE).data));
   const calls = samples.map(async (sample) => {
