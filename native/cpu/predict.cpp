@@ -133,9 +133,12 @@ float sumOfLanes(Float8 v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v
 struct Columns {
   const op::Filter& f;
   int64_t step;
+  int64_t inputStep;  ///< to the next of eight inputs from a multiple of eight on
 
   explicit Columns(const op::Filter& filter)
-      : f(filter), step(f.w > 1 ? filterIndex(f, 0, 0, 0, 1) : filterIndex(f, 0, 0, 1, 0)) {}
+      : f(filter),
+        step(f.w > 1 ? filterIndex(f, 0, 0, 0, 1) : filterIndex(f, 0, 0, 1, 0)),
+        inputStep(filterIndex(f, 0, 1, 0, 0)) {}
 
   float* at(int64_t o, int64_t c) const { return f.data + filterIndex(f, o, c, 0, 0); }
 };
@@ -216,6 +219,86 @@ struct Inputs {
   }
 };
 
+/// Of a filter: outputs first, ... side by side, and inputs from `begin` on, for all taps.
+template <class V>
+struct Tile {
+  const float* filter;
+  float* gradient;  ///< laid out as the filter
+  int64_t tapStep, inputStep;
+  int64_t first, begin;
+
+  int64_t at(int64_t t, int64_t i) const { return t * tapStep + i * inputStep; }
+  V load(int64_t t, int64_t i) const { return loadColumn<V>(filter + at(t, i)); }
+};
+
+/// What comes to the means and variances of up to eight inputs, [splits, kLanes], as sums over the outputs.
+template <class V>
+struct GroupGradients {
+  std::vector<V> mean, var;
+  std::vector<V> tile;  ///< of the mean, by one tile
+
+  explicit GroupGradients(int64_t splits) : mean(splits * kLanes), var(mean.size()), tile(mean.size()) {}
+};
+
+/// How many groups of eight inputs are worked off together: what lies side by side for a block of outputs is at least a
+/// page then, where the filter is large. By single groups, each few lines would be a wait for memory.
+int64_t groupsTogether(int64_t groups, int64_t taps) {
+  constexpr int64_t kPage = 4096;
+  const int64_t bytes = kLanes * kLanes * taps * static_cast<int64_t>(sizeof(float));
+  return std::clamp<int64_t>(kPage / bytes, 1, std::max<int64_t>(1, groups / 4));
+}
+
+/// The gradient of a tile, and what it adds to those of `count` inputs.
+template <class V, class Taps, class Count, class Splits>
+void gradientOfTile(const op::PredictBackward& o, const Geometry& geometry, const Inputs& inputs, const float* dmeans,
+                    const Tile<V>& tile, Taps taps, Count count, Splits splits, GroupGradients<V>& sums) {
+  const int64_t in = o.w.in, out = o.w.out;
+  V dspread[kLanes] = {};
+  if (o.doutVar) {
+    for (int64_t i = 0; i < count; ++i) {
+      const V spread = spreadOf<V>(geometry, tile.filter + tile.at(0, i), tile.tapStep, taps);
+      for (int64_t s = 0; s < splits; ++s) {
+        const V d = loadColumn<V>(o.doutVar + s * out + tile.first);
+        dspread[i] += inputs.var[s * in + tile.begin + i] * d;
+        sums.var[s * kLanes + i] += d * spread;
+      }
+    }
+  }
+  // In the order of memory: the inputs of a tap, and then the next tap.
+  V single[kLanes];  // in registers
+  V* const dmean = std::is_same_v<Splits, int64_t> ? sums.tile.data() : single;
+  for (int64_t i = 0; i < splits * kLanes; ++i) dmean[i] = V{};
+  for (int64_t t = 0; t < taps; ++t) {
+    V dw[kLanes] = {};
+    for (int64_t s = 0; s < splits; ++s) {
+      const V d = loadColumn<V>(&dmeans[(s * geometry.taps + t) * out + tile.first]);
+      for (int64_t i = 0; i < count; ++i) {
+        dw[i] += inputs.mean[s * in + tile.begin + i] * d;
+        dmean[s * kLanes + i] += d * tile.load(t, i);
+      }
+    }
+    if (o.doutVar) {
+      for (int64_t i = 0; i < count; ++i) {
+        dw[i] += 2 * geometry.shares[t] * dspread[i] * tile.load(t, i);
+      }
+    }
+    for (int64_t i = 0; i < count; ++i) storeColumn(tile.gradient + tile.at(t, i), dw[i]);
+  }
+  for (int64_t i = 0; i < splits * kLanes; ++i) sums.mean[i] += dmean[i];
+  if (!o.doutVar) return;
+  for (const TapSet& set : geometry.inputs) {
+    for (int64_t i = 0; i < count; ++i) {
+      V sum = {};
+      for (int64_t t : set.taps) sum += tile.load(t, i);
+      sum *= static_cast<float>(2 * set.weight) * dspread[i];
+      for (int64_t t : set.taps) {
+        float* const at = tile.gradient + tile.at(t, i);
+        storeColumn<V>(at, loadColumn<V>(at) - sum);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 void run(const op::Predict& o, Context&) {
@@ -282,52 +365,30 @@ void run(const op::PredictBackward& o, Context&) {
         },
         o.doutVar ? workOf(o) : 0);
 
-    // Inputs that lie side by side in the filter's memory, together.
-    parallelFor((in + kLanes - 1) / kLanes,
-                [&](int64_t group) {
-                  const int64_t begin = group * kLanes, count = std::min<int64_t>(kLanes, in - begin);
-                  std::vector<V> dmean(splits * count), dvar(splits * count);
+    const int64_t groups = (in + kLanes - 1) / kLanes, together = groupsTogether(groups, taps);
+    parallelFor((groups + together - 1) / together,
+                [&](int64_t part) {
+                  const int64_t from = part * together, to = std::min(groups, from + together);
+                  std::vector<GroupGradients<V>> sums(to - from, GroupGradients<V>(splits));
                   for (int64_t first = 0; first < out; first += width) {
-                    for (int64_t i = 0; i < count; ++i) {
-                      const int64_t c = begin + i;
-                      const float* filter = w.at(first, c);
-                      float* gradient = dw.at(first, c);
-                      V dspread = {}, sums[kRoom<decltype(taps)>];
-                      for (int64_t t = 0; t < taps; ++t) sums[t] = V{};
-                      for (int64_t s = 0; s < splits; ++s) {
-                        const float mean = inputs.mean[s * in + c];
-                        V da = {};
-                        for (int64_t t = 0; t < taps; ++t) {
-                          const V d = loadColumn<V>(&dmeans[(s * geometry.taps + t) * out + first]);
-                          sums[t] += mean * d;
-                          da += d * loadColumn<V>(filter + t * w.step);
-                        }
-                        dmean[s * count + i] += da;
+                    for (int64_t group = from; group < to; ++group) {
+                      const int64_t begin = group * kLanes, count = std::min<int64_t>(kLanes, in - begin);
+                      const Tile<V> tile{w.at(first, begin), dw.at(first, begin), w.step, w.inputStep, first, begin};
+                      if (count == kLanes && splits == 1) {
+                        gradientOfTile(o, geometry, inputs, dmeans.data(), tile, taps,
+                                       std::integral_constant<int64_t, kLanes>{}, std::integral_constant<int64_t, 1>{},
+                                       sums[group - from]);
+                      } else {
+                        gradientOfTile(o, geometry, inputs, dmeans.data(), tile, taps, count, splits,
+                                       sums[group - from]);
                       }
-                      if (o.doutVar) {
-                        const V spread = spreadOf<V>(geometry, filter, w.step, taps);
-                        for (int64_t s = 0; s < splits; ++s) {
-                          const V d = loadColumn<V>(o.doutVar + s * out + first);
-                          dspread += inputs.var[s * in + c] * d;
-                          dvar[s * count + i] += d * spread;
-                        }
-                        for (int64_t t = 0; t < taps; ++t) {
-                          sums[t] += 2 * geometry.shares[t] * dspread * loadColumn<V>(filter + t * w.step);
-                        }
-                        for (const TapSet& set : geometry.inputs) {
-                          V sum = {};
-                          for (int64_t t : set.taps) sum += loadColumn<V>(filter + t * w.step);
-                          sum *= static_cast<float>(2 * set.weight) * dspread;
-                          for (int64_t t : set.taps) sums[t] -= sum;
-                        }
-                      }
-                      for (int64_t t = 0; t < taps; ++t) storeColumn(gradient + t * dw.step, sums[t]);
                     }
                   }
-                  for (int64_t s = 0; s < splits; ++s) {
-                    for (int64_t i = 0; i < count; ++i) {
-                      const int64_t at = s * in + begin + i;
-                      const double a = sumOfLanes(dmean[s * count + i]), b = sumOfLanes(dvar[s * count + i]);
+                  for (int64_t c = from * kLanes; c < std::min(in, to * kLanes); ++c) {
+                    const GroupGradients<V>& own = sums[c / kLanes - from];
+                    for (int64_t s = 0; s < splits; ++s) {
+                      const int64_t lane = s * kLanes + c % kLanes, at = s * in + c;
+                      const double a = sumOfLanes(own.mean[lane]), b = sumOfLanes(own.var[lane]);
                       const Rectified& r = inputs.moments[at];
                       o.dmean[at] = static_cast<float>(a * r.dMeanByMean + b * r.dVarByMean);
                       o.dvar[at] = static_cast<float>(a * r.dMeanByVar + b * r.dVarByVar);
