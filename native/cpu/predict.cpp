@@ -219,6 +219,28 @@ struct Inputs {
   }
 };
 
+/// The gradients of what each tap contributes to the means of outputs first, ..., in [splits, taps, out]. The
+/// deviations of all kinds sum to zero, so that only the variance's gradient goes through them.
+template <class V, class Taps>
+void gradientOfTaps(const op::PredictBackward& o, const Geometry& geometry, const Inputs& inputs, const Columns& w,
+                    int64_t first, Taps taps, float* dmeans) {
+  std::vector<V> gradients(geometry.taps), means(geometry.taps), deviation(geometry.outputs.size());
+  for (int64_t s = 0; s < o.splits; ++s) {
+    const V dmean = loadColumn<V>(o.doutMean + s * o.w.out + first);
+    for (int64_t t = 0; t < taps; ++t) gradients[t] = geometry.shares[t] * dmean;
+    if (o.doutVar) {
+      meansOfTaps(w, first, &inputs.mean[s * o.w.in], taps, means.data());
+      deviations(geometry, means.data(), deviation.data());
+      const V dvar = loadColumn<V>(o.doutVar + s * o.w.out + first);
+      for (size_t k = 0; k < deviation.size(); ++k) {
+        const V d = static_cast<float>(2 * geometry.outputs[k].weight) * deviation[k] * dvar;
+        for (int64_t t : geometry.outputs[k].taps) gradients[t] += d;
+      }
+    }
+    for (int64_t t = 0; t < taps; ++t) storeColumn(&dmeans[(s * taps + t) * o.w.out + first], gradients[t]);
+  }
+}
+
 /// Of a filter: outputs first, ... side by side, and inputs from `begin` on, for all taps.
 template <class V>
 struct Tile {
@@ -336,33 +358,13 @@ void run(const op::PredictBackward& o, Context&) {
   const Inputs inputs(o);
   const Columns w(o.w), dw(o.dw);
   const int64_t in = o.w.in, out = o.w.out, splits = o.splits;
-  // Gradients of what each tap contributes to the mean, [splits, taps, out]. The deviations of all kinds sum to zero,
-  // so that only the variance's gradient goes through them.
   std::vector<float> dmeans(splits * geometry.taps * out);
   specialized(o.w, [&](auto column, auto taps) {
     using V = decltype(column);
     constexpr int64_t width = kWidth<V>;
     parallelFor(
         out / width,
-        [&](int64_t block) {
-          const int64_t first = block * width;
-          std::vector<V> means(geometry.taps), deviation(geometry.outputs.size());
-          for (int64_t s = 0; s < splits; ++s) {
-            const V dmean = loadColumn<V>(o.doutMean + s * out + first);
-            for (int64_t t = 0; t < taps; ++t) means[t] = geometry.shares[t] * dmean;
-            if (o.doutVar) {
-              std::vector<V> forward(geometry.taps);
-              meansOfTaps(w, first, &inputs.mean[s * in], taps, forward.data());
-              deviations(geometry, forward.data(), deviation.data());
-              const V dvar = loadColumn<V>(o.doutVar + s * out + first);
-              for (size_t k = 0; k < deviation.size(); ++k) {
-                const V d = static_cast<float>(2 * geometry.outputs[k].weight) * deviation[k] * dvar;
-                for (int64_t t : geometry.outputs[k].taps) means[t] += d;
-              }
-            }
-            for (int64_t t = 0; t < taps; ++t) storeColumn(&dmeans[(s * geometry.taps + t) * out + first], means[t]);
-          }
-        },
+        [&](int64_t block) { gradientOfTaps<V>(o, geometry, inputs, w, block * width, taps, dmeans.data()); },
         o.doutVar ? workOf(o) : 0);
 
     const int64_t groups = (in + kLanes - 1) / kLanes, together = groupsTogether(groups, taps);
