@@ -4,13 +4,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <mutex>
 #include <sstream>
 #include <utility>
 
-#include "../../core/runtime/collective.h"
 #include "cuda_memory.h"
 #include "driver.h"
+#include "first_failure.h"
+#include "host_exchange.h"
 #include "../device/kernels.h"
 #include "../nvidia/libraries.h"
 #include "profiler.h"
@@ -54,7 +54,7 @@ struct Recording {
   size_t launches = 0;
   std::shared_ptr<Allocator> pool;
   std::set<std::shared_ptr<Storage>> retained;
-  std::vector<std::shared_ptr<void>> calls;  ///< what functions of the host, as parts of the graph, work on
+  std::vector<std::shared_ptr<HostExchange>> hostExchanges;  ///< parts of the graph
 };
 
 class CudaDevice;
@@ -111,8 +111,8 @@ class CudaDevice : public Device {
   void whenDone(std::function<void(const Failure&)> done) override {
     use();
     waiter_.after(running(), [this, done = std::move(done)](const Failure& failure) {
-      fail(failure);
-      done(this->failure());
+      failure_.note(failure);
+      done(failure_.known());
     });
   }
 
@@ -120,7 +120,7 @@ class CudaDevice : public Device {
     use();
     if (!recording()) waitFor([this] { return cudaStreamSynchronize(exchanges_.get()); });
     const cudaError_t status = waitFor([this] { return cudaStreamSynchronize(running()); });
-    if (status != cudaSuccess) fail({ErrorCode::DeviceFailed, cudaGetErrorString(status)});
+    if (status != cudaSuccess) failure_.note({ErrorCode::DeviceFailed, cudaGetErrorString(status)});
     waiter_.drain();
   }
 
@@ -151,7 +151,7 @@ class CudaDevice : public Device {
   }
 
   void checkHealth() const override {
-    const Failure known = failure();
+    const Failure known = failure_.known();
     require(!known, known.code, name(), ": ", known.reason);
   }
 
@@ -215,7 +215,7 @@ class CudaDevice : public Device {
       KN_CUDA_CHECK(cudaMemcpyAsync(landing.get(), o.from, o.bytes, cudaMemcpyDeviceToHost, stream_.get()));
     });
     waiter_.after(stream_.get(), [this, landing, o, keep = std::move(keep)](const Failure& failure) {
-      fail(failure);
+      failure_.note(failure);
       if (!failure) std::memcpy(o.to, landing.get(), o.bytes);
     });
   }
@@ -268,13 +268,13 @@ class CudaDevice : public Device {
     }
     recording->pool = std::move(pool);
     recording->retained = std::move(retained);
-    recording->calls = std::exchange(calls_, {});
+    recording->hostExchanges = std::exchange(hostExchanges_, {});
     return std::make_unique<CudaProgram>(this, std::move(recording));
   }
 
   void discardRecording() override {
     use();
-    calls_.clear();
+    hostExchanges_.clear();
     // What went wrong has been thrown already. A stream that stays captured would swallow all that follows.
     for (int attempt = 0; attempt < 2; ++attempt) {
       Graph graph;
@@ -339,26 +339,14 @@ class CudaDevice : public Device {
     });
   }
 
-  void exchangeOnHost(const char* label, const std::vector<FloatBlock>& blocks, std::function<void(float*)> body) {
+  void exchangeOnHost(const char* label, const std::vector<FloatBlock>& blocks, HostExchange::Body body) {
     const size_t bytes = static_cast<size_t>(valuesOf(blocks)) * sizeof(float);
-    auto call = std::make_shared<HostCall>(*this, label, passage(bytes), std::move(body));
-    const auto copyAll = [&](cudaMemcpyKind kind, cudaStream_t stream) {
-      auto* host = static_cast<float*>(call->values.get());
-      for (const auto& [data, length] : blocks) {
-        const bool down = kind == cudaMemcpyDeviceToHost;
-        KN_CUDA_CHECK(cudaMemcpyAsync(down ? host : data, down ? data : host, length * sizeof(float), kind, stream));
-        host += length;
-      }
-    };
-    exchange(label, [&](cudaStream_t stream) {
-      copyAll(cudaMemcpyDeviceToHost, stream);
-      KN_CUDA_CHECK(cudaLaunchHostFunc(stream, &HostCall::run, call.get()));
-      copyAll(cudaMemcpyHostToDevice, stream);
-    });
+    auto host = std::make_shared<HostExchange>(label, passage(bytes), std::move(body), failure_);
+    exchange(label, [&](cudaStream_t stream) { host->enqueue(stream, blocks); });
     if (recording()) {
-      calls_.push_back(std::move(call));
+      hostExchanges_.push_back(std::move(host));
     } else {
-      waiter_.after(exchanges_.get(), [call = std::move(call)](const Failure&) {});
+      waiter_.after(exchanges_.get(), [host = std::move(host)](const Failure&) {});
     }
   }
 
@@ -388,51 +376,23 @@ class CudaDevice : public Device {
       if (!recording()) ++enqueued_;
     } catch (const Error& error) {
       cudaGetLastError();  // a library may have left one behind
-      if (ended()) fail({ErrorCode::DeviceFailed, std::string(label) + ": " + error.what()});
+      if (ended()) failure_.note({ErrorCode::DeviceFailed, std::string(label) + ": " + error.what()});
       throw Error(error.code, name() + ": " + label + ": " + error.what());
     }
-  }
-
-  /// The first failure stays: later ones follow from it.
-  void fail(const Failure& failure) {
-    std::lock_guard lock(mutex_);
-    if (!failure_) failure_ = failure;
-  }
-  Failure failure() const {
-    std::lock_guard lock(mutex_);
-    return failure_;
   }
 
   const int index_;
   const Precision precision_;
   const bool debugSync_, debugPoison_;
   const std::string debugGraph_;  ///< a file for what was recorded; may be empty
-  mutable std::mutex mutex_;
-  Failure failure_;
+  FirstFailure failure_;
   Stream stream_, outside_;
   Stream exchanges_;  ///< with other processes, beside the stream
   struct Mark {
     size_t enqueued;  ///< how many launches are before it
     Event event;
   };
-  /// Work of the host between copies in a stream.
-  struct HostCall {
-    CudaDevice& device;
-    const char* label;
-    std::shared_ptr<void> values;
-    std::function<void(float*)> body;
-
-    /// In a thread of the driver. What is behind it runs even where it fails, as the stream can't be told.
-    static void run(void* self) {
-      auto& call = *static_cast<HostCall*>(self);
-      try {
-        if (!call.device.failure()) call.body(static_cast<float*>(call.values.get()));
-      } catch (const std::exception& error) {
-        call.device.fail({ErrorCode::GroupFailed, std::string(call.label) + ": " + error.what()});
-      }
-    }
-  };
-  std::vector<std::shared_ptr<void>> calls_;  ///< of the step that is being recorded
+  std::vector<std::shared_ptr<HostExchange>> hostExchanges_;  ///< of the step that is being recorded
   std::deque<Mark> marks_;
   size_t enqueued_ = 0, ended_ = 0;
   size_t poisoned_ = 0;  ///< nodes of the step that is being recorded
