@@ -15,9 +15,14 @@ const upload = (device: Device, x: NdArray) => device.tensor(Float32Array.from(x
 /**
  * Through a 1 x 1 filter of one, an image of two positions: the mean is that of the rectified Gaussian, and the expected
  * variance over the positions half its variance (v + 0 - v/2). Both factors are exact, so what is seen is the rectified
- * Gaussian's moments in float32.
+ * Gaussian's moments in float32. The points are splits of one channel, or the channels of one split, which the filter
+ * leaves apart.
  */
-async function throughIdentity(device: Device, points: readonly (readonly [mean: number, variance: number])[]) {
+async function throughIdentity(
+  device: Device,
+  points: readonly (readonly [mean: number, variance: number])[],
+  are: 'splits' | 'channels',
+) {
   const vector = (k: 0 | 1) =>
     device.tensor(
       points.map((point) => point[k]),
@@ -25,8 +30,10 @@ async function throughIdentity(device: Device, points: readonly (readonly [mean:
       { requiresGrad: true },
     );
   const [mean, variance] = [vector(0), vector(1)];
-  const filter = device.tensor([1], [1, 1, 1, 1], { format: 'filter' });
-  const run = () => predict(new Belief(mean, variance, points.length), filter, { height: 1, width: 2 });
+  const channels = are === 'channels' ? points.length : 1;
+  const identity = Array.from({ length: channels ** 2 }, (_, i) => (i % (channels + 1) === 0 ? 1 : 0));
+  const filter = device.tensor(identity, [channels, channels, 1, 1], { format: 'filter' });
+  const run = () => predict(new Belief(mean, variance, points.length / channels), filter, { height: 1, width: 2 });
   const ones = device.ones([points.length]);
   const gradients = async (output: 'mean' | 'variance') => {
     for (const tensor of [mean, variance]) tensor.zeroGrad();
@@ -75,13 +82,14 @@ const narrow = [1e-4, 1e-3, 1, 3e4].flatMap((mean) =>
   ]),
 );
 
-for (const { title, points } of [
-  { title: 'mean/std from -40 to 40', points: grid },
-  { title: 'tiny variances', points: narrow },
-]) {
+for (const { title, points, are } of [
+  { title: 'mean/std from -40 to 40', points: grid, are: 'splits' },
+  { title: 'tiny variances', points: narrow, are: 'splits' },
+  { title: 'both, of one split', points: [...grid.filter((_, i) => i % 7 === 0), ...narrow], are: 'channels' },
+] as const) {
   eachDevice(test, `rectified Gaussian: ${title}, moments and derivatives to a rounding`, async (t, device) => {
     const expected = points.map(([mean, variance]) => rectified(mean, variance));
-    const actual = await throughIdentity(device, points);
+    const actual = await throughIdentity(device, points, are);
     const at = (name: string) => (i: number) => `${name} of mean ${points[i]![0]}, variance ${points[i]![1]}`;
     const check = (values: ArrayLike<number>, name: string, exact: (r: (typeof expected)[number]) => number) =>
       eachCloseTo(t, values, expected.map(exact), at(name));
@@ -105,7 +113,7 @@ eachDevice(test, 'rectified Gaussian: variance 0 is a point, NaN stays NaN', asy
     [1, Number.NaN],
     [-1, Number.NaN],
   ] as const;
-  const actual = await throughIdentity(device, points);
+  const actual = await throughIdentity(device, points, 'splits');
   const [tiny, nan] = [Math.fround(1e-30), Number.NaN];
   t.deepEqual([...actual.mean], [0, 0, 0, tiny, 2.5, nan, nan, nan]);
   t.deepEqual([...actual.halfVariance], [0, 0, 0, 0, 0, nan, nan, nan]);
@@ -159,6 +167,17 @@ const cases: Case[] = [
   { in: 3, out: 5, kernel: [1, 1], size: [2, 3], splits: 3, padding: 2 },
   { in: 8, out: 1, kernel: [1, 2], size: [4, 7], splits: 1, stride: [3, 4] },
   { in: 3, out: 3, kernel: [1, 32], size: [2, 40], splits: 3, padding: [0, 3, 0, 20] },
+  // Beliefs of one split, and of several, with channels that fill no warp.
+  ...[1, 3].flatMap((splits): Case[] => [
+    { in: 37, out: 21, kernel: [3, 3], size: [7, 6], splits, stride: [2, 2], padding: [0, 1, 2, 0] },
+    { in: 130, out: 3, kernel: [3, 3], size: [4, 3], splits, padding: 'same' },
+    { in: 37, out: 9, kernel: [1, 1], size: [3, 4], splits },
+    { in: 9, out: 8, kernel: [7, 7], size: [9, 8], splits, stride: [2, 2], padding: 3 },
+  ]),
+  // More taps than a block has threads; more channels than it takes.
+  { in: 8, out: 2, kernel: [17, 16], size: [18, 17], splits: 1, padding: [1, 0] },
+  { in: 257, out: 3, kernel: [1, 2], size: [2, 3], splits: 1 },
+  { in: 9, out: 257, kernel: [2, 1], size: [3, 2], splits: 1 },
 ];
 
 function geometryOf({ size, kernel, splits, stride = [1, 1], padding = 0 }: Case): Geometry {
@@ -254,25 +273,37 @@ eachDevice(test, 'rectifyBelief: moments of max(x, 0), and their gradients', asy
   t.is(rectifyBelief(plain), plain);
 });
 
-eachDevice(test, 'predict, analytic: gradients of one output alone', async (t, device, random) => {
-  const c: Case = { in: 3, out: 8, kernel: [3, 3], size: [5, 4], splits: 2, stride: [2, 2], padding: 'same' };
-  for (const output of ['mean', 'variance'] as const) {
-    await checkOp(t, device, random, () => ({
-      inputs: {
-        mean: random.normals([6]),
-        variance: random.uniforms([6], 0.2, 2),
-        weight: { ...random.normals([8, 3, 3, 3], 0, 0.3), format: 'filter' as const },
-      },
-      run: ({ mean, variance, weight }) => {
-        const options = { height: 5, width: 4, stride: 2, padding: 'same' } as const;
-        return [predict(new Belief(mean, variance, 2), weight, options)[output]];
-      },
-      reference: ({ mean, variance, weight }) => [predictAnalytic({ mean, variance }, weight, geometryOf(c))[output]],
-      tolerance: tolerance.sum(27),
-      gradientTolerance: 2 * tolerance.sum(27),
-    }));
-  }
-});
+for (const splits of [1, 2]) {
+  eachDevice(test, `predict, analytic: gradients of one output alone, ${splits} splits`, async (t, device, random) => {
+    const channels = splits === 1 ? 9 : 3;
+    const c: Case = {
+      in: channels,
+      out: 8,
+      kernel: [3, 3],
+      size: [5, 4],
+      splits,
+      stride: [2, 2],
+      padding: 'same',
+    };
+    const taps = channels * 9;
+    for (const output of ['mean', 'variance'] as const) {
+      await checkOp(t, device, random, () => ({
+        inputs: {
+          mean: random.normals([splits * channels]),
+          variance: random.uniforms([splits * channels], 0.2, 2),
+          weight: { ...random.normals([8, channels, 3, 3], 0, 0.3), format: 'filter' as const },
+        },
+        run: ({ mean, variance, weight }) => {
+          const options = { height: 5, width: 4, stride: 2, padding: 'same' } as const;
+          return [predict(new Belief(mean, variance, splits), weight, options)[output]];
+        },
+        reference: ({ mean, variance, weight }) => [predictAnalytic({ mean, variance }, weight, geometryOf(c))[output]],
+        tolerance: tolerance.sum(taps),
+        gradientTolerance: 2 * tolerance.sum(taps),
+      }));
+    }
+  });
+}
 
 eachDevice(test, 'predict, analytic: one position has no variance', async (t, device, random) => {
   const [mean, variance] = [random.normals([8]), random.uniforms([8], 0.2, 2)];

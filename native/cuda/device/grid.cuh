@@ -33,6 +33,17 @@ void launchItems(Context& context, int64_t items, void (*kernel)(P...), A&&... a
   launchTasks(context, ceilDivide(items, kItemThreads), kernel, std::forward<A>(arguments)...);
 }
 
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffff;
+
+/// The sum over the warp, in a fixed order, for all of its lanes, which must all call it.
+template <class T>
+__device__ __forceinline__ T sumOfWarp(T mine) {
+#pragma unroll
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) mine += __shfl_xor_sync(kAllLanes, mine, distance);
+  return mine;
+}
+
 /// The sum over the block, in a fixed order, for thread 0. All of its threads must call it.
 template <class T>
 __device__ __forceinline__ T sumOfBlock(T mine) {

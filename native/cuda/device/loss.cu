@@ -12,9 +12,6 @@ struct SampleOutcome {
 
 namespace {
 
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xffffffff;
-
 /// The first of the largest.
 struct Largest {
   float value;
@@ -34,12 +31,6 @@ __device__ __forceinline__ Largest largestOfWarp(Largest mine) {
     const int64_t index = __shfl_xor_sync(kAllLanes, mine.index, distance);
     mine.merge(value, index);
   }
-  return mine;
-}
-
-__device__ __forceinline__ double sumOfWarp(double mine) {
-#pragma unroll
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) mine += __shfl_xor_sync(kAllLanes, mine, distance);
   return mine;
 }
 

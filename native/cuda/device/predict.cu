@@ -1,108 +1,26 @@
-#include "../../core/ops/rectified.h"
 #include "kernels.h"
 #include "multiply.cuh"
+#include "predict.cuh"
 #include "sampling.cuh"
 
-/// The analytic transition (its formulas: native/cpu/predict.cpp) in terms of taps. With P[t] = Σ α·w[t] over the
-/// input channels, an output's mean at a position is the sum of P over the taps that lie on the image there. Hence its
-/// mean over the positions and its variance are a linear and a quadratic form of P, and what the input variances are
-/// multiplied by is a quadratic form of the filter. The forms' coefficients count the positions that see (or are seen
-/// by) two taps alike: products of a factor for the rows and one for the columns. The rest is multiplying matrices.
+/// The transition of a belief of several splits: products of matrices, and forms of them. Small ones of a single split:
+/// predict_shared.cu.
 namespace kn::cuda {
-
-constexpr int kMostTaps = 32;  ///< along an axis
-
-struct Axis {
-  int64_t size, taps, stride, before, outputs;
-
-  static Axis of(int64_t size, int64_t taps, int64_t stride, int64_t before, int64_t after) {
-    return {size, taps, stride, before, (size + before + after - taps) / stride + 1};
-  }
-  /// Outputs o from `least` on whose tap lies on the image (not after its end for tap `b`, before its start for `a`).
-  __device__ __forceinline__ int64_t outputsOnImage(int64_t least, int64_t a, int64_t b) const {
-    const int64_t from = before - a, to = size - 1 + before - b;
-    int64_t first = from > 0 ? (from + stride - 1) / stride : 0, last = to < 0 ? -1 : to / stride;
-    if (first < least) first = least;
-    if (last > outputs - 1) last = outputs - 1;
-    return last < first ? 0 : last - first + 1;
-  }
-  /// The share of the outputs that see the image through both taps, a <= b.
-  __device__ __forceinline__ double seeing(int64_t a, int64_t b) const {
-    return static_cast<double>(outputsOnImage(0, a, b)) / static_cast<double>(outputs);
-  }
-  /// How many inputs are seen through both taps, a <= b, by outputs that may differ; over the outputs squared.
-  __device__ __forceinline__ double seen(int64_t a, int64_t b) const {
-    if ((b - a) % stride != 0) return 0;
-    const double count = static_cast<double>(outputsOnImage((b - a) / stride, a, a));
-    return count / (static_cast<double>(outputs) * static_cast<double>(outputs));
-  }
-};
-
-struct PredictShape {
-  int64_t splits, in, out;
-  Axis rows, columns;
-  bool population, rectified;
-
-  template <class Op>
-  static PredictShape of(const Op& o) {
-    return {o.splits,
-            o.w.in,
-            o.w.out,
-            Axis::of(o.height, o.w.h, o.shape.strideH, o.shape.top, o.shape.bottom),
-            Axis::of(o.width, o.w.w, o.shape.strideW, o.shape.left, o.shape.right),
-            o.population,
-            o.rectified};
-  }
-  __host__ __device__ int64_t taps() const { return rows.taps * columns.taps; }
-  /// Filters and P have a tap of an output in each of their rows or columns.
-  __host__ __device__ int64_t outputTaps() const { return out * taps(); }
-  int64_t cells() const { return splits * in; }
-};
-
-/// Coefficients of an axis: factor(a, b) at [a·taps + b].
-template <class Real, class Factor>
-__device__ __forceinline__ void fillFactors(const Axis& axis, Real* factors, const Factor& factor) {
-  const int taps = static_cast<int>(axis.taps);
-  for (int i = static_cast<int>(threadIdx.x); i < taps * taps; i += kItemThreads) {
-    const int a = i / taps, b = i % taps;
-    factors[i] = static_cast<Real>(a < b ? factor(a, b) : factor(b, a));
-  }
-}
 
 /// What β is multiplied by, for each pair of input and output channel: `variance`, and half of its derivative by the
 /// taps, `derivative`, where that isn't null. A thread a pair; all threads of the block must call it.
 __device__ __forceinline__ void filterTerms(const PredictShape& shape, int64_t pair, const float* w, float* variance,
                                             float* derivative) {
-  KN_SHARED(float, rowFactors, [kMostTaps * kMostTaps]);
-  KN_SHARED(float, columnFactors, [kMostTaps * kMostTaps]);
-  KN_SHARED(float, rowShares, [kMostTaps]);
-  KN_SHARED(float, columnShares, [kMostTaps]);
-  const int rows = static_cast<int>(shape.rows.taps), columns = static_cast<int>(shape.columns.taps);
-  const int thread = static_cast<int>(threadIdx.x);
-  fillFactors(shape.rows, rowFactors, [&](int a, int b) { return shape.population ? 0 : shape.rows.seen(a, b); });
-  fillFactors(shape.columns, columnFactors,
-              [&](int a, int b) { return shape.population ? 0 : shape.columns.seen(a, b); });
-  if (thread < rows) rowShares[thread] = static_cast<float>(shape.rows.seeing(thread, thread));
-  if (thread < columns) columnShares[thread] = static_cast<float>(shape.columns.seeing(thread, thread));
-  __syncthreads();
+  const FilterForms forms = filterForms(shape);
   if (pair >= shape.out * shape.in) return;
   const int64_t first = pair / shape.in * shape.taps() * shape.in + pair % shape.in;
   float sum = 0;
-  for (int y = 0; y < rows; ++y) {
-    for (int x = 0; x < columns; ++x) {
-      const int64_t at = first + (y * columns + x) * shape.in;
-      const float tap = w[at];
-      float seen = 0;
-      for (int v = 0; v < rows; ++v) {
-        float row = 0;
-        for (int u = 0; u < columns; ++u) {
-          row = fmaf(columnFactors[x * columns + u], w[first + (v * columns + u) * shape.in], row);
-        }
-        seen = fmaf(rowFactors[y * rows + v], row, seen);
-      }
-      const float half = fmaf(rowShares[y] * columnShares[x], tap, -seen);
+  for (int y = 0; y < forms.rows; ++y) {
+    for (int x = 0; x < forms.columns; ++x) {
+      const int64_t at = first + (y * forms.columns + x) * shape.in;
+      const float half = forms.half(w + first, shape.in, y, x);
       if (derivative) derivative[at] = half;
-      sum = fmaf(tap, half, sum);
+      sum = fmaf(w[at], half, sum);
     }
   }
   variance[pair] = sum;
@@ -131,46 +49,6 @@ __global__ void predictProducts(PredictShape shape, unsigned tapTiles, const flo
   }
 }
 
-// --- the forms of P -------------------------------------------------------------------------------------------------
-
-/// In double: the variance of the means may be small against their square.
-struct MeanForms {
-  int rows, columns;
-  const double *rowFactors, *columnFactors;
-
-  __device__ __forceinline__ double share(int y, int x) const {
-    return rowFactors[y * rows + y] * columnFactors[x * columns + x];
-  }
-  /// The mean over the positions.
-  __device__ __forceinline__ double mean(const float* p) const {
-    double sum = 0;
-    for (int y = 0; y < rows; ++y) {
-      for (int x = 0; x < columns; ++x) sum += share(y, x) * p[y * columns + x];
-    }
-    return sum;
-  }
-  /// Half the derivative, by the tap (y, x), of the variance over the positions.
-  __device__ __forceinline__ double deviation(const float* p, double mean, int y, int x) const {
-    double sum = -share(y, x) * mean;
-    for (int v = 0; v < rows; ++v) {
-      double row = 0;
-      for (int u = 0; u < columns; ++u) row += columnFactors[x * columns + u] * p[v * columns + u];
-      sum += rowFactors[y * rows + v] * row;
-    }
-    return sum;
-  }
-};
-
-/// All threads of the block must call it.
-__device__ __forceinline__ MeanForms meanForms(const PredictShape& shape) {
-  KN_SHARED(double, rowFactors, [kMostTaps * kMostTaps]);
-  KN_SHARED(double, columnFactors, [kMostTaps * kMostTaps]);
-  fillFactors(shape.rows, rowFactors, [&](int a, int b) { return shape.rows.seeing(a, b); });
-  fillFactors(shape.columns, columnFactors, [&](int a, int b) { return shape.columns.seeing(a, b); });
-  __syncthreads();
-  return {static_cast<int>(shape.rows.taps), static_cast<int>(shape.columns.taps), rowFactors, columnFactors};
-}
-
 /// A thread an output of a split.
 __global__ void predictMoments(PredictShape shape, const float* p, const float* meanVariance, float* outMean,
                                float* outVar) {
@@ -186,8 +64,7 @@ __global__ void predictMoments(PredictShape shape, const float* p, const float* 
     }
   }
   outMean[item] = static_cast<float>(mean);
-  // Of a single position all terms cancel, and their roundings may fall short of nothing. NaN stays.
-  outVar[item] = var < 0 ? 0 : static_cast<float>(var);
+  outVar[item] = varianceOf(var);
 }
 
 /// The gradient of P. A thread a tap of an output of a split.
@@ -198,10 +75,7 @@ __global__ void predictTapGradient(PredictShape shape, const float* p, const flo
   if (item >= shape.splits * shape.outputTaps()) return;
   const int64_t output = item / shape.taps();
   const int tap = static_cast<int>(item % shape.taps()), y = tap / forms.columns, x = tap % forms.columns;
-  const float* const taps = p + output * shape.taps();
-  double gradient = forms.share(y, x) * doutMean[output];
-  if (doutVar) gradient += 2 * forms.deviation(taps, forms.mean(taps), y, x) * doutVar[output];
-  dp[item] = static_cast<float>(gradient);
+  dp[item] = forms.gradient(p + output * shape.taps(), y, x, doutMean[output], doutVar ? doutVar + output : nullptr);
 }
 
 /// Gradients of α and β, and of the belief through its rectification.
@@ -216,10 +90,7 @@ __global__ void predictBeliefGradient(PredictShape shape, const float* mean, con
                               : 0;
   if (place.row >= shape.splits || place.column >= shape.in) return;
   const int64_t cell = place.row * shape.in + place.column;
-  const Rectified r = inputMoments(mean[cell], var[cell], shape.rectified);
-  const double a = dalpha, b = dbeta;
-  dmean[cell] = static_cast<float>(a * r.dMeanByMean + b * r.dVarByMean);
-  dvar[cell] = static_cast<float>(a * r.dMeanByVar + b * r.dVarByVar);
+  storeBeliefGradient(inputMoments(mean[cell], var[cell], shape.rectified), dalpha, dbeta, dmean[cell], dvar[cell]);
 }
 
 /// Through P, and through what β is multiplied by.
@@ -280,20 +151,23 @@ PredictMemory begin(const Op& o, const PredictShape& shape, bool backward, Conte
 
 }  // namespace
 
-/// Needs 1 read of the filter and the belief. Moves 2 of the filter, and writes and reads P, a float a split, output
-/// and tap. All of it is small, and stays in the caches. 3 launches: terms, products, moments.
+/// Needs 1 read of the filter and the belief. Shared beliefs: 1 launch (predict_shared.cu). Others move 2 reads of the
+/// filter, and write and read P, a float a split, output and tap; all of it is small, and stays in the caches. 3
+/// launches: terms, products, moments.
 void run(const op::Predict& o, Context& context) {
   const PredictShape shape = PredictShape::of(o);
+  if (isShared(shape)) return predictShared(o, shape, context);
   const PredictMemory memory = begin(o, shape, false, context);
   launch(predictMoments, itemBlocks(shape.splits * shape.out), kItemThreads, 0, context.stream, shape, memory.p,
          memory.meanVariance, o.outMean, o.outVar);
 }
 
-/// Needs 1 read of the filter and the belief, 1 write of their gradients. Moves 3 reads of the filter, writes and reads
-/// P, its gradient, and a vector as large as the filter. 5 launches: terms, products, gradients of P, of the belief, of
-/// the filter.
+/// Needs 1 read of the filter and the belief, 1 write of their gradients. Shared beliefs: 2 launches
+/// (predict_shared.cu). Others move 3 reads of the filter, write and read P, its gradient, and a vector as large as the
+/// filter. 5 launches: terms, products, gradients of P, of the belief, of the filter.
 void run(const op::PredictBackward& o, Context& context) {
   const PredictShape shape = PredictShape::of(o);
+  if (isShared(shape)) return predictShared(o, shape, context);
   const PredictMemory memory = begin(o, shape, true, context);
   launch(predictTapGradient, itemBlocks(shape.splits * shape.outputTaps()), kItemThreads, 0, context.stream, shape,
          memory.p, o.doutMean, o.doutVar, memory.dp);
@@ -314,10 +188,7 @@ __global__ void rectifyBelief(op::RectifyBelief o) {
 __global__ void rectifyBeliefBackward(op::RectifyBeliefBackward o) {
   const int64_t i = firstItem();
   if (i >= o.count) return;
-  const Rectified r = rectify(o.mean[i], o.var[i]);
-  const double dmean = o.doutMean[i], dvar = o.doutVar[i];
-  o.dmean[i] = static_cast<float>(dmean * r.dMeanByMean + dvar * r.dVarByMean);
-  o.dvar[i] = static_cast<float>(dmean * r.dMeanByVar + dvar * r.dVarByVar);
+  storeBeliefGradient(rectify(o.mean[i], o.var[i]), o.doutMean[i], o.doutVar[i], o.dmean[i], o.dvar[i]);
 }
 
 /// Needs and moves: 1 read of the belief, 1 write of the result. 1 launch.

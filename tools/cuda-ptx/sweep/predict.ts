@@ -26,4 +26,19 @@ export default {
       }
     }
   },
+  once(inputs) {
+    // Of one split: more inputs or fewer for the threads of a block, more taps than threads; more channels than it takes.
+    for (const { channels, out, taps } of [
+      { channels: 3, out: 70, taps: 7 },
+      { channels: 150, out: 3, taps: 1 },
+      { channels: 2, out: 2, taps: 17 },
+      { channels: 257, out: 3, taps: 1 },
+    ]) {
+      const belief = new Belief(inputs.tensor([channels]), inputs.positive(channels), 1);
+      const weight = inputs.tensor([out, channels, taps, taps], 'filter');
+      const { mean, variance } = predict(belief, weight, { height: 18, width: 17, stride: 2, padding: 1 });
+      inputs.differentiate(mean, variance);
+      inputs.differentiate(predict(belief, weight, { height: 18, width: 17 }).mean);
+    }
+  },
 } satisfies Family;

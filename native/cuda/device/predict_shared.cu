@@ -1,0 +1,154 @@
+#include "planes.cuh"
+#include "predict.cuh"
+
+/// The transition of a belief that all splits share, as today's filter has it: so little work that its launches are
+/// what it takes. A block an output does all of it, and rectifies the belief for itself.
+namespace kn::cuda {
+
+/// A thread rectifies one input at most, and the belief is rectified once an output: of more channels that costs more
+/// than the launches that it saves. (More splits would repeat everything but the factors.)
+bool isShared(const PredictShape& shape) {
+  return shape.splits == 1 && shape.in <= kBlockThreads && shape.out <= kBlockThreads;
+}
+
+namespace {
+
+/// The moments of the inputs, α and β, and P of the output whose filter is `w` [taps, in], for all threads of the
+/// block, which must all call it. Sums in a fixed order.
+__device__ __forceinline__ void fillOutput(const PredictShape& shape, const float* mean, const float* var,
+                                           const float* w, float* alpha, float* beta, float* p) {
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp;
+  const int in = static_cast<int>(shape.in), taps = static_cast<int>(shape.taps());
+  if (thread < in) {
+    const Rectified r = inputMoments(mean[thread], var[thread], shape.rectified);
+    alpha[thread] = static_cast<float>(r.mean);
+    beta[thread] = static_cast<float>(r.var);
+  }
+  __syncthreads();
+  for (int t = thread / kWarp; t < taps; t += kBlockThreads / kWarp) {
+    float sum = 0;
+    for (int i = lane; i < in; i += kWarp) sum = fmaf(alpha[i], w[t * in + i], sum);
+    sum = sumOfWarp(sum);
+    if (lane == 0) p[t] = sum;
+  }
+  __syncthreads();
+}
+
+/// The members of a team share the taps of one input.
+Team teamOfInput(const PredictShape& shape) {
+  int size = 1;
+  while (size < shape.taps() && 2 * size * shape.in <= kBlockThreads) size *= 2;
+  return {size};
+}
+
+}  // namespace
+
+__global__ void predictMomentsShared(PredictShape shape, Team inputs, const float* mean, const float* var,
+                                     const float* filter, float* outMean, float* outVar) {
+  KN_SHARED(float, alpha, [kBlockThreads]);
+  KN_SHARED(float, beta, [kBlockThreads]);
+  KN_SHARED(float, p, [kMostTaps * kMostTaps]);
+  const FilterForms forms = filterForms(shape);
+  const MeanForms means = meanForms(shape);
+  const float* const w = filter + blockIdx.x * shape.taps() * shape.in;
+  fillOutput(shape, mean, var, w, alpha, beta, p);
+  const int thread = static_cast<int>(threadIdx.x), input = inputs.inBlockIndex();
+  const int in = static_cast<int>(shape.in), taps = static_cast<int>(shape.taps()), columns = means.columns;
+  float spread = 0;
+  if (input < in) {
+    for (int t = inputs.member(); t < taps; t += inputs.size) {
+      spread = fmaf(w[t * in + input], forms.half(w + input, in, t / columns, t % columns), spread);
+    }
+    spread *= beta[input];
+  }
+  double variance[1] = {spread};
+  const double average = thread < taps ? means.mean(p) : 0;
+  for (int t = thread; t < taps; t += kBlockThreads) {
+    variance[0] += p[t] * means.deviation(p, average, t / columns, t % columns);
+  }
+  sumTeam(Team{kBlockThreads}, variance);
+  if (thread != 0) return;
+  outMean[blockIdx.x] = static_cast<float>(average);
+  outVar[blockIdx.x] = varianceOf(variance[0]);
+}
+
+/// The filter's gradient, and each output's share of those of α and β, [in, out].
+__global__ void predictFilterGradientShared(PredictShape shape, Team inputs, const float* mean, const float* var,
+                                            const float* filter, const float* doutMean, const float* doutVar, float* dw,
+                                            float* dalpha, float* dbeta) {
+  KN_SHARED(float, alpha, [kBlockThreads]);
+  KN_SHARED(float, beta, [kBlockThreads]);
+  KN_SHARED(float, p, [kMostTaps * kMostTaps]);
+  KN_SHARED(float, dp, [kMostTaps * kMostTaps]);
+  const FilterForms forms = filterForms(shape);
+  const MeanForms means = meanForms(shape);
+  const float* const w = filter + blockIdx.x * shape.taps() * shape.in;
+  fillOutput(shape, mean, var, w, alpha, beta, p);
+  const int thread = static_cast<int>(threadIdx.x), input = inputs.inBlockIndex();
+  const int in = static_cast<int>(shape.in), taps = static_cast<int>(shape.taps()), columns = means.columns;
+  const int64_t output = blockIdx.x;
+  const float* const dvar = doutVar ? doutVar + output : nullptr;
+  for (int t = thread; t < taps; t += kBlockThreads) {
+    dp[t] = means.gradient(p, t / columns, t % columns, doutMean[output], dvar);
+  }
+  __syncthreads();
+  double sums[2] = {0, 0};
+  if (input < in) {
+    float* const gradient = dw + output * shape.taps() * in;
+    const float dspread = dvar ? 2 * *dvar * beta[input] : 0;
+    float moved = 0, spread = 0;
+    for (int t = inputs.member(); t < taps; t += inputs.size) {
+      const float tap = w[t * in + input];
+      const float half = dvar ? forms.half(w + input, in, t / columns, t % columns) : 0;
+      gradient[t * in + input] = fmaf(dspread, half, dp[t] * alpha[input]);
+      moved = fmaf(tap, dp[t], moved);
+      spread = fmaf(tap, half, spread);
+    }
+    sums[0] = moved;
+    sums[1] = dvar ? spread * *dvar : 0;
+  }
+  sumTeam(inputs, sums);
+  if (input < in && inputs.member() == 0) {
+    dalpha[input * shape.out + output] = static_cast<float>(sums[0]);
+    dbeta[input * shape.out + output] = static_cast<float>(sums[1]);
+  }
+}
+
+/// Gradients of α and β, and of the belief through its rectification. A team an input.
+__global__ void predictBeliefGradientShared(PredictShape shape, Team team, const float* dalpha, const float* dbeta,
+                                            const float* mean, const float* var, float* dmean, float* dvar) {
+  const int64_t input = team.index();
+  const bool active = input < shape.in;
+  double sums[2] = {0, 0};
+  if (active) {
+    for (int64_t o = team.member(); o < shape.out; o += team.size) {
+      sums[0] += dalpha[input * shape.out + o];
+      sums[1] += dbeta[input * shape.out + o];
+    }
+  }
+  sumTeam(team, sums);
+  if (!active || team.member() != 0) return;
+  storeBeliefGradient(inputMoments(mean[input], var[input], shape.rectified), sums[0], sums[1], dmean[input],
+                      dvar[input]);
+}
+
+/// Needs and moves: 1 read of the filter and the belief. 1 launch.
+void predictShared(const op::Predict& o, const PredictShape& shape, Context& context) {
+  launch(predictMomentsShared, dim3(static_cast<unsigned>(shape.out)), kBlockThreads, 0, context.stream, shape,
+         teamOfInput(shape), o.mean, o.var, o.w.data, o.outMean, o.outVar);
+}
+
+/// Needs 1 read of the filter and the belief, 1 write of their gradients. Moves, beside that, two floats a pair of
+/// channels, written and read. 2 launches: gradients of the filter, of the belief.
+void predictShared(const op::PredictBackward& o, const PredictShape& shape, Context& context) {
+  const int64_t pairs = shape.out * shape.in;
+  const auto memory = context.scratch(2 * pairs * sizeof(float));
+  float *const dalpha = static_cast<float*>(memory->data), *const dbeta = dalpha + pairs;
+  launch(predictFilterGradientShared, dim3(static_cast<unsigned>(shape.out)), kBlockThreads, 0, context.stream, shape,
+         teamOfInput(shape), o.mean, o.var, o.w.data, o.doutMean, o.doutVar, o.dw.data, dalpha, dbeta);
+  const Team team = Team::of(shape.out);
+  launch(predictBeliefGradientShared, team.grid(shape.in), kBlockThreads, 0, context.stream, shape, team, dalpha, dbeta,
+         o.mean, o.var, o.dmean, o.dvar);
+}
+
+}  // namespace kn::cuda
