@@ -351,41 +351,40 @@ async function sampled(device: Device, belief: readonly [NdArray, NdArray], filt
   return { mean: summary(draws.mean), variance: summary(draws.variance) };
 }
 
+// A statement about formulas, not about devices: each of them has its own tests of both, by oracles.
 for (const stride of [1, 2]) {
-  eachDevice(
-    test,
-    `predict: the average of 40000 sampled ones is the analytic, stride ${stride}`,
-    async (t, device) => {
-      // All seeds are fixed: 4 standard errors are exceeded by chance once in 16000 comparisons.
-      const random = new TestRandom(`stride ${stride}`, 1);
-      const [mean, variance] = [random.normals([8]), random.uniforms([8], 0.3, 2)];
-      const weight = random.normals([8, 8, 3, 3], 0, 0.3);
-      const filter = device.tensor(Float32Array.from(weight.data), weight.shape, { format: 'filter' });
-      const belief = new Belief(upload(device, mean), upload(device, variance), 1);
-      const analytic = predict(belief, filter, { height: 8, width: 8, stride, padding: 'same' });
-      const expected = { mean: await analytic.mean.data(), variance: await analytic.variance.data() };
-      const actual = await sampled(device, [mean, variance], filter, stride);
-      for (const name of ['mean', 'variance'] as const) {
-        for (const [channel, { average, error }] of actual[name].entries()) {
-          const off = Math.abs(average - expected[name][channel]!) / error;
-          t.true(off < 4, `${name} of channel ${channel}: ${average} ± ${error}, expected ${expected[name][channel]}`);
-        }
+  test(`predict: the average of 40000 sampled ones is the analytic, stride ${stride}`, async (t) => {
+    using device = openDevice('cpu', { threads: 1 });
+
+    // All seeds are fixed: 4 standard errors are exceeded by chance once in 16000 comparisons.
+    const random = new TestRandom(`stride ${stride}`, 1);
+    const [mean, variance] = [random.normals([8]), random.uniforms([8], 0.3, 2)];
+    const weight = random.normals([8, 8, 3, 3], 0, 0.3);
+    const filter = device.tensor(Float32Array.from(weight.data), weight.shape, { format: 'filter' });
+    const belief = new Belief(upload(device, mean), upload(device, variance), 1);
+    const analytic = predict(belief, filter, { height: 8, width: 8, stride, padding: 'same' });
+    const expected = { mean: await analytic.mean.data(), variance: await analytic.variance.data() };
+    const actual = await sampled(device, [mean, variance], filter, stride);
+    for (const name of ['mean', 'variance'] as const) {
+      for (const [channel, { average, error }] of actual[name].entries()) {
+        const off = Math.abs(average - expected[name][channel]!) / error;
+        t.true(off < 4, `${name} of channel ${channel}: ${average} ± ${error}, expected ${expected[name][channel]}`);
       }
-      // The test has power: without the variance of the spatial mean it would fail, in every channel.
-      const sides = samePadding(8, 8, 3, stride);
-      const terms = transitionTerms({ mean, variance }, weight, {
-        splits: 1,
-        height: 8,
-        width: 8,
-        stride: [stride, stride],
-        sides,
-      });
-      for (const [channel, { average, error }] of actual.variance.entries()) {
-        const off = (terms.ofValues.data[channel]! + terms.ofMeans.data[channel]! - average) / error;
-        t.true(off > 8, `channel ${channel}: ${off} standard errors without the last term`);
-      }
-    },
-  );
+    }
+    // The test has power: without the variance of the spatial mean it would fail, in every channel.
+    const sides = samePadding(8, 8, 3, stride);
+    const terms = transitionTerms({ mean, variance }, weight, {
+      splits: 1,
+      height: 8,
+      width: 8,
+      stride: [stride, stride],
+      sides,
+    });
+    for (const [channel, { average, error }] of actual.variance.entries()) {
+      const off = (terms.ofValues.data[channel]! + terms.ofMeans.data[channel]! - average) / error;
+      t.true(off > 8, `channel ${channel}: ${off} standard errors without the last term`);
+    }
+  });
 }
 
 test('predict, analytic: the same bits with one thread and with two', async (t) => {
