@@ -184,7 +184,14 @@ export class NcclProcessGroup extends BaseGroup {
         }
       };
       const timer = setInterval(look, LOOK_INTERVAL);
-      outcome.then(resolve, reject).finally(() => clearInterval(timer));
+      outcome
+        .then((value) => {
+          // NCCL may have failed since the last look, and the value be none.
+          this.communicator.ready();
+          resolve(value);
+        })
+        .catch(reject)
+        .finally(() => clearInterval(timer));
     });
   }
 }

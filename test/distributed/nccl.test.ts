@@ -159,6 +159,14 @@ ncclTest('a kernel that hangs on the stream is given up', async (t) => {
   t.regex(output, /nothing has come for 20 s/);
 });
 
+ncclTest('a failure at the very end is told, though values have come', async (t) => {
+  // Two tensors in a step and in three replays: the last of all.
+  const { code, output } = await launch(2, [MEMBER, 'enqueued', DEVICE], { KN_EMULATION_NCCL_FAIL: '1:8:error' });
+  t.is(code, 1, output);
+  t.regex(output, /GROUP_FAILED/);
+  t.regex(output, /a failure on purpose/);
+});
+
 ncclTest('different calls are reported instead of hanging', async (t) => {
   const { code, output } = await launch(2, [MEMBER, 'mismatch', DEVICE]);
   t.is(code, 1);
