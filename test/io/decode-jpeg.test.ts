@@ -72,6 +72,14 @@ function psnr(a: Uint8Array, b: ArrayLike<number>): number {
   return 10 * Math.log10(255 ** 2 / error);
 }
 
+/** The same between a square image and itself a pixel further down, or to the right, whichever is less alike. */
+function psnrOfShift(pixels: Uint8Array, size: number): number {
+  const row = 3 * size;
+  const left = pixels.filter((_, i) => i % row < row - 3);
+  const right = pixels.filter((_, i) => i % row >= 3);
+  return Math.min(psnr(pixels.subarray(row), pixels.subarray(0, -row)), psnr(right, left));
+}
+
 const kinds: readonly (JpegOptions & { grey?: boolean })[] = [
   { chromaSubsampling: '4:2:0' },
   { chromaSubsampling: '4:4:4' },
@@ -132,7 +140,7 @@ native('a large part is decoded at a smaller size, near the reference', async (t
 });
 
 native(
-  'sharp gives the same within a few steps: parts and the middle, turned by EXIF in all eight ways',
+  'sharp gives the same within half a pixel: parts and the middle, turned by EXIF in all eight ways',
   async (t, random) => {
     for (let orientation = 1; orientation <= 8; orientation++) {
       const [width, height] = [90 + random.below(40), 60 + random.below(30)];
@@ -149,9 +157,10 @@ native(
         { size: 70, shorter: 80 },
       ]) {
         const [ours, theirs] = [await decode(jpeg, part), await decode(jpeg, { ...part, decoder: 'sharp' })];
-        const ratio = psnr(ours, theirs);
-        // libvips halves sizes by means of pixels, and cuts the middle at whole ones of the resized image.
-        t.true(ratio > 30, `orientation ${orientation}, ${JSON.stringify(part)}: ${ratio} dB`);
+        // libvips halves sizes by means of pixels, and cuts the middle at whole ones of the resized image: at most half a
+        // pixel off, which is half (6 dB) of what a whole one makes of the same picture. Turned wrongly it is far beyond.
+        const [ratio, shifted] = [psnr(ours, theirs), psnrOfShift(ours, part.size)];
+        t.true(ratio > shifted + 6, `orientation ${orientation}, ${JSON.stringify(part)}: ${ratio}, ${shifted} dB`);
       }
     }
   },
