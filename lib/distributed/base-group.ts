@@ -101,7 +101,9 @@ export abstract class BaseGroup implements ProcessGroup {
     try {
       return await start();
     } catch (error) {
-      if (error instanceof KalmanNormError && error.code !== 'DEVICE_FAILED') throw error;
+      // Of a group that is being given up, calls fail because it is, whatever they say: that it is closed, for one.
+      const callers = error instanceof KalmanNormError && error.code !== 'DEVICE_FAILED' && !this.blaming;
+      if (callers) throw error;
       throw await this.fail(name, error);
     }
   }

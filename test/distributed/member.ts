@@ -36,6 +36,17 @@ if (what === 'collectives') {
   console.log(JSON.stringify({ first: [...first], second: [...new Set(second)] }));
   program.dispose();
   group.close();
+} else if (what === 'several') {
+  // Two reads wait where the second call fails.
+  const waiting = [device.ones([4]), device.ones([3])].map((tensor) => {
+    group.enqueueAllReduce([tensor]);
+    return tensor.data();
+  });
+  const outcomes = await Promise.allSettled(waiting.map((values) => group.watch(values)));
+  console.log(
+    JSON.stringify(outcomes.map((outcome) => (outcome.status === 'rejected' ? outcome.reason.code : 'read'))),
+  );
+  process.exitCode = 1;
 } else if (what === 'beside') {
   // Rank 0's stream has to get past an exchange that rank 1 begins only when rank 0 has read what is behind it.
   const x = device.full([4], rank);

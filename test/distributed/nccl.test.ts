@@ -167,6 +167,12 @@ ncclTest('a failure at the very end is told, though values have come', async (t)
   t.regex(output, /a failure on purpose/);
 });
 
+ncclTest('all reads that wait fail because the group does', async (t) => {
+  const { output } = await launch(2, [MEMBER, 'several', DEVICE], { KN_EMULATION_NCCL_FAIL: '1:2:error' });
+  const codes = /^\[1\] (\[.*\])$/m.exec(output)?.[1];
+  t.regex(codes ?? output, /^\["(read|GROUP_FAILED)","GROUP_FAILED"\]$/);
+});
+
 ncclTest('different calls are reported instead of hanging', async (t) => {
   const { code, output } = await launch(2, [MEMBER, 'mismatch', DEVICE]);
   t.is(code, 1);
