@@ -24,19 +24,15 @@ declare module '../addon/contract.js' {
       averageVariance: Handle;
       updates: Handle;
     }): void;
-    /** `dw`, `dmean`, `dvar`: gradients that these are added to, in place, all of them or none. */
     observedVarianceBackward(args: {
       w: Handle;
-      slope: Handle;
       mean: Handle;
       inputVariance: Handle;
       rectified: boolean;
-      variance: Handle;
+      slope: Handle;
+      believed: Handle;
       average: Handle;
       dvariance: Handle;
-      dw?: Maybe;
-      dmean?: Maybe;
-      dvar?: Maybe;
     }): { dw: Handle; dmean: Handle; dvar: Handle };
   }
 }
@@ -66,7 +62,7 @@ export function observedVariance(variance: Tensor, filter: Tensor, input: Belief
     inputs: { w: filter, mean, inputVariance: input.variance },
     forward: () => ({ variance: variance.handle.share() }),
     outputs: ['variance'],
-    save: (inputs, results) => ({ ...inputs, ...results, slope, average }),
+    save: (inputs, { variance }) => ({ ...inputs, believed: variance, slope, average }),
     backward({ saved, grads }) {
       const given = native.observedVarianceBackward({ ...saved, rectified, dvariance: grads.variance });
       return { w: given.dw, mean: given.dmean, inputVariance: given.dvar };

@@ -45,7 +45,10 @@ declare module '../addon/contract.js' {
     }): Handle;
     samplePriorBackward(args: { mean: Handle; variance: Handle; y: Handle; dy: Handle }): { mean: Handle; var: Handle };
     predict(args: PushedBelief): { mean: Handle; var: Handle };
-    predictBackward(args: PushedBelief & { dmean: Handle; dvariance?: Maybe }): {
+    /** A `slope` that samples have shown takes the place of the variance's closed form, with what belongs to it. */
+    predictBackward(
+      args: PushedBelief & { dmean: Handle; dvariance?: Maybe; slope?: Maybe; believed?: Maybe; average?: Maybe },
+    ): {
       dmean: Handle;
       dvar: Handle;
       dw: Handle;
@@ -205,18 +208,9 @@ function predictAnalytic(belief: Belief, weight: Tensor, options: AnalyticOption
       slope: observed?.slope.handle ?? null,
       average: observed?.variance.handle ?? null,
     }),
-    backward({ saved: { prior, believed, slope, average, ...inputs }, grads, orZeros }) {
+    backward({ saved: { prior, ...inputs }, grads, orZeros }) {
       const dmean = orZeros(grads.mean, prior);
-      const dvariance = grads.var;
-      if (!believed || !slope || !average || !dvariance) {
-        const given = native.predictBackward({ ...inputs, ...transition, dmean, dvariance });
-        return { mean: given.dmean, variance: given.dvar, w: given.dw };
-      }
-      const { mean, variance: inputVariance, w } = inputs;
-      const shown = { w, slope, mean, inputVariance, rectified, variance: believed, average, dvariance };
-      const closed = native.predictBackward({ ...inputs, ...transition, dmean, dvariance: null });
-      const given = native.observedVarianceBackward({ ...shown, ...closed });
-      for (const handle of Object.values(closed)) handle.dispose();
+      const given = native.predictBackward({ ...inputs, ...transition, dmean, dvariance: grads.var });
       return { mean: given.dmean, variance: given.dvar, w: given.dw };
     },
   });

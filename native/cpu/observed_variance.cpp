@@ -40,9 +40,8 @@ void backwardBlock(const op::ObservedVarianceBackward& o, const Rows& rows, int6
   for (int i = 0; i < lanes; ++i) scale[i] = o.scale(block * lanes + i);
   for (int64_t row = 0; row < rows.rows(); ++row) {
     const int64_t at = (block * rows.rows() + row) * lanes;
-    const Float8 gradient = scale * load<Full>(o.slope.data + at, lanes);
-    float* const dw = o.dw.data + at;
-    store<Full>(dw, o.add ? load<Full>(dw, lanes) + gradient : gradient, lanes);
+    const Float8 gradient = scale * load<Full>(o.shown.slope + at, lanes);
+    store<Full>(o.dw.data + at, gradient, lanes);
     sums[rows.input(row)] += gradient * load<Full>(o.w.data + at, lanes);
   }
 }
@@ -95,7 +94,7 @@ void run(const op::ObservedVarianceBackward& o, Context&) {
     double* const group = totals.data() + out / outputs * rows.in;
     for (int64_t i = 0; i < rows.in; ++i) group[i] += block[i][out % rows.lanes];
   }
-  for (int64_t i = 0; i < o.groups * rows.in; ++i) o.finish(i, totals[i] / 2);
+  for (int64_t i = 0; i < o.groups * rows.in; ++i) o.finish(i, totals[i]);
 }
 
 }  // namespace kn::cpu

@@ -140,6 +140,12 @@ eachDevice(test, 'observed operations refuse what does not fit, before anything 
   const averages = { center: four.handle, averageVariance: four.handle, updates: updates.handle };
   const center = { y: y.handle, ...averages, decay: 0.9, warmUp: false };
   const average = { products: slope.handle, scale: 1, next: nine.handle, slope: slope.handle, ...averages };
+  const two = device.zeros([2]).handle;
+  const size = { height: 3, width: 3, shape: [1, 1, 1, 1, 1, 1], population: true, rectified: true } as const;
+  const belief = { mean: two, variance: two, w: slope.handle, splits: 1, ...size };
+  const shown = { slope: slope.handle, believed: four.handle, average: four.handle };
+  const predict = { ...belief, dmean: four.handle, dvariance: four.handle, ...shown };
+  const ofTwo = { mean: four.handle, variance: four.handle, splits: 2, dmean: y.handle, dvariance: y.handle };
   for (const [call, code, message] of [
     [() => native.centerObserved({ ...center, center: nine.handle }), 'SHAPE_MISMATCH', 'centerObserved: center'],
     [() => native.centerObserved({ ...center, decay: 1 }), 'INVALID_ARGUMENT', 'centerObserved: decay'],
@@ -148,6 +154,10 @@ eachDevice(test, 'observed operations refuse what does not fit, before anything 
     [() => native.averageObserved({ ...average, products: y.handle }), 'SHAPE_MISMATCH', 'averageObserved: products'],
     [() => native.averageObserved({ ...average, slope: y.handle }), 'SHAPE_MISMATCH', 'averageObserved: slope'],
     [() => native.averageObserved({ ...average, scale: Number.NaN }), 'INVALID_ARGUMENT', 'averageObserved: scale'],
+    [() => native.predictBackward({ ...predict, slope: y.handle }), 'SHAPE_MISMATCH', 'predictBackward: slope'],
+    [() => native.predictBackward({ ...predict, believed: two }), 'SHAPE_MISMATCH', 'predictBackward: believed'],
+    [() => native.predictBackward({ ...predict, average: null }), 'INVALID_ARGUMENT', 'predictBackward: average'],
+    [() => native.predictBackward({ ...predict, ...ofTwo }), 'INVALID_ARGUMENT', 'predictBackward: a slope'],
   ] as const) {
     const error = t.throws(call, { instanceOf: KalmanNormError });
     t.is(error?.code, code);

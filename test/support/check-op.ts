@@ -36,7 +36,7 @@ const DIFFERENCE_ERROR = 1e-8;
 /** Inputs with more entries are differentiated at this many random ones; random directions cover all. */
 const ENTRIES = 32;
 const DIRECTIONS = 2;
-/** So few values may all be small by chance. */
+/** So few values may all be small by chance, of what cancels: a mean near zero. Others of the operation tell its size. */
 const FEW = 8;
 
 /**
@@ -75,9 +75,12 @@ export async function checkOp<Name extends string>(
   });
 
   t.is(outputs.length, expected.length, 'number of outputs');
+  const largestOutput = Math.max(...expected.map(({ data }) => largestOf(data)));
   for (const [i, output] of outputs.entries()) {
-    t.deepEqual([...output.shape], [...expected[i]!.shape], `shape of output ${i}`);
-    closeTo(t, await output.data(), expected[i]!.data, op.tolerance, `output ${i}`, op.scale);
+    const { shape, data } = expected[i]!;
+    t.deepEqual([...output.shape], [...shape], `shape of output ${i}`);
+    const scale = Math.max(data.length < FEW ? largestOutput : 0, op.scale ?? 0);
+    closeTo(t, await output.data(), data, op.tolerance, `output ${i}`, scale);
   }
   const objective = (inputs: Record<Name, NdArray>) =>
     evaluate(inputs).reduce((total, y, i) => total + (seeds[i] ? dot(y.data, seeds[i].data) : 0), 0);
@@ -92,8 +95,7 @@ export async function checkOp<Name extends string>(
   const largest = Math.max(...gradients.map(([, values]) => largestOf(values)));
   for (const [name, values] of gradients) {
     const derivative = (direction: Float64Array) => slope(objective, op.inputs, name, direction);
-    // A sum may cancel, a product have a small factor; of few values none may show how large its terms are. Other
-    // gradients do.
+    // A sum may cancel, a product have a small factor; of few values none may show how large its terms are.
     const scale = Math.max(values.length < FEW ? largest : 0, op.gradientScale ?? 0);
     checkGradient(t, random, values, derivative, { allowed, scale, name });
   }

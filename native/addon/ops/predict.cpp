@@ -1,5 +1,7 @@
 #include "../../core/ops/predict.h"
+
 #include "../binding.h"
+#include "observed_variance.h"
 
 namespace kn::addon {
 
@@ -12,7 +14,7 @@ namespace {
 const Functions functions{
     bind<&predict>("predict", "mean", "variance", "w", "splits", "height", "width", "shape", "population", "rectified"),
     bind<&predictBackward>("predictBackward", "mean", "variance", "w", "splits", "height", "width", "shape",
-                           "population", "rectified", "dmean", "dvariance?"),
+                           "population", "rectified", "dmean", "dvariance?", "slope?", "believed?", "average?"),
     bind<&rectifyBelief>("rectifyBelief", "mean", "variance"),
     bind<&rectifyBeliefBackward>("rectifyBeliefBackward", "mean", "variance", "dmean", "dvariance"),
     bind<&samplePrior>("samplePrior", "mean", "variance", "splits", "height", "width", "random?", "noise?"),

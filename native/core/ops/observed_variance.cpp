@@ -49,16 +49,25 @@ void averageObserved(const Tensor& products, double scale, const Tensor& next, c
   written(slope);
 }
 
-ObservedVarianceGradients observedVarianceBackward(const Tensor& w, const Tensor& slope, const MeanVar& belief,
-                                                   bool rectified, const Tensor& variance, const Tensor& average,
-                                                   const Tensor& dvariance, const ObservedVarianceGradients& to) {
+op::ShownSlope shownSlope(Device& device, const ShownVariance& shown, const Tensor& w, const char* fn) {
+  op::ShownSlope out{};
+  if (!shown.slope) return out;
+  out.slope = filter(device, shown.slope, {fn, "slope"}).data;
+  checkShape(shown.slope, w.shape, {fn, "slope"});
+  out.variance = vector(device, shown.variance, w.shape[0], {fn, "believed"});
+  out.average = vector(device, shown.average, w.shape[0], {fn, "average"});
+  return out;
+}
+
+ObservedVarianceGradients observedVarianceBackward(const Tensor& w, const MeanVar& belief, bool rectified,
+                                                   const ShownVariance& shown, const Tensor& dvariance) {
   constexpr const char* fn = "observedVarianceBackward";
   checkFloat(w, {fn, "weight"});
   Device& device = w.device();
   op::ObservedVarianceBackward launch{};
   launch.w = filter(device, w, {fn, "weight"});
-  launch.slope = filter(device, slope, {fn, "slope"});
-  checkShape(slope, w.shape, {fn, "slope"});
+  checkFloat(shown.slope, {fn, "slope"});
+  launch.shown = shownSlope(device, shown, w, fn);
   checkFloat(belief.mean, {fn, "mean"});
   const int64_t inputs = belief.mean.count(), out = launch.w.out;
   launch.groups = inputs / launch.w.in;
@@ -68,19 +77,12 @@ ObservedVarianceGradients observedVarianceBackward(const Tensor& w, const Tensor
   launch.mean = vector(device, belief.mean, inputs, {fn, "mean"});
   launch.var = vector(device, belief.var, inputs, {fn, "inputVariance"});
   launch.rectified = rectified;
-  launch.variance = vector(device, variance, out, {fn, "variance"});
-  launch.average = vector(device, average, out, {fn, "average"});
   launch.dvariance = vector(device, dvariance, out, {fn, "dvariance"});
-  launch.add = to.dw || to.dbelief.mean || to.dbelief.var;
-  ObservedVarianceGradients given = to;
-  if (!launch.add) given = {emptyLike(device, w), emptyMeanVar(device, inputs)};
-  checkFloat(given.dw, {fn, "dw"});
+  ObservedVarianceGradients given{emptyLike(device, w), emptyMeanVar(device, inputs)};
   launch.dw = filter(device, given.dw, {fn, "dw"});
-  checkShape(given.dw, w.shape, {fn, "dw"});
-  launch.dmean = vector(device, given.dbelief.mean, inputs, {fn, "dmean"});
-  launch.dvar = vector(device, given.dbelief.var, inputs, {fn, "dvar"});
+  launch.dmean = given.dbelief.mean.data();
+  launch.dvar = given.dbelief.var.data();
   device.launch(launch);
-  if (launch.add) written(given.dw);
   return given;
 }
 

@@ -28,34 +28,44 @@ struct AverageObserved {
   int64_t channels;
   int32_t* updates;
 };
-/// Of a convolution's output variance v that moves with the filter w and with the variances u of its inputs as samples
-/// have shown, by s·slope to each tap where s = dv·v / average: dw, and du as if u stretched all taps on that input. u
-/// belongs to a belief, `rectified` or not, which du goes on to. With `add` gradients are added to those that are
-/// there.
-struct ObservedVarianceBackward {
-  Filter w, slope, dw;
-  int64_t groups;
-  const float *mean, *var;  ///< of the belief, [groups·w.in]
-  bool rectified;
-  const float *variance, *average, *dvariance;
-  float *dmean, *dvar;
-  bool add;
+/// How the variance v of a convolution's output moves with its filter, as samples have shown: by
+/// d log v = slope / average · dw; and with an input's variance u as if u stretched all taps on that input.
+struct ShownSlope {
+  const float* slope;               ///< laid out as the filter; null: nothing has been shown
+  const float *variance, *average;  ///< [out]: v, and what it was for the slope
 
-  KN_HOST_DEVICE float scale(int64_t out) const { return dvariance[out] * ratio(variance[out], average[out]); }
-  KN_HOST_DEVICE void put(float& gradient, float value) const { gradient = add ? gradient + value : value; }
-  /// Goes on with du·u.
-  KN_HOST_DEVICE void finish(int64_t input, double duByU) const {
-    const Rectified r = inputMoments(mean[input], var[input], rectified);
-    const double du = ratio(duByU, r.var);
-    put(dmean[input], static_cast<float>(du * r.dVarByMean));
-    put(dvar[input], static_cast<float>(du * r.dVarByVar));
+  /// The gradient of a tap is its slope times this.
+  KN_HOST_DEVICE float scale(int64_t out, float dvariance) const {
+    return dvariance * ratio(variance[out], average[out]);
   }
+  /// du, from Σ dw·w over the taps on the input.
+  KN_HOST_DEVICE static double ofInput(double products, double u) { return ratio(products / 2, u); }
 
  private:
   /// What doesn't vary gives no direction.
   template <class T>
   KN_HOST_DEVICE static T ratio(T a, T b) {
     return b > 0 ? a / b : 0;
+  }
+};
+/// The gradient through a variance alone: dw, and du of the inputs, which belong to a belief, `rectified` or not, that
+/// it goes on to. Where the closed form's mean has a gradient, too: PredictBackward.
+struct ObservedVarianceBackward {
+  Filter w, dw;
+  int64_t groups;
+  const float *mean, *var;  ///< of the belief, [groups·w.in]
+  bool rectified;
+  ShownSlope shown;
+  const float* dvariance;
+  float *dmean, *dvar;
+
+  KN_HOST_DEVICE float scale(int64_t out) const { return shown.scale(out, dvariance[out]); }
+  /// Goes on with Σ dw·w of an input.
+  KN_HOST_DEVICE void finish(int64_t input, double products) const {
+    const Rectified r = inputMoments(mean[input], var[input], rectified);
+    const double du = ShownSlope::ofInput(products, r.var);
+    dmean[input] = static_cast<float>(du * r.dVarByMean);
+    dvar[input] = static_cast<float>(du * r.dVarByVar);
   }
 };
 
@@ -71,13 +81,16 @@ CenteredSamples centerObserved(const Tensor& y, const MeanVar& averages, const T
 /// `products`: a gradient of the filter, rounded or not; `next`: of centerObserved.
 void averageObserved(const Tensor& products, double scale, const Tensor& next, const Tensor& slope,
                      const MeanVar& averages, const Tensor& updates);
+/// Of ShownSlope; without `slope` there is nothing.
+struct ShownVariance {
+  Tensor slope, variance, average;
+};
+op::ShownSlope shownSlope(Device& device, const ShownVariance& shown, const Tensor& w, const char* fn);
 struct ObservedVarianceGradients {
   Tensor dw;
   MeanVar dbelief;
 };
-/// `to`: gradients that these are added to, in place, all three of them; or none.
-ObservedVarianceGradients observedVarianceBackward(const Tensor& w, const Tensor& slope, const MeanVar& belief,
-                                                   bool rectified, const Tensor& variance, const Tensor& average,
-                                                   const Tensor& dvariance, const ObservedVarianceGradients& to);
+ObservedVarianceGradients observedVarianceBackward(const Tensor& w, const MeanVar& belief, bool rectified,
+                                                   const ShownVariance& shown, const Tensor& dvariance);
 
 }  // namespace kn

@@ -47,19 +47,21 @@ MeanVar predict(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t 
 
 PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
                                  const op::ConvShape& shape, bool population, bool rectified, const Tensor& dmean,
-                                 const Tensor& dvariance) {
+                                 const Tensor& dvariance, const ShownVariance& shown) {
   constexpr const char* fn = "predictBackward";
   checkFloat(belief.mean, {fn, "mean"});
   Device& device = belief.mean.device();
   const op::Predict forward = check(device, belief, w, splits, height, width, shape, population, rectified);
   const int64_t outputs = splits * w.shape[0];
+  const op::ShownSlope slope = dvariance ? shownSlope(device, shown, w, fn) : op::ShownSlope{};
+  require(!slope.slope || splits == 1, ErrorCode::InvalidArgument, fn, ": a slope belongs to one split, got ", splits);
   PredictGradients out;
   out.dbelief = {emptyLike(device, belief.mean), emptyLike(device, belief.var)};
   out.dw = emptyLike(device, w);
   const op::Filter dw = filter(device, out.dw, {fn, "dw"});
   device.launch(op::PredictBackward{forward.mean, forward.var, splits, height, width, forward.w, shape, population,
                                     rectified, vector(device, dmean, outputs, {fn, "dmean"}),
-                                    optionalVector(device, dvariance, outputs, {fn, "dvariance"}),
+                                    optionalVector(device, dvariance, outputs, {fn, "dvariance"}), slope,
                                     out.dbelief.mean.data(), out.dbelief.var.data(), dw});
   return out;
 }

@@ -1,6 +1,7 @@
 #pragma once
 #include "conv2d.h"
 #include "moments.h"
+#include "observed_variance.h"
 #include "random.h"
 #include "views.h"
 
@@ -36,8 +37,12 @@ struct PredictBackward {
   ConvShape shape;
   bool population, rectified;
   const float *doutMean, *doutVar;  ///< doutVar null: nothing comes through the variance
+  ShownSlope shown;                 ///< of a single split: in place of the closed form of the variance's gradient
   float *dmean, *dvar;
   Filter dw;
+
+  /// What comes through the closed form of the variance; null: nothing.
+  const float* closedVar() const { return shown.slope ? nullptr : doutVar; }
 };
 /// Mean and variance of max(x, 0) for a Gaussian x.
 struct RectifyBelief {
@@ -66,7 +71,7 @@ struct PredictGradients {
 };
 PredictGradients predictBackward(const MeanVar& belief, const Tensor& w, int64_t splits, int64_t height, int64_t width,
                                  const op::ConvShape& shape, bool population, bool rectified, const Tensor& dmean,
-                                 const Tensor& dvariance);
+                                 const Tensor& dvariance, const ShownVariance& shown);
 MeanVar rectifyBelief(const MeanVar& belief);
 MeanVar rectifyBeliefBackward(const MeanVar& belief, const MeanVar& dout);
 

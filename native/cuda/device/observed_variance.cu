@@ -85,8 +85,8 @@ __global__ void observedVarianceGradient(op::ObservedVarianceBackward o) {
       for (int64_t row = thread / kChannels; row < outputs * taps; row += kItemThreads / kChannels) {
         const int64_t out = group * outputs + row / taps;
         const int64_t at = (group * outputs * taps + row) * in + channel;
-        const float gradient = o.scale(out) * o.slope.data[at];
-        o.put(o.dw.data[at], gradient);
+        const float gradient = o.scale(out) * o.shown.slope[at];
+        o.dw.data[at] = gradient;
         sum += static_cast<double>(gradient) * o.w.data[at];
       }
     }
@@ -96,7 +96,7 @@ __global__ void observedVarianceGradient(op::ObservedVarianceBackward o) {
       if (thread < half) sums[thread] += sums[thread + half];
       __syncthreads();
     }
-    if (thread < kChannels && channel < in) o.finish(group * in + channel, sums[thread] / 2);
+    if (thread < kChannels && channel < in) o.finish(group * in + channel, sums[thread]);
     __syncthreads();
   }
 }
@@ -125,7 +125,7 @@ void run(const op::AverageObserved& o, Context& context) {
          dim3(kItemThreads), 0, context.stream, o);
 }
 
-/// Needs and moves: 1 read of w and slope, 1 write of dw, which is read, too, where it is added to.
+/// Needs and moves: 1 read of w and slope, 1 write of dw. 1 launch.
 void run(const op::ObservedVarianceBackward& o, Context& context) {
   launchTasks(context, o.groups * ceilDivide(o.w.in, kChannels), observedVarianceGradient, o);
 }

@@ -8,9 +8,10 @@
 namespace kn::cuda {
 
 /// What β is multiplied by, for each pair of input and output channel: `variance`, and half of its derivative by the
-/// taps, `derivative`, where that isn't null. A thread a pair; all threads of the block must call it.
-__device__ __forceinline__ void filterTerms(const PredictShape& shape, int64_t pair, const float* w, float* variance,
-                                            float* derivative) {
+/// taps, `derivative`, where that isn't null. From a slope that is shown: what β would be multiplied by if it were one,
+/// twice, as ShownSlope::ofInput wants it. A thread a pair; all threads of the block must call it.
+__device__ __forceinline__ void filterTerms(const PredictShape& shape, int64_t pair, const float* w, const float* slope,
+                                            float* variance, float* derivative) {
   const FilterForms forms = filterForms(shape);
   if (pair >= shape.out * shape.in) return;
   const int64_t first = pair / shape.in * shape.taps() * shape.in + pair % shape.in;
@@ -18,24 +19,28 @@ __device__ __forceinline__ void filterTerms(const PredictShape& shape, int64_t p
   for (int y = 0; y < forms.rows; ++y) {
     for (int x = 0; x < forms.columns; ++x) {
       const int64_t at = first + (y * forms.columns + x) * shape.in;
-      const float half = forms.half(w + first, shape.in, y, x);
+      const float half = slope ? slope[at] / 2 : forms.half(w + first, shape.in, y, x);
       if (derivative) derivative[at] = half;
       sum = fmaf(w[at], half, sum);
     }
   }
-  variance[pair] = sum;
+  variance[pair] = slope ? 2 * sum : sum;
 }
 
-/// Blocks below `beliefBlocks` rectify beliefs: α and β. The others work on the filter.
+/// Blocks below `beliefBlocks` rectify beliefs: α and β. The others work on the filter. A slope that is shown takes β
+/// as one, and the gradients of the output variances as `scales`.
 __global__ void predictTerms(PredictShape shape, unsigned beliefBlocks, const float* mean, const float* var,
-                             float* alpha, float* beta, const float* w, float* variance, float* derivative) {
+                             float* alpha, float* beta, const float* w, op::ShownSlope shown, const float* doutVar,
+                             float* scales, float* variance, float* derivative) {
   const int64_t item = firstItem();
   if (blockIdx.x >= beliefBlocks) {
-    filterTerms(shape, item - static_cast<int64_t>(beliefBlocks) * kItemThreads, w, variance, derivative);
+    const int64_t pair = item - static_cast<int64_t>(beliefBlocks) * kItemThreads;
+    if (shown.slope && pair < shape.out) scales[pair] = shown.scale(pair, doutVar[pair]);
+    filterTerms(shape, pair, w, shown.slope, variance, derivative);
   } else if (item < shape.splits * shape.in) {
     const Rectified r = inputMoments(mean[item], var[item], shape.rectified);
     alpha[item] = static_cast<float>(r.mean);
-    beta[item] = static_cast<float>(r.var);
+    beta[item] = shown.slope ? 1 : static_cast<float>(r.var);
   }
 }
 
@@ -80,8 +85,8 @@ __global__ void predictTapGradient(PredictShape shape, const float* p, const flo
 
 /// Gradients of α and β, and of the belief through its rectification.
 __global__ void predictBeliefGradient(PredictShape shape, const float* mean, const float* var, const float* dp,
-                                      const float* w, const float* doutVar, const float* variance, float* dmean,
-                                      float* dvar) {
+                                      const float* w, const float* doutVar, const float* variance, bool shown,
+                                      float* dmean, float* dvar) {
   const TilePlace place(blockIdx.x, shape.splits);
   const float dalpha = multiplyTile({dp, shape.splits, shape.outputTaps(), 1}, place.firstRow,
                                     {w, shape.in, 1, shape.in}, place.firstColumn, shape.outputTaps());
@@ -90,7 +95,8 @@ __global__ void predictBeliefGradient(PredictShape shape, const float* mean, con
                               : 0;
   if (place.row >= shape.splits || place.column >= shape.in) return;
   const int64_t cell = place.row * shape.in + place.column;
-  storeBeliefGradient(inputMoments(mean[cell], var[cell], shape.rectified), dalpha, dbeta, dmean[cell], dvar[cell]);
+  const Rectified r = inputMoments(mean[cell], var[cell], shape.rectified);
+  storeBeliefGradient(r, dalpha, shown ? op::ShownSlope::ofInput(dbeta, r.var) : dbeta, dmean[cell], dvar[cell]);
 }
 
 /// Through P, and through what β is multiplied by.
@@ -118,12 +124,12 @@ unsigned itemBlocks(int64_t items) { return static_cast<unsigned>(ceilDivide(ite
 /// Scratch memory of both directions; what only one of them needs is null in the other.
 struct PredictMemory {
   std::shared_ptr<Storage> storage;
-  float *alpha, *beta, *variance, *p, *meanVariance, *derivative, *dp;
+  float *alpha, *beta, *variance, *p, *meanVariance, *derivative, *dp, *scales;
 
   PredictMemory(const PredictShape& shape, bool backward, Context& context) {
     const int64_t cells = shape.cells(), pairs = shape.out * shape.in, products = shape.splits * shape.outputTaps();
     const int64_t outputs = backward ? 0 : shape.splits * shape.out;
-    const int64_t more = backward ? shape.outputTaps() * shape.in + products : 0;
+    const int64_t more = backward ? shape.outputTaps() * shape.in + products + shape.out : 0;
     storage = context.scratch((2 * cells + pairs + products + outputs + more) * sizeof(float));
     alpha = static_cast<float*>(storage->data);
     beta = alpha + cells;
@@ -131,22 +137,27 @@ struct PredictMemory {
     p = variance + pairs;
     meanVariance = backward ? nullptr : p + products;
     dp = backward ? p + products : nullptr;
-    derivative = backward ? dp + products : nullptr;
+    scales = backward ? dp + products : nullptr;
+    derivative = backward ? scales + shape.out : nullptr;
   }
 };
 
-/// The terms and products that both directions begin with.
 template <class Op>
-PredictMemory begin(const Op& o, const PredictShape& shape, bool backward, Context& context) {
-  const PredictMemory memory(shape, backward, context);
+void launchTerms(const Op& o, const op::ShownSlope& shown, const float* doutVar, const PredictShape& shape,
+                 const PredictMemory& memory, Context& context) {
   const unsigned beliefBlocks = itemBlocks(shape.cells());
   launch(predictTerms, beliefBlocks + itemBlocks(shape.out * shape.in), kItemThreads, 0, context.stream, shape,
-         beliefBlocks, o.mean, o.var, memory.alpha, memory.beta, o.w.data, memory.variance, memory.derivative);
+         beliefBlocks, o.mean, o.var, memory.alpha, memory.beta, o.w.data, shown, doutVar, memory.scales,
+         memory.variance, memory.derivative);
+}
+
+/// P and, forward, the mean variance.
+template <class Op>
+void launchProducts(const Op& o, const PredictShape& shape, const PredictMemory& memory, Context& context) {
   const unsigned tapTiles = tilesOf(shape.splits, shape.outputTaps());
-  const unsigned outputTiles = backward ? 0 : tilesOf(shape.splits, shape.out);
+  const unsigned outputTiles = memory.meanVariance ? tilesOf(shape.splits, shape.out) : 0;
   launch(predictProducts, tapTiles + outputTiles, kItemThreads, 0, context.stream, shape, tapTiles, memory.alpha,
          memory.beta, o.w.data, memory.variance, memory.p, memory.meanVariance);
-  return memory;
 }
 
 }  // namespace
@@ -157,24 +168,30 @@ PredictMemory begin(const Op& o, const PredictShape& shape, bool backward, Conte
 void run(const op::Predict& o, Context& context) {
   const PredictShape shape = PredictShape::of(o);
   if (isShared(shape)) return predictShared(o, shape, context);
-  const PredictMemory memory = begin(o, shape, false, context);
+  const PredictMemory memory(shape, false, context);
+  launchTerms(o, {}, nullptr, shape, memory, context);
+  launchProducts(o, shape, memory, context);
   launch(predictMoments, itemBlocks(shape.splits * shape.out), kItemThreads, 0, context.stream, shape, memory.p,
          memory.meanVariance, o.outMean, o.outVar);
 }
 
 /// Needs 1 read of the filter and the belief, 1 write of their gradients. Shared beliefs: 2 launches
 /// (predict_shared.cu). Others move 3 reads of the filter, write and read P, its gradient, and a vector as large as the
-/// filter. 5 launches: terms, products, gradients of P, of the belief, of the filter.
+/// filter. 5 launches: terms, products, gradients of P, of the belief, of the filter; without products, 4, where
+/// nothing comes through the closed form of the variance. A slope that is shown is read besides.
 void run(const op::PredictBackward& o, Context& context) {
   const PredictShape shape = PredictShape::of(o);
   if (isShared(shape)) return predictShared(o, shape, context);
-  const PredictMemory memory = begin(o, shape, true, context);
+  const PredictMemory memory(shape, true, context);
+  launchTerms(o, o.shown, o.doutVar, shape, memory, context);
+  if (o.closedVar()) launchProducts(o, shape, memory, context);
+  const float* const dvariance = o.shown.slope ? memory.scales : o.doutVar;
   launch(predictTapGradient, itemBlocks(shape.splits * shape.outputTaps()), kItemThreads, 0, context.stream, shape,
-         memory.p, o.doutMean, o.doutVar, memory.dp);
+         memory.p, o.doutMean, o.closedVar(), memory.dp);
   launch(predictBeliefGradient, tilesOf(shape.splits, shape.in), kItemThreads, 0, context.stream, shape, o.mean, o.var,
-         memory.dp, o.w.data, o.doutVar, memory.variance, o.dmean, o.dvar);
+         memory.dp, o.w.data, dvariance, memory.variance, o.shown.slope != nullptr, o.dmean, o.dvar);
   launch(predictFilterGradient, tilesOf(shape.outputTaps(), shape.in), kItemThreads, 0, context.stream, shape,
-         memory.dp, memory.alpha, o.doutVar, memory.beta, memory.derivative, o.dw.data);
+         memory.dp, memory.alpha, dvariance, memory.beta, memory.derivative, o.dw.data);
 }
 
 __global__ void rectifyBelief(op::RectifyBelief o) {

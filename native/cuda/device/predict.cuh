@@ -3,7 +3,7 @@
 #include "../../core/ops/rectified.h"
 #include "grid.cuh"
 
-/// The analytic transition (its formulas: native/cpu/predict.cpp) in terms of taps. With P[t] = Σ α·w[t] over the
+/// The analytic transition (its formulas: native/cpu/transition.h) in terms of taps. With P[t] = Σ α·w[t] over the
 /// input channels, an output's mean at a position is the sum of P over the taps that lie on the image there. Hence its
 /// mean over the positions and its variance are a linear and a quadratic form of P, and what the input variances are
 /// multiplied by is a quadratic form of the filter. The forms' coefficients count the positions that see (or are seen

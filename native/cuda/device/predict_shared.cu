@@ -73,10 +73,11 @@ __global__ void predictMomentsShared(PredictShape shape, Team inputs, const floa
   outVar[blockIdx.x] = varianceOf(variance[0]);
 }
 
-/// The filter's gradient, and each output's share of those of α and β, [in, out].
+/// The filter's gradient, and each output's share of those of α and β, [in, out]; where a slope is shown, in place of
+/// β's, of what ShownSlope::ofInput takes.
 __global__ void predictFilterGradientShared(PredictShape shape, Team inputs, const float* mean, const float* var,
-                                            const float* filter, const float* doutMean, const float* doutVar, float* dw,
-                                            float* dalpha, float* dbeta) {
+                                            const float* filter, const float* doutMean, const float* doutVar,
+                                            op::ShownSlope shown, float* dw, float* dalpha, float* dbeta) {
   KN_SHARED(float, alpha, [kBlockThreads]);
   KN_SHARED(float, beta, [kBlockThreads]);
   KN_SHARED(float, p, [kMostTaps * kMostTaps]);
@@ -88,25 +89,29 @@ __global__ void predictFilterGradientShared(PredictShape shape, Team inputs, con
   const int thread = static_cast<int>(threadIdx.x), input = inputs.inBlockIndex();
   const int in = static_cast<int>(shape.in), taps = static_cast<int>(shape.taps()), columns = means.columns;
   const int64_t output = blockIdx.x;
-  const float* const dvar = doutVar ? doutVar + output : nullptr;
+  const float dvar = doutVar ? doutVar[output] : 0, scale = shown.slope ? shown.scale(output, dvar) : dvar;
+  const float* const closedVar = doutVar && !shown.slope ? &dvar : nullptr;
   for (int t = thread; t < taps; t += kBlockThreads) {
-    dp[t] = means.gradient(p, t / columns, t % columns, doutMean[output], dvar);
+    dp[t] = means.gradient(p, t / columns, t % columns, doutMean[output], closedVar);
   }
   __syncthreads();
   double sums[2] = {0, 0};
   if (input < in) {
     float* const gradient = dw + output * shape.taps() * in;
-    const float dspread = dvar ? 2 * *dvar * beta[input] : 0;
+    const float* const slope = shown.slope ? shown.slope + output * shape.taps() * in : nullptr;
+    const float dspread = slope ? scale : 2 * scale * beta[input];
     float moved = 0, spread = 0;
     for (int t = inputs.member(); t < taps; t += inputs.size) {
       const float tap = w[t * in + input];
-      const float half = dvar ? forms.half(w + input, in, t / columns, t % columns) : 0;
-      gradient[t * in + input] = fmaf(dspread, half, dp[t] * alpha[input]);
+      float form = 0;
+      if (closedVar) form = forms.half(w + input, in, t / columns, t % columns);
+      if (slope) form = slope[t * in + input];
+      gradient[t * in + input] = fmaf(dspread, form, dp[t] * alpha[input]);
       moved = fmaf(tap, dp[t], moved);
-      spread = fmaf(tap, half, spread);
+      spread = fmaf(tap, form, spread);
     }
     sums[0] = moved;
-    sums[1] = dvar ? spread * *dvar : 0;
+    sums[1] = spread * scale;
   }
   sumTeam(inputs, sums);
   if (input < in && inputs.member() == 0) {
@@ -117,7 +122,8 @@ __global__ void predictFilterGradientShared(PredictShape shape, Team inputs, con
 
 /// Gradients of α and β, and of the belief through its rectification. A team an input.
 __global__ void predictBeliefGradientShared(PredictShape shape, Team team, const float* dalpha, const float* dbeta,
-                                            const float* mean, const float* var, float* dmean, float* dvar) {
+                                            bool shown, const float* mean, const float* var, float* dmean,
+                                            float* dvar) {
   const int64_t input = team.index();
   const bool active = input < shape.in;
   double sums[2] = {0, 0};
@@ -129,8 +135,8 @@ __global__ void predictBeliefGradientShared(PredictShape shape, Team team, const
   }
   sumTeam(team, sums);
   if (!active || team.member() != 0) return;
-  storeBeliefGradient(inputMoments(mean[input], var[input], shape.rectified), sums[0], sums[1], dmean[input],
-                      dvar[input]);
+  const Rectified r = inputMoments(mean[input], var[input], shape.rectified);
+  storeBeliefGradient(r, sums[0], shown ? op::ShownSlope::ofInput(sums[1], r.var) : sums[1], dmean[input], dvar[input]);
 }
 
 /// Needs and moves: 1 read of the filter and the belief. 1 launch.
@@ -146,10 +152,10 @@ void predictShared(const op::PredictBackward& o, const PredictShape& shape, Cont
   const auto memory = context.scratch(2 * pairs * sizeof(float));
   float *const dalpha = static_cast<float*>(memory->data), *const dbeta = dalpha + pairs;
   launch(predictFilterGradientShared, dim3(static_cast<unsigned>(shape.out)), kBlockThreads, 0, context.stream, shape,
-         teamOfInput(shape), o.mean, o.var, o.w.data, o.doutMean, o.doutVar, o.dw.data, dalpha, dbeta);
+         teamOfInput(shape), o.mean, o.var, o.w.data, o.doutMean, o.doutVar, o.shown, o.dw.data, dalpha, dbeta);
   const Team team = Team::of(shape.out);
   launch(predictBeliefGradientShared, team.grid(shape.in), kBlockThreads, 0, context.stream, shape, team, dalpha, dbeta,
-         o.mean, o.var, o.dmean, o.dvar);
+         o.shown.slope != nullptr, o.mean, o.var, o.dmean, o.dvar);
 }
 
 }  // namespace kn::cuda

@@ -67,7 +67,8 @@ Values otherKernels(Device& device) {
   const AddResult sumInPlace = addMoments(x, target, kSplits, true);
   const MeanVar belief = sum.moments;
   const MeanVar next = predict(belief, w, kSplits, 6, 6, kSame, false, true);
-  const PredictGradients dbelief = predictBackward(belief, w, kSplits, 6, 6, kSame, false, true, next.mean, next.var);
+  const PredictGradients dbelief =
+      predictBackward(belief, w, kSplits, 6, 6, kSame, false, true, next.mean, next.var, {});
   const MeanVar rectified = rectifyBelief(belief), drectified = rectifyBeliefBackward(belief, rectified);
   const Tensor product = binary(x, dy, BinaryKind::Multiply);
   const Values filtered = adaptiveKernels(device, x, dy, gamma, beta);

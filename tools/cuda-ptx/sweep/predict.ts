@@ -1,5 +1,6 @@
 import { Belief, samplePrior } from '../../../lib/index.js';
 import { predict, propagate, rectifyBelief } from '../../../lib/kalman/index.js';
+import { propagateObserved } from '../../../lib/ops/predict.js';
 import { type Family, LARGE, SPLITS } from '../inputs.js';
 
 export default {
@@ -39,6 +40,9 @@ export default {
       const { mean, variance } = predict(belief, weight, { height: 18, width: 17, stride: 2, padding: 1 });
       inputs.differentiate(mean, variance);
       inputs.differentiate(predict(belief, weight, { height: 18, width: 17 }).mean);
+      const observed = { slope: inputs.tensor([out, channels, taps, taps], 'filter'), variance: inputs.positive(out) };
+      const shown = propagateObserved(belief, weight, { height: 18, width: 17 }, observed);
+      inputs.differentiate(shown.mean, shown.variance);
     }
   },
 } satisfies Family;
