@@ -37,13 +37,15 @@ import type { TestRandom } from './support/random.js';
  */
 const kinds = deviceNames.filter((name) => name !== 'cpu');
 const mantissa = { fp16: 11, bf16: 8 } as const;
+const leastExponent = { fp16: -14, bf16: -126 } as const;
 type Short = keyof typeof mantissa;
 const precisions = Object.keys(mantissa) as Short[];
 
-/** To the nearest number of the precision, ties to even; for numbers of usual size. */
+/** To the nearest number of the precision, ties to even; for numbers that aren't too large. */
 function rounded(value: number, precision: Short): number {
   if (value === 0) return 0;
-  const unit = 2 ** (Math.floor(Math.log2(Math.abs(value))) - mantissa[precision] + 1);
+  const exponent = Math.max(Math.floor(Math.log2(Math.abs(value))), leastExponent[precision]);
+  const unit = 2 ** (exponent - mantissa[precision] + 1);
   const quotient = value / unit;
   const near = Math.round(quotient);
   return (Math.abs(quotient % 1) === 0.5 ? 2 * Math.round(quotient / 2) : near) * unit;
@@ -174,6 +176,8 @@ for (const { name, roundings, run, extra } of operations) {
 
 eachShort('upload and download round to the nearest', async (t, device, precision, random) => {
   const values = Float32Array.from(random.normals([2, 5, 3, 7]).data);
+  // Below the least normal value of fp16 the steps stay the same, down to none.
+  values.set([6.2e-5, -4e-5, 3.1e-6, -1.5 * 2 ** -24, 2 ** -25, 1.1 * 2 ** -25]);
   const tensor = device.tensor(values, [2, 5, 3, 7]);
   t.deepEqual(
     await tensor.data(),

@@ -136,9 +136,11 @@ function slope<Name extends string>(
   return (moved(STEP) - moved(-STEP)) / (2 * STEP);
 }
 
+/** Of the finite values. */
 function largestOf(values: ArrayLike<number>): number {
   let largest = 0;
-  for (let i = 0; i < values.length; i++) largest = Math.max(largest, Math.abs(values[i]!));
+  for (let i = 0; i < values.length; i++)
+    if (Number.isFinite(values[i])) largest = Math.max(largest, Math.abs(values[i]!));
   return largest;
 }
 
