@@ -48,7 +48,7 @@ await runScript(async () => {
       UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
     }),
   );
-  await buildEmulation();
+  await timed('built without sanitizers', () => buildEmulation());
   await check('threads descending', () => onEmulation(DESCENDING, {}));
   await timed('built with ThreadSanitizer', () => buildEmulation('thread'));
   const checker = join(ROOT, 'build', 'emulation-thread', 'device_check');

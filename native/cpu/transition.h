@@ -1,5 +1,4 @@
 #pragma once
-#include <algorithm>
 #include <cstring>
 #include <map>
 #include <type_traits>

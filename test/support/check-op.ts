@@ -36,7 +36,7 @@ const DIFFERENCE_ERROR = 1e-8;
 /** Inputs with more entries are differentiated at this many random ones; random directions cover all. */
 const ENTRIES = 32;
 const DIRECTIONS = 2;
-/** So few values may all be small by chance, of what cancels: a mean near zero. Others of the operation tell its size. */
+/** Fewer values than these may all be small by chance: see {@link leastScale}. */
 const FEW = 8;
 
 /**
@@ -79,8 +79,7 @@ export async function checkOp<Name extends string>(
   for (const [i, output] of outputs.entries()) {
     const { shape, data } = expected[i]!;
     t.deepEqual([...output.shape], [...shape], `shape of output ${i}`);
-    const scale = Math.max(data.length < FEW ? largestOutput : 0, op.scale ?? 0);
-    closeTo(t, await output.data(), data, op.tolerance, `output ${i}`, scale);
+    closeTo(t, await output.data(), data, op.tolerance, `output ${i}`, leastScale(data, largestOutput, op.scale));
   }
   const objective = (inputs: Record<Name, NdArray>) =>
     evaluate(inputs).reduce((total, y, i) => total + (seeds[i] ? dot(y.data, seeds[i].data) : 0), 0);
@@ -95,8 +94,7 @@ export async function checkOp<Name extends string>(
   const largest = Math.max(...gradients.map(([, values]) => largestOf(values)));
   for (const [name, values] of gradients) {
     const derivative = (direction: Float64Array) => slope(objective, op.inputs, name, direction);
-    // A sum may cancel, a product have a small factor; of few values none may show how large its terms are.
-    const scale = Math.max(values.length < FEW ? largest : 0, op.gradientScale ?? 0);
+    const scale = leastScale(values, largest, op.gradientScale);
     checkGradient(t, random, values, derivative, { allowed, scale, name });
   }
   for (const tensor of [...names.map((name) => leaves[name]), ...outputs]) tensor.dispose();
@@ -136,11 +134,20 @@ function slope<Name extends string>(
   return (moved(STEP) - moved(-STEP)) / (2 * STEP);
 }
 
+/**
+ * What the errors of an operation's values are relative to at least. A sum may cancel, a product have a small factor: few
+ * values may all be small by chance, and then the `largest` of all its outputs, or gradients, tells the size of the terms.
+ */
+function leastScale(values: ArrayLike<number>, largest: number, stated = 0): number {
+  return Math.max(values.length < FEW ? largest : 0, stated);
+}
+
 /** Of the finite values. */
 function largestOf(values: ArrayLike<number>): number {
   let largest = 0;
-  for (let i = 0; i < values.length; i++)
+  for (let i = 0; i < values.length; i++) {
     if (Number.isFinite(values[i])) largest = Math.max(largest, Math.abs(values[i]!));
+  }
   return largest;
 }
 
