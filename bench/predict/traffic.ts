@@ -32,18 +32,33 @@ const readAgain: Readonly<Record<string, (args: Arguments, halved: boolean) => u
     (parameters as { weight: Handle }[]).flatMap(({ weight }) =>
       halved && weight.format === 'filter' ? [half(weight)] : [],
     ),
-  // The moments are a pass of their own, unless they are given.
-  batchNorm: ({ x, mean }) => (mean ? [] : [x]),
+  // The moments are a pass of their own, unless they are given, or a split is one block's.
+  batchNorm: ({ x, splits, mean }, halved) => (mean || oneBlock(x, splits, halved) ? [] : [x]),
   groupNorm: ({ x }) => [x],
   weightStandardize: ({ w }) => [w],
   kalmanNorm: ({ x, observationMean }) => (observationMean ? [] : [x]),
-  adaptiveKalmanNorm: ({ x, observationMean }) => (observationMean ? [] : [x]),
-  batchNormBackward: ({ x, dy }) => [x, dy],
+  adaptiveKalmanNorm: ({ x, splits, observationMean }, halved) =>
+    observationMean || oneBlock(x, splits, halved) ? [] : [x],
+  batchNormBackward: ({ x, dy, splits }, halved) => (oneBlock(x, splits, halved) ? [] : [x, dy]),
   groupNormBackward: ({ x, dy }) => [x, dy],
   weightStandardizeBackward: ({ w, dy }) => [w, dy],
   kalmanNormBackward: ({ x, dy }) => [x, dy],
-  adaptiveKalmanNormBackward: ({ x, dy }) => [x, dy],
+  adaptiveKalmanNormBackward: ({ x, dy, splits }, halved) => (oneBlock(x, splits, halved) ? [] : [x, dy]),
 };
+
+/**
+ * Whether all rows of a split are one block's, which finds in the caches what it looks at again: where `wholeSplits` of
+ * native/cuda/device has a single chunk.
+ */
+function oneBlock(x: unknown, splits: unknown, halved: boolean): boolean {
+  const [samples = 0, channels = 0, height = 1, width = 1] = (x as Handle).shape;
+  const bytes = halved ? 2 : 4;
+  const pack = channels % (16 / bytes) === 0 ? 16 / bytes : 1;
+  const slabs = Math.ceil((channels * bytes) / 64);
+  const rows = (samples / (splits as number)) * height * width;
+  const threadRows = Math.min(Math.floor(256 / Math.ceil(channels / pack / slabs)), rows);
+  return rows <= threadRows * ((splits as number) * slabs >= 64 ? 32 : 8);
+}
 
 /** Arguments that tell a shape only. */
 const shapeOnly: Readonly<Record<string, string>> = {

@@ -13,8 +13,8 @@ interface Case {
   relu?: boolean;
   gain?: number | 'adaptive';
   prior?: boolean;
-  /** Whether it is the first step, in which all of the state is zero. */
-  first?: boolean;
+  /** Whether it is the first step, in which all of the state is zero; or is that of every other channel. */
+  first?: boolean | 'some';
   observationGradient?: number | 'auto';
   correction?: number;
   /** Whether a normalization before has seen the stream in this step. */
@@ -33,6 +33,11 @@ const cases: Case[] = [
   { shape: [2, 16, 9, 11], splits: 1, gain: 0, observationGradient: 0 },
   // More rows than a task of the CPU, or a chunk of a GPU, takes.
   { shape: [6, 9, 80, 60], splits: 2 },
+  { shape: [4, 8, 70, 60], splits: 2, first: 'some' },
+  // Several slabs of channels, and more than there are counters of blocks.
+  { shape: [6, 40, 3, 3], splits: 3, first: 'some', relu: true },
+  { shape: [6, 37, 3, 3], splits: 3, first: 'some', upstream: true },
+  { shape: [8, 16500, 2, 1], splits: 2 },
   { shape: [3, 1, 5, 5], splits: 3, gain: 0, observationGradient: 1 },
   { shape: [4, 8, 3, 3], splits: 2, gain: 1, correction: 0 },
   { shape: [4, 8, 3, 3], splits: 4, gain: 0.3, correction: 0, first: true },
@@ -47,9 +52,9 @@ const cases: Case[] = [
 type Name = 'x' | 'gamma' | 'beta' | 'priorMean' | 'priorVar' | 'state' | 'before' | 'runningMean' | 'runningVar';
 
 /** A state as some steps of training leave it. */
-function stateOf(random: TestRandom, channels: number, first: boolean): NdArray {
+function stateOf(random: TestRandom, channels: number, first: boolean | 'some'): NdArray {
   const state = ndarray([filterRows.length, channels]);
-  if (first) return state;
+  if (first === true) return state;
   const ranges = [
     [-0.5, 0.5],
     [-0.5, 0.8],
@@ -67,6 +72,7 @@ function stateOf(random: TestRandom, channels: number, first: boolean): NdArray 
   state.data.set(random.uniforms([channels], -0.3, 0.1).data, 9 * channels);
   state.data.set(random.uniforms([channels], -0.2, 0.2).data, 10 * channels);
   state.data.set(random.uniforms([channels], -0.2, 0.4).data, 11 * channels);
+  if (first === 'some') return { ...state, data: state.data.map((value, i) => ((i % channels) % 2 === 0 ? 0 : value)) };
   return state;
 }
 
@@ -77,7 +83,7 @@ for (const c of cases) {
     `[${shape}] in ${splits}, gain ${gain}`,
     relu && 'relu',
     !prior && 'no prior',
-    first && 'first step',
+    first && (first === 'some' ? 'first step of some' : 'first step'),
     upstream && 'in a stream',
   ].filter(Boolean);
   const options = { splits, gain, correction, adaptation: 0.2, gate: 3, momentum: 0.15, observationGradient, relu };

@@ -1,6 +1,7 @@
 """Loads the PTX interpreter, which is no part of this project, and runs recorded launches in it."""
 
 import importlib.util
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -84,4 +85,6 @@ class Machine:
 
 
 def read_ptx(folder):
-    return {path.name: path.read_text() for path in sorted(Path(folder).glob("*.ptx"))}
+    """The text of each file. Where the compiler took a variable apart, its parts' names have a dollar sign, which the
+    interpreter expects in labels alone."""
+    return {path.name: re.sub(r"(?<=\w)\$", "S", path.read_text()) for path in sorted(Path(folder).glob("*.ptx"))}

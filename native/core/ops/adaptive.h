@@ -71,15 +71,17 @@ struct Tally {
   double i = 0, i2 = 0, j = 0, j2 = 0, var = 0, mean = 0, mean2 = 0, postVar = 0;
 
   KN_HOST_DEVICE void add(const Fused& f, const Belief& b, double obsVar, const Options& o) {
-    i += f.innovation;
-    i2 += f.innovation * f.innovation;
-    j += f.logInnovation;
-    j2 += f.logInnovation * f.logInnovation;
+    add(f.innovation, f.logInnovation, (f.mean - b.mean) / b.sigma, obsVar, f.var(o));
+  }
+  KN_HOST_DEVICE void add(double innovation, double logInnovation, double ofMean, double obsVar, double ofVar) {
+    i += innovation;
+    i2 += innovation * innovation;
+    j += logInnovation;
+    j2 += logInnovation * logInnovation;
     var += obsVar;
-    const double m = (f.mean - b.mean) / b.sigma;
-    mean += m;
-    mean2 += m * m;
-    postVar += f.var(o);
+    mean += ofMean;
+    mean2 += ofMean * ofMean;
+    postVar += ofVar;
   }
 };
 

@@ -22,6 +22,26 @@ struct Averaging {
   }
 };
 
+/// Adds what a member of a team has of a channel's statistics to their sums.
+__device__ __forceinline__ void addStatistics(const op::UpdateRunning& o, int64_t channel, int member, int members,
+                                              double (&sums)[2]) {
+  const int64_t splits = o.allSplits ? o.splits : 1;
+  for (int64_t s = member; s < splits; s += members) {
+    sums[0] += o.mean[s * o.channels + channel];
+    sums[1] += o.var[s * o.channels + channel];
+  }
+}
+
+/// Moves a channel's averages by the sums of its statistics.
+__device__ __forceinline__ void moveAverage(const op::UpdateRunning& o, int64_t channel, const double (&sums)[2]) {
+  const int64_t splits = o.allSplits ? o.splits : 1;
+  // One batch that isn't finite would stay for ever.
+  if (!isfinite(sums[0] + sums[1])) return;
+  const float mean = static_cast<float>(sums[0] / splits), var = static_cast<float>(sums[1] / splits * o.correction);
+  o.runningMean[channel] = fmaf(-o.momentum, o.runningMean[channel] - mean, o.runningMean[channel]);
+  o.runningVar[channel] = fmaf(-o.momentum, o.runningVar[channel] - var, o.runningVar[channel]);
+}
+
 /// Moves the averages of the block's channels. All of its threads must call it.
 __device__ __forceinline__ void moveAverages(const Averaging& averaging) {
   const op::UpdateRunning& o = averaging.update;
@@ -29,21 +49,10 @@ __device__ __forceinline__ void moveAverages(const Averaging& averaging) {
   const int64_t channel = static_cast<int64_t>(blockIdx.x) * averaging.channels + team.inBlockIndex();
   // What is left of the threads is no team.
   const bool active = team.inBlockIndex() < averaging.channels && channel < o.channels;
-  const int64_t splits = o.allSplits ? o.splits : 1;
   double sums[2] = {0, 0};
-  if (active) {
-    for (int64_t s = team.member(); s < splits; s += team.size) {
-      sums[0] += o.mean[s * o.channels + channel];
-      sums[1] += o.var[s * o.channels + channel];
-    }
-  }
+  if (active) addStatistics(o, channel, team.member(), team.size, sums);
   sumTeam(team, sums);
-  // One batch that isn't finite would stay for ever.
-  if (active && team.member() == 0 && isfinite(sums[0] + sums[1])) {
-    const float mean = static_cast<float>(sums[0] / splits), var = static_cast<float>(sums[1] / splits * o.correction);
-    o.runningMean[channel] = fmaf(-o.momentum, o.runningMean[channel] - mean, o.runningMean[channel]);
-    o.runningVar[channel] = fmaf(-o.momentum, o.runningVar[channel] - var, o.runningVar[channel]);
-  }
+  if (active && team.member() == 0) moveAverage(o, channel, sums);
 }
 
 }  // namespace kn::cuda

@@ -1,5 +1,5 @@
 #include "averaging.cuh"
-#include "gradient.cuh"
+#include "channel_gradient.cuh"
 #include "kernels.h"
 #include "moments.cuh"
 
@@ -10,6 +10,25 @@ __global__ void normalizeForward(Planes p, const T* x, T* y, Norm norm, Averagin
   if (blockIdx.x < averaging.blocks) return moveAverages(averaging);
   const Place place = placeOf<V>(p, blockIdx.x - averaging.blocks);
   normalizeRows(p, place, x, y, affineOf<V>(norm, p, place), norm.relu);
+}
+
+/// Where a split is one block's: its moments too, and the running averages.
+template <class T, int V>
+__global__ void normalizeWhole(Planes p, const T* x, T* y, Norm norm, float* mean, float* var,
+                               op::UpdateRunning running, unsigned* tickets) {
+  const Place place = placeOf<V>(p);
+  storeChunk(MomentsTarget{{}, mean, var}, p, place, chunkMoments<V>(p, place, x));
+  __syncthreads();
+  normalizeRows(p, place, x, y, affineOf<V>(norm, p, place), norm.relu);
+  if (!running.runningMean) return;
+  finishSlabs<V>(p, tickets, [&](const Slab& slab) {
+    overChannels<2>(
+        slab.first, slab.count, p.splits, p.width * p.threadRows,
+        [&](int64_t channel, int member, int members, double(&sums)[2]) {
+          addStatistics(running, channel, member, members, sums);
+        },
+        [&](int64_t channel, const double(&sums)[2]) { moveAverage(running, channel, sums); });
+  });
 }
 
 /// With statistics that carry no gradient dx needs no sums: both passes are one.
@@ -42,25 +61,29 @@ __global__ void gradientSumsOfChunks(Planes p, const T* x, const T* dy, Norm nor
   storeSums(parts, p, place, sums);
 }
 
-/// A block a channel.
-__global__ void mergeGradientSums(Planes p, GradientParts parts, Team team, Norm norm, float* dgamma, float* dbeta,
-                                  GradientVectors vectors) {
-  const int64_t channel = blockIdx.x;
-  const double rows = static_cast<double>(p.rows), gamma = norm.gamma ? norm.gamma[channel] : 1;
-  double totals[2];
-  overSplits(parts, p, team, channel, totals, [&](int64_t split, double g, double gx, double(&sum)[2]) {
+/// See channel_gradient.cuh.
+struct BatchGradient {
+  static constexpr int kVectors = 2, kTerms = 2;
+  Norm norm;
+  float *dgamma, *dbeta;  ///< each may be null
+
+  /// `vectors` may be null: then nothing flows through the statistics.
+  __device__ __forceinline__ void cell(const Planes& p, int64_t split, int64_t channel, double g, double gx,
+                                       const GradientVectors& vectors, double (&terms)[kTerms]) const {
     const int64_t at = norm.index(p, split, channel);
     const double r = reciprocalStd(norm.var ? norm.var[at] : 0, norm.epsilon);
-    sum[0] += gx * r;
-    sum[1] += g;
-    if (vectors.shift) {
-      vectors.shift[at] = static_cast<float>(-g / rows);
-      vectors.slope[at] = static_cast<float>(-gamma * r * r * r * gx / rows);
-    }
-  });
-  if (threadIdx.x == 0 && dgamma) dgamma[channel] = static_cast<float>(totals[0]);
-  if (threadIdx.x == 0 && dbeta) dbeta[channel] = static_cast<float>(totals[1]);
-}
+    terms[0] = gx * r;
+    terms[1] = g;
+    if (!vectors.shift) return;
+    const double rows = static_cast<double>(p.rows), gamma = norm.gamma ? norm.gamma[channel] : 1;
+    vectors.shift[at] = static_cast<float>(-g / rows);
+    vectors.slope[at] = static_cast<float>(-gamma * r * r * r * gx / rows);
+  }
+  __device__ __forceinline__ void channel(int64_t channel, const double (&totals)[kTerms]) const {
+    if (dgamma) dgamma[channel] = static_cast<float>(totals[0]);
+    if (dbeta) dbeta[channel] = static_cast<float>(totals[1]);
+  }
+};
 
 template <class T, int V>
 __global__ void gradientOfRows(Planes p, const T* x, const T* dy, const T* add, T* dx, Norm norm,
@@ -97,11 +120,10 @@ GradientSums sumGradients(const op::Act& x, const op::Act& dy, int64_t splits, c
   return sums;
 }
 
-void mergeGradients(const GradientSums& sums, const Norm& norm, float* dgamma, float* dbeta,
-                    const GradientVectors& vectors, Context& context) {
+void mergeGradients(const GradientSums& sums, const Norm& norm, float* dgamma, float* dbeta, Context& context) {
   const Planes& p = sums.planes;
-  launch(mergeGradientSums, dim3(static_cast<unsigned>(p.channels)), kBlockThreads, 0, context.stream, p, sums.parts,
-         Team::of(p.chunks), norm, dgamma, dbeta, vectors);
+  launch(mergeGradientSums<BatchGradient>, dim3(static_cast<unsigned>(p.channels)), kBlockThreads, 0, context.stream, p,
+         sums.parts, Team::of(p.chunks), BatchGradient{norm, dgamma, dbeta}, GradientVectors{});
 }
 
 void applyGradients(const op::Act& x, const op::Act& dy, const op::Act& add, const op::Act& dx, int64_t splits,
@@ -132,28 +154,35 @@ void run(const op::NormalizeBackward& o, Context& context) {
         const Planes& p = sums.planes;
         launch(normalizeBackward<T, V>, p.grid(), p.threads(), 0, context.stream, p, o.x.values<T>(), o.dy.values<T>(),
                o.dx.values<T>(), norm, sums.parts);
-        if (o.dgamma || o.dbeta) mergeGradients(sums, norm, o.dgamma, o.dbeta, {}, context);
+        if (o.dgamma || o.dbeta) mergeGradients(sums, norm, o.dgamma, o.dbeta, context);
       },
       o.x.data, o.dy.data, o.dx.data, o.mean, o.var, o.gamma, o.beta);
 }
 
 /// Needs 1 read of x, 1 write of y where the moments are given or a split fits on the chip. Moves 1 read more for
-/// moments that aren't given.
+/// moments that aren't given, unless a split is one block's.
 void run(const op::BatchNorm& o, Context& context) {
-  if (!o.haveMoments) computeMoments(o.x, o.splits, 1, o.mean, o.var, context);
-  applyNorm(o.x, o.y, o.splits, {o.mean, o.var, o.gamma, o.beta, o.epsilon, 1, o.relu}, context, o.running);
+  const Norm norm{o.mean, o.var, o.gamma, o.beta, o.epsilon, 1, o.relu};
+  if (o.haveMoments) return applyNorm(o.x, o.y, o.splits, norm, context, o.running);
+  forPacks(
+      o.x.stored, o.x.c,
+      [&]<class T, int V>() {
+        const Planes p = wholeSplits<T, V>(o.x, o.splits);
+        if (p.chunks == 1) {
+          return launch(normalizeWhole<T, V>, p.grid(), p.threads(), 0, context.stream, p, o.x.values<T>(),
+                        o.y.values<T>(), norm, o.mean, o.var, o.running, context.tickets);
+        }
+        computeMoments(o.x, o.splits, 1, o.mean, o.var, context);
+        applyNorm(o.x, o.y, o.splits, norm, context, o.running);
+      },
+      o.x.data, o.y.data, norm.mean, norm.var, norm.gamma, norm.beta);
 }
 
-/// Needs 1 read of x, dy and add, 1 write of dx where a split fits on the chip. Moves 2 reads of x and dy, 1 of add, 1
-/// write of dx.
+/// Needs 1 read of x, dy and add, 1 write of dx where a split fits on the chip. Moves 1 read more of x and dy, unless a
+/// split is one block's.
 void run(const op::BatchNormBackward& o, Context& context) {
-  const Norm norm{o.mean, o.var, o.gamma, o.beta, o.epsilon, 1, o.relu};
-  const int64_t cells = o.splits * o.x.c;
-  const auto memory = context.scratch(2 * cells * sizeof(float));
-  float* const shift = static_cast<float*>(memory->data);
-  const GradientVectors vectors{shift, shift + cells, nullptr};
-  mergeGradients(sumGradients(o.x, o.dy, o.splits, norm, context), norm, o.dgamma, o.dbeta, vectors, context);
-  applyGradients(o.x, o.dy, o.add, o.dx, o.splits, norm, vectors, context);
+  const BatchGradient rule{{o.mean, o.var, o.gamma, o.beta, o.epsilon, 1, o.relu}, o.dgamma, o.dbeta};
+  channelGradient(o.x, o.dy, o.add, o.dx, o.splits, rule, context);
 }
 
 }  // namespace kn::cuda

@@ -148,10 +148,8 @@ struct GradientSums {
 /// Enqueues the first pass.
 GradientSums sumGradients(const op::Act& x, const op::Act& dy, int64_t splits, const Norm& norm, Context& context);
 
-/// dgamma and dbeta (each may be null) from the sums. Into `vectors`, where it has memory, the gradient that flows
-/// through statistics of single channels.
-void mergeGradients(const GradientSums& sums, const Norm& norm, float* dgamma, float* dbeta,
-                    const GradientVectors& vectors, Context& context);
+/// dgamma and dbeta (each may be null) from the sums.
+void mergeGradients(const GradientSums& sums, const Norm& norm, float* dgamma, float* dbeta, Context& context);
 
 /// Enqueues the second pass; `add` may have no data.
 void applyGradients(const op::Act& x, const op::Act& dy, const op::Act& add, const op::Act& dx, int64_t splits,

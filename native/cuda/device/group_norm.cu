@@ -57,7 +57,7 @@ void run(const op::GroupNormBackward& o, Context& context) {
   const Team team = Team::of(static_cast<int64_t>(norm.perGroup) * p.chunks);
   launch(mergeGroupGradients, team.grid(statistics), kBlockThreads, 0, context.stream, p, sums.parts, team, norm,
          vectors);
-  if (o.dgamma || o.dbeta) mergeGradients(sums, norm, o.dgamma, o.dbeta, {}, context);
+  if (o.dgamma || o.dbeta) mergeGradients(sums, norm, o.dgamma, o.dbeta, context);
   applyGradients(o.x, o.dy, o.add, o.dx, o.x.n, norm, vectors, context);
 }
 

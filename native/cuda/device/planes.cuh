@@ -59,13 +59,13 @@ inline void cutRows(Planes& p, const Cut& cut) {
 constexpr int kMostPacks = 32;  ///< of channels, in a slab
 
 /// `pack`: channels of one access.
-inline Planes planesOf(const op::Act& x, int64_t splits, int pack, const Cut& cut) {
+inline Planes planesOf(const op::Act& x, int64_t splits, int pack, const Cut& cut, int mostPacks = kMostPacks) {
   Planes p{};
   p.rows = x.n / splits * x.pixels();
   p.channels = x.c;
   p.splits = splits;
   const int64_t packs = x.c / pack;
-  p.slabs = static_cast<int>(ceilDivide(packs, kMostPacks));
+  p.slabs = static_cast<int>(ceilDivide(packs, mostPacks));
   p.width = static_cast<int>(ceilDivide(packs, p.slabs));
   p.threadRows = static_cast<int>(std::min<int64_t>(kBlockThreads / p.width, p.rows));
   cutRows(p, cut);
@@ -199,7 +199,8 @@ struct Team {
   }
 };
 
-/// Sums over the members of each team, in a fixed order; all members get the result. All threads must call it.
+/// Sums over the members of each team, in a fixed order; all members get the result. All threads must call it. Where
+/// their number is no multiple of a team's, what is left of them gets nothing of use.
 template <int K>
 __device__ __forceinline__ void sumTeam(const Team& team, double (&values)[K]) {
   KN_SHARED(double, shared, [K * kBlockThreads]);
@@ -209,7 +210,7 @@ __device__ __forceinline__ void sumTeam(const Team& team, double (&values)[K]) {
   for (int k = 0; k < K; ++k) mine[k * kBlockThreads] = values[k];
   __syncthreads();
   for (int half = team.size / 2; half > 0; half /= 2) {
-    if (team.member() < half) {
+    if (team.member() < half && threadIdx.x + half < blockDim.x) {
 #pragma unroll
       for (int k = 0; k < K; ++k) mine[k * kBlockThreads] += mine[k * kBlockThreads + half];
     }

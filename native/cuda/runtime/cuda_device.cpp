@@ -86,6 +86,9 @@ class CudaDevice : public Device {
         exchanges_(makeStream()),
         hostPool_(std::make_shared<Allocator>(std::make_shared<PinnedMemory>(), 0)),
         waiter_(options.index) {
+    KN_CUDA_CHECK(cudaMalloc(tickets_.out(), kTickets * sizeof(unsigned)));
+    KN_CUDA_CHECK(cudaMemsetAsync(tickets_.get(), 0, kTickets * sizeof(unsigned), stream_.get()));
+    context_.tickets = static_cast<unsigned*>(tickets_.get());
     context_.stream = stream_.get();
     context_.tf32 = precision_ == Precision::TF32;
     context_.scratch = [this](size_t bytes) { return allocate(bytes, "scratch of a launch"); };
@@ -388,6 +391,7 @@ class CudaDevice : public Device {
   FirstFailure failure_;
   Stream stream_, outside_;
   Stream exchanges_;  ///< with other processes, beside the stream
+  DeviceBlock tickets_;
   struct Mark {
     size_t enqueued;  ///< how many launches are before it
     Event event;

@@ -29,6 +29,7 @@ class Owned {
 using Stream = Owned<cudaStream_t, cudaStreamDestroy>;
 using Event = Owned<cudaEvent_t, cudaEventDestroy>;
 using Graph = Owned<cudaGraph_t, cudaGraphDestroy>;
+using DeviceBlock = Owned<void*, cudaFree>;
 using GraphExec = Owned<cudaGraphExec_t, cudaGraphExecDestroy>;
 
 inline Stream makeStream() {

@@ -13,6 +13,8 @@ export default {
     const how = { momentum: 0.1, correction: 1.1, allSplits: true };
     const options = { splits: SPLITS, relu: true, running: { ...running, ...how } };
     inputs.differentiate(batchNorm(inner, affine, options).output, relu(inner));
+    const small = scale(inputs.tensor([4, channels, 5, 3]), 2);
+    inputs.differentiate(batchNorm(small, affine, options).output, relu(small));
     inputs.differentiate(batchNorm(addWithMoments(x, inputs.tensor(shape), SPLITS), none, { splits: SPLITS }).output);
     for (const rectify of [true, false]) {
       const options = { relu: rectify };
