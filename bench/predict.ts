@@ -31,7 +31,7 @@ for (const n of [5, 18]) {
     for (const precision of ['fp32', 'bf16'] as const) {
       const cost = await costOf({ method, n, precision, batch });
       if (n === 5 && precision === 'bf16') short.set(method.name, cost);
-      const { launches, needed, moved, operations } = totals(cost);
+      const { launches, inARow, needed, moved, operations } = totals(cost);
       const { replayed, eager } = predict(cost, precision);
       const times = [(replayed * 1e3).toFixed(2), (eager * 1e3).toFixed(2), Math.round(batch / replayed)];
       rows.push([
@@ -39,6 +39,7 @@ for (const n of [5, 18]) {
         n,
         precision,
         launches,
+        inARow,
         mebi(needed),
         mebi(moved),
         Math.round(operations / 1e9),
@@ -53,6 +54,7 @@ printTable(
     'n',
     'precision',
     'launches',
+    'in a row',
     'MiB needed',
     'MiB moved',
     'GFLOP',

@@ -12,6 +12,7 @@ interface Run {
   label: string;
   filters: readonly string[];
   flags: readonly string[];
+  environment?: Readonly<Record<string, string>>;
 }
 
 /** What runs of one kind of case found. */
@@ -34,7 +35,7 @@ export function measureKernels(context: CheckContext): Promise<void> {
   return measure(context, kernelsTitle, runs, (found) => kernelTable(found));
 }
 
-/** Whole training steps, in all precisions, and with cuDNN's algorithms timed. */
+/** Whole training steps, in all precisions, with cuDNN's algorithms timed, and with all launches in a row. */
 export function measureSteps(context: CheckContext): Promise<void> {
   const depths = context.options.small ? [1] : [5, 18];
   const time = ['--time', '500'];
@@ -54,6 +55,12 @@ export function measureSteps(context: CheckContext): Promise<void> {
         flags: ['--precision', precision, '--benchmark', ...time],
       }),
     ),
+    {
+      label: 'bf16, without branches',
+      filters: ['step', `n=${n}`, 'replayed'],
+      flags: ['--precision', 'bf16', ...time],
+      environment: { KN_DEBUG_BRANCHES: '0' },
+    },
   ]);
   return measure(context, stepsTitle, runs, (found) => stepTable(found));
 }
@@ -72,15 +79,15 @@ async function measure(
     data: { found, failures },
   });
   await report.set(title, { status: 'running' });
-  for (const { label, filters, flags } of runs) {
-    const name = [...filters, ...flags].join(' ');
+  for (const { label, filters, flags, environment } of runs) {
+    const name = [...filters, ...flags, ...Object.keys(environment ?? {})].join(' ');
     const file = join(work, `${name.replaceAll(/[^\w.-]+/g, '_')}.json`);
     const size = options.small ? ['--smoke'] : [];
     const args = [...filters, '--device', options.device, ...flags, ...size, '--json', file];
     const { lines, problem, seconds } = await runScript('bench/main.ts', args, {
       minutes: 10,
       // Benches record with gradients that are still there: memory that the emulated device would not give a recording.
-      environment: { KN_EMULATION_STRICT: '0' },
+      environment: { KN_EMULATION_STRICT: '0', ...environment },
     });
     const results = await readResults(file);
     if (results) found.push({ label, rows: results.rows });

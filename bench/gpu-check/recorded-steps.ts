@@ -1,6 +1,6 @@
 /**
- * Training steps by themselves, recorded after the first, and recorded from the first on: the same bits. Arguments: the
- * device's name, and whether steps by themselves are enough (`eager`).
+ * Training steps by themselves, recorded after the first, with branches and without, and recorded from the first on: the
+ * same bits. Arguments: the device's name, and whether steps by themselves are enough (`eager`).
  */
 
 import { createHash } from 'node:crypto';
@@ -20,13 +20,15 @@ import { normalValues, volume } from '../support/values.js';
 const norms: Record<string, NormSpec> = {
   batch: { type: 'batch', splits: 4 },
   kalman: { type: 'kalman', splits: 4 },
+  'kalman, observed': { type: 'kalman', splits: 4, transitionGradient: 'observed' },
   'reference-kalman': { type: 'reference-kalman', splits: 4, gain: 0.1 },
 };
-const ways = ['eager', 'warm', 'cold'] as const;
+const ways = ['eager', 'in a row', 'warm', 'cold'] as const;
 const steps = 4;
 
 /** The network's state after some steps, as a digest. */
 async function train(name: string, precision: Precision, norm: NormSpec, way: (typeof ways)[number]): Promise<string> {
+  process.env.KN_DEBUG_BRANCHES = way === 'in a row' ? '0' : '1';
   using device = openDevice(name, { precision });
   const model = new CifarResNet(device, { n: 1, norm, seed: 1 });
   const optimizer = new Sgd(device, model.namedParameters(), 0.05, { momentum: 0.9 });
@@ -42,7 +44,7 @@ async function train(name: string, precision: Precision, norm: NormSpec, way: (t
     });
     random.advance();
   };
-  const eager = way === 'eager' ? steps : way === 'warm' ? 1 : 0;
+  const eager = { eager: steps, 'in a row': 1, warm: 1, cold: 0 }[way];
   for (let i = 0; i < eager; i++) step();
   if (eager < steps) device.record(step).program.run(steps - eager);
   const hash = createHash('sha256');

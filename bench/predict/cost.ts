@@ -10,6 +10,8 @@ import { type Traffic, trafficOf } from './traffic.js';
 export interface Cost {
   /** Launches by kernel; a library's call counts as one. */
   launches: Readonly<Record<string, number>>;
+  /** Most launches that wait for each other; others are branches beside them. */
+  inARow: number;
   traffic: readonly Traffic[];
 }
 
@@ -25,10 +27,11 @@ export interface CostedStep {
 }
 
 /** Sums of a cost. */
-export function totals({ launches, traffic }: Cost) {
+export function totals({ launches, inARow, traffic }: Cost) {
   const sum = (key: 'needed' | 'moved' | 'operations') => traffic.reduce((total, entry) => total + entry[key], 0);
   return {
     launches: Object.values(launches).reduce((total, count) => total + count, 0),
+    inARow,
     needed: sum('needed'),
     moved: sum('moved'),
     operations: sum('operations'),
@@ -48,7 +51,8 @@ export async function costOf({ method, n, precision, batch, extra = false }: Cos
     const step = new TrainingStep(device, { n, norm: method.norm, batch, size: 32, eager: true });
     const traffic = trafficOf(() => record(device, step, extra), precision === 'bf16' || precision === 'fp16');
     step.dispose();
-    return { launches: kernelsOf(readFileSync(graph, 'utf8')), traffic };
+    const dot = readFileSync(graph, 'utf8');
+    return { launches: kernelsOf(dot), inARow: longestRow(dot), traffic };
   } finally {
     for (const [name, value] of before) {
       if (value === undefined) delete process.env[name];
@@ -78,4 +82,17 @@ function kernelsOf(dot: string): Record<string, number> {
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   return Object.fromEntries([...counts].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** Launches on the longest way through a graph, whose nodes are numbered from the first on. */
+function longestRow(dot: string): number {
+  const before = new Map<number, number[]>();
+  for (const [, from, to] of dot.matchAll(/(\d+) -> (\d+)/g)) {
+    before.set(Number(to), [...(before.get(Number(to)) ?? []), Number(from)]);
+  }
+  const rows: number[] = [];
+  for (const [, node] of dot.matchAll(/(\d+) \[label=/g)) {
+    rows[Number(node)] = 1 + Math.max(0, ...(before.get(Number(node)) ?? []).map((other) => rows[other] as number));
+  }
+  return Math.max(0, ...rows);
 }

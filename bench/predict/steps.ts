@@ -21,6 +21,8 @@ export const costed: readonly Method[] = [
 /** Launches by kernel and bytes by operation: what a step may cost, of n = 5 in bf16. */
 export interface Budget {
   launches: Readonly<Record<string, number>>;
+  /** See {@link Cost.inARow}. */
+  inARow: number;
   bytes: Readonly<Record<string, number>>;
 }
 
@@ -32,19 +34,19 @@ export function readBudgets(): Record<string, Budget> {
 }
 
 /** The budget that a step just meets. */
-export function budgetOf({ launches, traffic }: Cost): Budget {
-  return { launches, bytes: Object.fromEntries(traffic.map(({ name, moved }) => [name, moved])) };
+export function budgetOf({ launches, inARow, traffic }: Cost): Budget {
+  return { launches, inARow, bytes: Object.fromEntries(traffic.map(({ name, moved }) => [name, moved])) };
 }
 
 /** What a step costs more, or less, than its budget, a line for each kind; empty where it is met exactly. */
 export function deviations(found: Budget, budget: Budget): string[] {
-  return (['launches', 'bytes'] as const).flatMap((kind) => {
+  const compare = (name: string, is: number, may: number, kind: string) =>
+    is === may ? [] : [`${name}: ${is} ${kind}, ${is > may ? 'over' : 'below'} its budget of ${may}`];
+  const kinds = (['launches', 'bytes'] as const).flatMap((kind) => {
     const names = new Set([...Object.keys(budget[kind]), ...Object.keys(found[kind])]);
-    return [...names].flatMap((name) => {
-      const [is, may] = [found[kind][name] ?? 0, budget[kind][name] ?? 0];
-      return is === may ? [] : [`${name}: ${is} ${kind}, ${is > may ? 'over' : 'below'} its budget of ${may}`];
-    });
+    return [...names].flatMap((name) => compare(name, found[kind][name] ?? 0, budget[kind][name] ?? 0, kind));
   });
+  return [...kinds, ...compare('a step', found.inARow, budget.inARow, 'launches in a row')];
 }
 
 /** What the predictions are made of: the maker's figures of an H100 SXM, and the shares of them that such kernels reach. */
@@ -62,14 +64,17 @@ const gpu = {
   launch: 5e-6,
 };
 
-/** Seconds of a step, replayed and eager. Work and gaps add up: a step is a chain of kernels that wait for each other. */
+/**
+ * Seconds of a step, replayed and eager. Work adds up, as branches share the GPU; so do the gaps between launches that
+ * wait for each other.
+ */
 export function predict(cost: Cost, precision: 'fp32' | 'bf16'): { replayed: number; eager: number } {
   const peak = precision === 'fp32' ? gpu.fp32 : gpu.tensor;
   const work = cost.traffic.reduce((sum, { moved, operations }) => {
     const memory = moved / (gpu.bandwidth * gpu.bandwidthShare);
     return sum + Math.max(memory, operations / (peak * gpu.convolutionShare[precision]));
   }, 0);
-  const { launches } = totals(cost);
-  const replayed = work + launches * gpu.gap;
+  const { launches, inARow } = totals(cost);
+  const replayed = work + inARow * gpu.gap;
   return { replayed, eager: Math.max(replayed, launches * gpu.launch) };
 }

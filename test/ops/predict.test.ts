@@ -178,6 +178,8 @@ const cases: Case[] = [
   { in: 8, out: 2, kernel: [17, 16], size: [18, 17], splits: 1, padding: [1, 0] },
   { in: 257, out: 3, kernel: [1, 2], size: [2, 3], splits: 1 },
   { in: 9, out: 257, kernel: [2, 1], size: [3, 2], splits: 1 },
+  // More pairs of channels than the last block of a GPU sums.
+  { in: 170, out: 100, kernel: [1, 1], size: [3, 2], splits: 1 },
 ];
 
 function geometryOf({ size, kernel, splits, stride = [1, 1], padding = 0 }: Case): Geometry {

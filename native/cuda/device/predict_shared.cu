@@ -1,3 +1,4 @@
+#include "last_block.cuh"
 #include "planes.cuh"
 #include "predict.cuh"
 
@@ -34,6 +35,36 @@ __device__ __forceinline__ void fillOutput(const PredictShape& shape, const floa
   }
   __syncthreads();
 }
+
+/// Each output's share of the gradients of α and β, [in, out]; where a slope is shown, in place of β's, of what
+/// ShownSlope::ofInput takes.
+struct InputShares {
+  float *alpha, *beta;
+  bool shown;
+
+  /// The gradients of the belief of inputs [first, first + count). All threads of the block must call it.
+  __device__ __forceinline__ void finish(const PredictShape& shape, int64_t first, int count, const float* mean,
+                                         const float* var, float* dmean, float* dvar) const {
+    overChannels<2>(
+        first, count, shape.out, kBlockThreads,
+        [&](int64_t input, int member, int members, double(&sums)[2]) {
+          for (int64_t o = member; o < shape.out; o += members) {
+            sums[0] += alpha[input * shape.out + o];
+            sums[1] += beta[input * shape.out + o];
+          }
+        },
+        [&](int64_t input, const double(&sums)[2]) {
+          const Rectified r = inputMoments(mean[input], var[input], shape.rectified);
+          storeBeliefGradient(r, sums[0], shown ? op::ShownSlope::ofInput(sums[1], r.var) : sums[1], dmean[input],
+                              dvar[input]);
+        });
+  }
+};
+
+/// So many pairs of channels are summed by one block, in less time than another launch takes.
+constexpr int64_t kFewPairs = 128 * 128;
+/// Of more pairs, inputs of a block.
+constexpr int kInputsOfBlock = 16;
 
 /// The members of a team share the taps of one input.
 Team teamOfInput(const PredictShape& shape) {
@@ -73,11 +104,11 @@ __global__ void predictMomentsShared(PredictShape shape, Team inputs, const floa
   outVar[blockIdx.x] = varianceOf(variance[0]);
 }
 
-/// The filter's gradient, and each output's share of those of α and β, [in, out]; where a slope is shown, in place of
-/// β's, of what ShownSlope::ofInput takes.
+/// The filter's gradient, and the belief's: from the outputs' shares of it, by the last block, if there are `tickets`.
 __global__ void predictFilterGradientShared(PredictShape shape, Team inputs, const float* mean, const float* var,
                                             const float* filter, const float* doutMean, const float* doutVar,
-                                            op::ShownSlope shown, float* dw, float* dalpha, float* dbeta) {
+                                            op::ShownSlope shown, float* dw, InputShares shares, float* dmean,
+                                            float* dvar, unsigned* tickets) {
   KN_SHARED(float, alpha, [kBlockThreads]);
   KN_SHARED(float, beta, [kBlockThreads]);
   KN_SHARED(float, p, [kMostTaps * kMostTaps]);
@@ -89,8 +120,8 @@ __global__ void predictFilterGradientShared(PredictShape shape, Team inputs, con
   const int thread = static_cast<int>(threadIdx.x), input = inputs.inBlockIndex();
   const int in = static_cast<int>(shape.in), taps = static_cast<int>(shape.taps()), columns = means.columns;
   const int64_t output = blockIdx.x;
-  const float dvar = doutVar ? doutVar[output] : 0, scale = shown.slope ? shown.scale(output, dvar) : dvar;
-  const float* const closedVar = doutVar && !shown.slope ? &dvar : nullptr;
+  const float through = doutVar ? doutVar[output] : 0, scale = shown.slope ? shown.scale(output, through) : through;
+  const float* const closedVar = doutVar && !shown.slope ? &through : nullptr;
   for (int t = thread; t < taps; t += kBlockThreads) {
     dp[t] = means.gradient(p, t / columns, t % columns, doutMean[output], closedVar);
   }
@@ -115,28 +146,19 @@ __global__ void predictFilterGradientShared(PredictShape shape, Team inputs, con
   }
   sumTeam(inputs, sums);
   if (input < in && inputs.member() == 0) {
-    dalpha[input * shape.out + output] = static_cast<float>(sums[0]);
-    dbeta[input * shape.out + output] = static_cast<float>(sums[1]);
+    shares.alpha[input * shape.out + output] = static_cast<float>(sums[0]);
+    shares.beta[input * shape.out + output] = static_cast<float>(sums[1]);
   }
+  if (!tickets || !isLastBlock(tickets, gridDim.x)) return;
+  shares.finish(shape, 0, in, mean, var, dmean, dvar);
 }
 
-/// Gradients of α and β, and of the belief through its rectification. A team an input.
-__global__ void predictBeliefGradientShared(PredictShape shape, Team team, const float* dalpha, const float* dbeta,
-                                            bool shown, const float* mean, const float* var, float* dmean,
-                                            float* dvar) {
-  const int64_t input = team.index();
-  const bool active = input < shape.in;
-  double sums[2] = {0, 0};
-  if (active) {
-    for (int64_t o = team.member(); o < shape.out; o += team.size) {
-      sums[0] += dalpha[input * shape.out + o];
-      sums[1] += dbeta[input * shape.out + o];
-    }
-  }
-  sumTeam(team, sums);
-  if (!active || team.member() != 0) return;
-  const Rectified r = inputMoments(mean[input], var[input], shape.rectified);
-  storeBeliefGradient(r, sums[0], shown ? op::ShownSlope::ofInput(sums[1], r.var) : sums[1], dmean[input], dvar[input]);
+/// Where there are many pairs.
+__global__ void predictBeliefGradientShared(PredictShape shape, InputShares shares, const float* mean, const float* var,
+                                            float* dmean, float* dvar) {
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * kInputsOfBlock, left = shape.in - first;
+  const int count = left < kInputsOfBlock ? static_cast<int>(left) : kInputsOfBlock;
+  shares.finish(shape, first, count, mean, var, dmean, dvar);
 }
 
 /// Needs and moves: 1 read of the filter and the belief. 1 launch.
@@ -146,16 +168,19 @@ void predictShared(const op::Predict& o, const PredictShape& shape, Context& con
 }
 
 /// Needs 1 read of the filter and the belief, 1 write of their gradients. Moves, beside that, two floats a pair of
-/// channels, written and read. 2 launches: gradients of the filter, of the belief.
+/// channels, written and read. 1 launch; 2 where there are many pairs.
 void predictShared(const op::PredictBackward& o, const PredictShape& shape, Context& context) {
   const int64_t pairs = shape.out * shape.in;
+  const bool few = pairs <= kFewPairs;
   const auto memory = context.scratch(2 * pairs * sizeof(float));
-  float *const dalpha = static_cast<float*>(memory->data), *const dbeta = dalpha + pairs;
+  float* const values = static_cast<float*>(memory->data);
+  const InputShares shares{values, values + pairs, o.shown.slope != nullptr};
   launch(predictFilterGradientShared, dim3(static_cast<unsigned>(shape.out)), kBlockThreads, 0, context.stream, shape,
-         teamOfInput(shape), o.mean, o.var, o.w.data, o.doutMean, o.doutVar, o.shown, o.dw.data, dalpha, dbeta);
-  const Team team = Team::of(shape.out);
-  launch(predictBeliefGradientShared, team.grid(shape.in), kBlockThreads, 0, context.stream, shape, team, dalpha, dbeta,
-         o.shown.slope != nullptr, o.mean, o.var, o.dmean, o.dvar);
+         teamOfInput(shape), o.mean, o.var, o.w.data, o.doutMean, o.doutVar, o.shown, o.dw.data, shares, o.dmean,
+         o.dvar, few ? context.tickets : nullptr);
+  if (few) return;
+  launch(predictBeliefGradientShared, dim3(static_cast<unsigned>(ceilDivide(shape.in, kInputsOfBlock))), kBlockThreads,
+         0, context.stream, shape, shares, o.mean, o.var, o.dmean, o.dvar);
 }
 
 }  // namespace kn::cuda

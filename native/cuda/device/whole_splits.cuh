@@ -45,23 +45,4 @@ __device__ __forceinline__ void finishSlabs(const Planes& p, unsigned* tickets, 
   for (int slab = ticket; slab < p.slabs; slab += kTickets) finish(Slab::of<V>(p, slab));
 }
 
-/// For each of `count` channels from `first` on: `add(channel, member, members, sums)` adds what one of so many threads
-/// has to the sums, and `finish(channel, sums)` gets all, in one thread. All threads of the block must call it.
-template <int K, class Add, class Finish>
-__device__ __forceinline__ void overChannels(int64_t first, int count, int64_t splits, int threads, const Add& add,
-                                             const Finish& finish) {
-  Team team{1};
-  while (team.size * 2 * count <= threads && team.size < splits) team.size *= 2;
-  const int teams = threads / team.size;
-  for (int begin = 0; begin < count; begin += teams) {
-    const int index = begin + team.inBlockIndex();
-    // What is left of the threads is no team.
-    const bool active = team.inBlockIndex() < teams && index < count;
-    double sums[K] = {};
-    if (active) add(first + index, team.member(), team.size, sums);
-    sumTeam(team, sums);
-    if (active && team.member() == 0) finish(first + index, sums);
-  }
-}
-
 }  // namespace kn::cuda

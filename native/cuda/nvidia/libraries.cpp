@@ -51,7 +51,10 @@ void requireAligned(const Data*... data) {
 class NvidiaLibraries final : public Libraries {
  public:
   NvidiaLibraries(cudaStream_t stream, const LibraryOptions& options)
-      : dnn_(openDnn(stream)), plans_({dnn_.get(), nullptr}, options.deterministic), benchmark_(options.benchmark) {}
+      : dnn_(openDnn(stream)),
+        stream_(stream),
+        plans_({dnn_.get(), nullptr}, options.deterministic),
+        benchmark_(options.benchmark) {}
 
   std::string versions() const override {
     return "cuDNN " + dnn::versionText(cudnnGetVersion()) + ", cuBLAS " + dnn::versionText(cublasLtGetVersion());
@@ -118,6 +121,10 @@ class NvidiaLibraries final : public Libraries {
   }
 
   void execute(Context& context, const dnn::Plan& plan, Bindings bindings) {
+    if (context.stream != stream_) {
+      dnn::check(cudnnSetStream(dnn_.get(), context.stream), "cudnnSetStream");
+      stream_ = context.stream;
+    }
     const auto workspace = plan.workspaceBytes() > 0 ? context.scratch(plan.workspaceBytes()) : nullptr;
     plan.execute(dnn_.get(), bindings, workspace ? workspace->data : nullptr);
   }
@@ -138,6 +145,7 @@ class NvidiaLibraries final : public Libraries {
   }
 
   DnnHandle dnn_;
+  cudaStream_t stream_;  ///< of the handle
   dnn::Plans plans_;
   MatrixProducts products_;
   const bool benchmark_;

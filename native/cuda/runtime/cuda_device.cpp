@@ -7,6 +7,7 @@
 #include <sstream>
 #include <utility>
 
+#include "branches.h"
 #include "cuda_memory.h"
 #include "driver.h"
 #include "first_failure.h"
@@ -80,18 +81,24 @@ class CudaDevice : public Device {
         precision_(options.precision),
         debugSync_(isSet("KN_DEBUG_SYNC")),
         debugPoison_(isSet("KN_DEBUG_POISON", kPoisoned)),
+        debugBranches_(isSet("KN_DEBUG_BRANCHES", true)),
         debugGraph_(std::getenv("KN_DEBUG_GRAPH") ? std::getenv("KN_DEBUG_GRAPH") : ""),
         stream_(openStream(options.index)),
         outside_(makeStream()),
         exchanges_(makeStream()),
+        branches_(stream_),
         hostPool_(std::make_shared<Allocator>(std::make_shared<PinnedMemory>(), 0)),
         waiter_(options.index) {
-    KN_CUDA_CHECK(cudaMalloc(tickets_.out(), kTickets * sizeof(unsigned)));
-    KN_CUDA_CHECK(cudaMemsetAsync(tickets_.get(), 0, kTickets * sizeof(unsigned), stream_.get()));
+    KN_CUDA_CHECK(cudaMalloc(tickets_.out(), kBranches * kTickets * sizeof(unsigned)));
+    KN_CUDA_CHECK(cudaMemsetAsync(tickets_.get(), 0, kBranches * kTickets * sizeof(unsigned), stream_.get()));
     context_.tickets = static_cast<unsigned*>(tickets_.get());
     context_.stream = stream_.get();
     context_.tf32 = precision_ == Precision::TF32;
-    context_.scratch = [this](size_t bytes) { return allocate(bytes, "scratch of a launch"); };
+    context_.scratch = [this](size_t bytes) {
+      auto memory = allocate(bytes, "scratch of a launch");
+      branches_.touch({memory->data, static_cast<int64_t>(bytes), true});
+      return memory;
+    };
     libraries_ = openLibraries(context_, {options.deterministic, options.benchmark});
     context_.libraries = libraries_.get();
   }
@@ -238,10 +245,8 @@ class CudaDevice : public Device {
     exchange(label, [&](cudaStream_t stream) { call(stream); });
   }
 
-#define KN_LAUNCH(Op, name)                   \
-  void launch(const op::Op& o) override {     \
-    enqueue(name, [&] { run(o, context_); }); \
-  }
+#define KN_LAUNCH(Op, name) \
+  void launch(const op::Op& o) override { enqueueOperation(name, o); }
   KN_OPERATIONS(KN_LAUNCH)
 #undef KN_LAUNCH
 
@@ -258,6 +263,7 @@ class CudaDevice : public Device {
   std::unique_ptr<Program> finishRecording(std::shared_ptr<Allocator> pool,
                                            std::set<std::shared_ptr<Storage>> retained) override {
     use();
+    branches_.join();
     Graph graph;
     KN_CUDA_CHECK(cudaStreamEndCapture(stream_.get(), graph.out()));
     auto recording = std::make_shared<Recording>();
@@ -278,6 +284,11 @@ class CudaDevice : public Device {
   void discardRecording() override {
     use();
     hostExchanges_.clear();
+    try {
+      branches_.join();
+    } catch (const Error&) {
+      branches_.reset();
+    }
     // What went wrong has been thrown already. A stream that stays captured would swallow all that follows.
     for (int attempt = 0; attempt < 2; ++attempt) {
       Graph graph;
@@ -286,14 +297,22 @@ class CudaDevice : public Device {
   }
 
   void enqueueJoin() override {
-    guarded("joinExchanges", [&] { order(exchanges_, stream_); });
+    guarded("joinExchanges", [&] { order(exchanges_.get(), stream_.get()); });
   }
 
   void poison(void* data, size_t bytes) override {
     if (!debugPoison_) return;
     use();
-    // All bits set are NaN in every type of float, and -1. A failure leaves what was there before.
-    if (succeeded(cudaMemsetAsync(data, 0xFF, bytes, stream_.get())) && recording()) ++poisoned_;
+    // All bits set are NaN in every type of float, and -1.
+    const auto fill = [&](cudaStream_t stream) {
+      if (succeeded(cudaMemsetAsync(data, 0xFF, bytes, stream)) && recording()) ++poisoned_;
+    };
+    if (!recording()) return fill(stream_.get());
+    try {
+      branches_.poison({data, static_cast<int64_t>(bytes), true}, fill);
+    } catch (const Error&) {
+      // It may hold what was there before.
+    }
   }
 
   void enqueueReplay(Program& program, int64_t count) override {
@@ -326,17 +345,35 @@ class CudaDevice : public Device {
   template <class Launch>
   void enqueue(const char* label, const Launch& launch) {
     guarded(label, [&] {
+      branches_.join();
       const Profiler::Span span = profiler_.span(label, stream_.get(), recording());
       launch();
       if (debugSync_ && !recording()) KN_CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
     });
   }
 
+  template <class Op>
+  void enqueueOperation(const char* label, const Op& o) {
+    if constexpr (Branching<Op>) {
+      if (recording() && debugBranches_) {
+        return guarded(label, [&] {
+          const BranchUse use = branchUse(o);
+          Context branch = context_;
+          branch.stream = branches_.begin(use);
+          branch.tickets += kTickets * static_cast<size_t>(use.branch);
+          run(o, branch);
+        });
+      }
+    }
+    enqueue(label, [&] { run(o, context_); });
+  }
+
   /// `launch` gets the stream of the exchanges, which goes on behind what has been enqueued.
   template <class Launch>
   void exchange(const char* label, const Launch& launch) {
     guarded(label, [&] {
-      order(stream_, exchanges_);
+      branches_.join();
+      order(stream_.get(), exchanges_.get());
       const Profiler::Span span = profiler_.span(label, exchanges_.get(), recording());
       launch(exchanges_.get());
     });
@@ -363,12 +400,6 @@ class CudaDevice : public Device {
     return passage_;
   }
 
-  /// What is enqueued in one stream from now on waits for what is in the other.
-  static void order(const Stream& first, const Stream& then) {
-    const Event reached = recordEvent(first.get());
-    KN_CUDA_CHECK(cudaStreamWaitEvent(then.get(), reached.get(), 0));
-  }
-
   /// Enqueues, and tells a failure of the call from one of the device.
   template <class Body>
   void guarded(const char* label, const Body& body) {
@@ -386,12 +417,13 @@ class CudaDevice : public Device {
 
   const int index_;
   const Precision precision_;
-  const bool debugSync_, debugPoison_;
+  const bool debugSync_, debugPoison_, debugBranches_;
   const std::string debugGraph_;  ///< a file for what was recorded; may be empty
   FirstFailure failure_;
   Stream stream_, outside_;
-  Stream exchanges_;  ///< with other processes, beside the stream
-  DeviceBlock tickets_;
+  Stream exchanges_;     ///< with other processes, beside the stream
+  Branches branches_;    ///< of the step that is being recorded
+  DeviceBlock tickets_;  ///< kTickets for each branch
   struct Mark {
     size_t enqueued;  ///< how many launches are before it
     Event event;

@@ -54,4 +54,10 @@ inline Event recordEvent(cudaStream_t stream, unsigned flags = cudaEventDisableT
   return event;
 }
 
+/// What is enqueued in one stream from now on waits for what is in the other.
+inline void order(cudaStream_t first, cudaStream_t then) {
+  const Event reached = recordEvent(first);
+  KN_CUDA_CHECK(cudaStreamWaitEvent(then, reached.get(), 0));
+}
+
 }  // namespace kn::cuda

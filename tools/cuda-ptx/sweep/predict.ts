@@ -34,6 +34,8 @@ export default {
       { channels: 150, out: 3, taps: 1 },
       { channels: 2, out: 2, taps: 17 },
       { channels: 257, out: 3, taps: 1 },
+      // More pairs of channels than the last block sums.
+      { channels: 100, out: 170, taps: 1 },
     ]) {
       const belief = new Belief(inputs.tensor([channels]), inputs.positive(channels), 1);
       const weight = inputs.tensor([out, channels, taps, taps], 'filter');
