@@ -36,6 +36,20 @@ __device__ __forceinline__ void fillOutput(const PredictShape& shape, const floa
   __syncthreads();
 }
 
+/// So many pairs of channels are summed by one block, in less time than another launch takes.
+constexpr int64_t kFewPairs = 128 * 128;
+/// Of more pairs, inputs of a block.
+constexpr int kInputsOfBlock = 16;
+
+/// The members of a team share the taps of one input.
+Team teamOfInput(const PredictShape& shape) {
+  int size = 1;
+  while (size < shape.taps() && 2 * size * shape.in <= kBlockThreads) size *= 2;
+  return {size};
+}
+
+}  // namespace
+
 /// Each output's share of the gradients of α and β, [in, out]; where a slope is shown, in place of β's, of what
 /// ShownSlope::ofInput takes.
 struct InputShares {
@@ -60,20 +74,6 @@ struct InputShares {
         });
   }
 };
-
-/// So many pairs of channels are summed by one block, in less time than another launch takes.
-constexpr int64_t kFewPairs = 128 * 128;
-/// Of more pairs, inputs of a block.
-constexpr int kInputsOfBlock = 16;
-
-/// The members of a team share the taps of one input.
-Team teamOfInput(const PredictShape& shape) {
-  int size = 1;
-  while (size < shape.taps() && 2 * size * shape.in <= kBlockThreads) size *= 2;
-  return {size};
-}
-
-}  // namespace
 
 __global__ void predictMomentsShared(PredictShape shape, Team inputs, const float* mean, const float* var,
                                      const float* filter, float* outMean, float* outVar) {
