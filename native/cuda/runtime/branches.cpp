@@ -166,8 +166,9 @@ void Branches::poison(const Access& access, const std::function<void(cudaStream_
   enter(Branch::Poison);
   waitForThoseThat(Branch::Poison, access);
   const cudaStream_t stream = streamOf(Branch::Poison);
+  launches_.push_back({Branch::Poison, {access}, {}});
   fill(stream);
-  launches_.push_back({Branch::Poison, {access}, recordEvent(stream)});
+  launches_.back().end = recordEvent(stream);
 }
 
 void Branches::join() {
