@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <sstream>
 #include <utility>
 
@@ -15,6 +14,7 @@
 #include "../device/kernels.h"
 #include "../nvidia/libraries.h"
 #include "profiler.h"
+#include "progress.h"
 #include "waiter.h"
 
 namespace kn::cuda {
@@ -139,25 +139,10 @@ class CudaDevice : public Device {
     hostPool_->trim();
   }
 
-  /// The stream isn't asked launch by launch: marks, set when somebody wants to know, tell how far it has come.
-  /// A step that is being captured mustn't ask: what was known before it is told.
+  /// A step that is being captured mustn't ask.
   size_t queueDepth() override {
     use();
-    if (recording()) return enqueued_ - ended_;
-    if (succeeded(cudaStreamQuery(stream_.get()))) {
-      marks_.clear();
-      ended_ = enqueued_;
-    } else if (marks_.empty() || marks_.back().enqueued < enqueued_) {
-      try {
-        marks_.push_back({enqueued_, recordEvent(stream_.get())});
-      } catch (const Error&) {
-        // Without a mark the answer is a later one's.
-      }
-    }
-    for (; !marks_.empty() && succeeded(cudaEventQuery(marks_.front().event.get())); marks_.pop_front()) {
-      ended_ = marks_.front().enqueued;
-    }
-    return enqueued_ - ended_;
+    return recording() ? progress_.known() : progress_.ask(stream_.get());
   }
 
   void checkHealth() const override {
@@ -407,7 +392,7 @@ class CudaDevice : public Device {
     use();
     try {
       body();
-      if (!recording()) ++enqueued_;
+      if (!recording()) progress_.add();
     } catch (const Error& error) {
       cudaGetLastError();  // a library may have left one behind
       if (ended()) failure_.note({ErrorCode::DeviceFailed, std::string(label) + ": " + error.what()});
@@ -421,16 +406,11 @@ class CudaDevice : public Device {
   const std::string debugGraph_;  ///< a file for what was recorded; may be empty
   FirstFailure failure_;
   Stream stream_, outside_;
-  Stream exchanges_;     ///< with other processes, beside the stream
-  Branches branches_;    ///< of the step that is being recorded
-  DeviceBlock tickets_;  ///< kTickets for each branch
-  struct Mark {
-    size_t enqueued;  ///< how many launches are before it
-    Event event;
-  };
+  Stream exchanges_;                                          ///< with other processes, beside the stream
+  Branches branches_;                                         ///< of the step that is being recorded
+  DeviceBlock tickets_;                                       ///< kTickets for each branch
   std::vector<std::shared_ptr<HostExchange>> hostExchanges_;  ///< of the step that is being recorded
-  std::deque<Mark> marks_;
-  size_t enqueued_ = 0, ended_ = 0;
+  Progress progress_;
   size_t poisoned_ = 0;  ///< nodes of the step that is being recorded
   std::shared_ptr<Allocator> hostPool_;
   std::shared_ptr<void> passage_;
