@@ -56,15 +56,15 @@ struct Filtering {
   /// The fields of adaptive::Tally.
   static constexpr int kSums = 8;
 
-  /// Adds cells to the sums of a channel. They are fused here where they `wait`, else from what was kept of it.
-  __device__ __forceinline__ void tally(int64_t channel, int member, int members, bool wait,
+  /// Adds cells to the sums of a channel: fuses them first, or takes what was kept when they were.
+  __device__ __forceinline__ void tally(int64_t channel, int member, int members, bool fuses,
                                         double (&sums)[kSums]) const {
     adaptive::Tally t;
     adaptive::Belief of;
-    if (wait) of = belief(channel);
+    if (fuses) of = belief(channel);
     for (int64_t s = member; s < splits; s += members) {
       const int64_t cell = s * channels + channel;
-      if (wait) {
+      if (fuses) {
         t.add(fuse(of, cell), of, f.obsVar[cell], f.options);
       } else {
         const double innovation = innovations[cell];
@@ -90,7 +90,7 @@ struct Filtering {
 
 /// Primes channels, tallies their cells and moves their state. All threads of the block must call it.
 __device__ __forceinline__ void filterChannels(const Filtering& filter, int64_t first, int count, int threads,
-                                               bool primes, bool wait) {
+                                               bool primes, bool fuses) {
   if (primes) {
     overChannels<3>(
         first, count, filter.splits, threads,
@@ -106,7 +106,7 @@ __device__ __forceinline__ void filterChannels(const Filtering& filter, int64_t 
   overChannels<K>(
       first, count, filter.splits, threads,
       [&](int64_t channel, int member, int members, double(&sums)[K]) {
-        filter.tally(channel, member, members, wait, sums);
+        filter.tally(channel, member, members, fuses, sums);
       },
       [&](int64_t channel, const double(&sums)[K]) { filter.advance(channel, sums); });
 }
