@@ -28,11 +28,20 @@ export function sum(values: Iterable<number>): number {
   return total;
 }
 
-/** Sum of a·b. */
+/**
+ * Sum of a·b, with what each addition loses added at the end (Neumaier): a finite difference of such sums divides their
+ * error by its step, and of 10^5 terms plain additions lose 10^-11.
+ */
 export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
   let total = 0;
-  for (let i = 0; i < a.length; i++) total += a[i]! * b[i]!;
-  return total;
+  let lost = 0;
+  for (let i = 0; i < a.length; i++) {
+    const term = a[i]! * b[i]!;
+    const next = total + term;
+    lost += Math.abs(total) >= Math.abs(term) ? total - next + term : term - next + total;
+    total = next;
+  }
+  return total + lost;
 }
 
 /** N, C, H and W of [N, C, H, W] or [N, C]. */
