@@ -18,7 +18,7 @@ const KERNELS_OF_OPTIM = ['adam', 'clip', 'loss-scaler', 'sgd', 'weight-average'
  * Beside the tests of every op family. Whole networks (trainer, learned-gain, transition-network) run the same kernels and
  * take a minute each under the sanitizers; memory and determinism are about the CPU device.
  */
-const MORE_TESTS = ['cuda', 'precision', 'models/kalman-block', ...KERNELS_OF_OPTIM];
+const MORE_TESTS = ['branches', 'cuda', 'precision', 'models/kalman-block', ...KERNELS_OF_OPTIM];
 /** Of the threads of a block, as KN_EMULATION_ORDER numbers them. They are ascending where it isn't set. */
 const [DESCENDING, SHUFFLED] = ['1', '2'];
 

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { adaptiveKalmanNorm, addBeliefs, Belief, filterRows } from '../../lib/index.js';
+import { adaptiveKalmanNorm, addBeliefs, Belief, backward, filterRows } from '../../lib/index.js';
 import { map, type NdArray, ndarray } from '../support/array.js';
 import { checkOp } from '../support/check-op.js';
 import { bits, tolerance } from '../support/compare.js';
@@ -34,10 +34,9 @@ const cases: Case[] = [
   // More rows than a task of the CPU, or a chunk of a GPU, takes.
   { shape: [6, 9, 80, 60], splits: 2 },
   { shape: [4, 8, 70, 60], splits: 2, first: 'some' },
-  // Several slabs of channels, and more than there are counters of blocks.
+  // Several slabs of channels.
   { shape: [6, 40, 3, 3], splits: 3, first: 'some', relu: true },
   { shape: [6, 37, 3, 3], splits: 3, first: 'some', upstream: true },
-  { shape: [8, 16500, 2, 1], splits: 2 },
   { shape: [3, 1, 5, 5], splits: 3, gain: 0, observationGradient: 1 },
   { shape: [4, 8, 3, 3], splits: 2, gain: 1, correction: 0 },
   { shape: [4, 8, 3, 3], splits: 4, gain: 0.3, correction: 0, first: true },
@@ -144,6 +143,61 @@ for (const c of cases) {
     }));
   });
 }
+
+eachDevice(
+  test,
+  'adaptiveKalmanNorm: a channel among more than a GPU has counters for comes to what it does among few',
+  async (t, device, random) => {
+    const [samples, all, pixels] = [8, 16_500, 2];
+    const normals = (rows: number, each = 1) => random.normals([rows, all, each]);
+    const given = {
+      x: normals(samples, pixels),
+      dy: normals(samples, pixels),
+      gamma: normals(1),
+      beta: normals(1),
+      priorMean: normals(1),
+      priorVar: random.uniforms([1, all, 1], 0.4, 2),
+      filter: stateOf(random, all, 'some'),
+    };
+    const run = async (first: number, count: number) => {
+      const part = ({ data, shape: [rows = 0, , each = 1] }: NdArray) =>
+        Float32Array.from({ length: rows * count * each }, (_, i) => {
+          const row = Math.floor(i / (count * each));
+          return data[(row * all + first) * each + (i % (count * each))] as number;
+        });
+      const vector = (values: NdArray) => device.tensor(part(values), [count], { requiresGrad: true });
+      const x = device.tensor(part(given.x), [samples, count, pixels, 1], { requiresGrad: true });
+      const [gamma, beta, mean, variance] = [given.gamma, given.beta, given.priorMean, given.priorVar].map(vector);
+      const filter = device.tensor(part(given.filter), [filterRows.length, count]);
+      const running = { mean: device.zeros([count]), variance: device.ones([count]) };
+      const affine = { gamma: gamma!, beta: beta! };
+      const prior = new Belief(mean!, variance!, 1);
+      const { output } = adaptiveKalmanNorm(x, prior, affine, { filter, running }, { splits: 2 });
+      backward([output], [device.tensor(part(given.dy), x.shape)]);
+      const leaves = [x, gamma, beta, mean, variance].map((leaf) => leaf!.grad!);
+      const results = [output, filter, running.mean, running.variance, ...leaves];
+      return Promise.all(
+        results.map(async (result) => ({ data: (await result.data()) as Float32Array, shape: result.shape })),
+      );
+    };
+    const wide = await run(0, all);
+    // A GPU's slabs are of 16 channels, and 1024 of them have counters of their own.
+    for (const [first, count] of [
+      [0, 48],
+      [16_384, 116],
+    ] as const) {
+      const narrow = await run(first, count);
+      for (const [i, { data, shape }] of narrow.entries()) {
+        const each = shape.slice(2).reduce((product, size) => product * size, 1);
+        const same = data.every((value, at) => {
+          const row = shape.length > 1 ? Math.floor(at / (count * each)) : 0;
+          return Object.is(value, wide[i]!.data[(row * all + first) * each + (at % (count * each))]);
+        });
+        t.true(same, `result ${i} of channels from ${first} on`);
+      }
+    }
+  },
+);
 
 eachDevice(test, 'adaptiveKalmanNorm: what is not finite moves neither state nor averages', async (t, device) => {
   const x = new Float32Array(4 * 2 * 3 * 3).map((_, i) => Math.sin(i));

@@ -37,7 +37,7 @@ AddResult addMoments(const Tensor& a, const Tensor& b, int64_t splits, bool inPl
   const op::Act right = activationLike(device, b, a, {"add", "b"});
   if (splits) checkSplits(splits, left.n, {"add", "splits"});
   AddResult result;
-  result.out = inPlace ? b : emptyLike(device, a);
+  result.out = inPlace ? device.overwritable(b) : emptyLike(device, a);
   if (splits) result.moments = {emptyVector(device, splits * left.c), emptyVector(device, splits * left.c)};
   op::Act out = right;
   out.data = result.out.data<void>();

@@ -48,6 +48,7 @@ struct AddResult {
   Tensor out;
   MeanVar moments;
 };
+/// In place: see Device::overwritable.
 AddResult addMoments(const Tensor& a, const Tensor& b, int64_t splits, bool inPlace);
 /// Averages of a layer, and how they move; without `mean` there are none. See op::UpdateRunning.
 struct RunningAverages {

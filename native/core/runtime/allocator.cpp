@@ -1,12 +1,20 @@
 #include "allocator.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace kn {
+namespace {
 
-Allocator::Allocator(std::shared_ptr<MemorySource> source, size_t limit) : source_(std::move(source)), limit_(limit) {}
+/// Larger blocks are used again at once: beside the work on them a wait is short.
+constexpr size_t kRestingBytes = size_t{512} << 10;
 
-Allocator::Allocator(std::shared_ptr<Allocator> lender) : lender_(std::move(lender)) {}
+}  // namespace
+
+Allocator::Allocator(std::shared_ptr<MemorySource> source, size_t limit)
+    : source_(std::move(source)), limit_(limit), resting_(source_->resting()) {}
+
+Allocator::Allocator(std::shared_ptr<Allocator> lender) : lender_(std::move(lender)), resting_(lender_->resting_) {}
 
 Allocator::~Allocator() {
   trim();
@@ -21,12 +29,21 @@ void Allocator::giveAway(void* data, size_t size) {
   }
 }
 
-void* Allocator::take(size_t size) {
-  if (auto found = pooled_.find(size); found != pooled_.end() && !found->second.empty()) {
-    void* data = found->second.back();
-    found->second.pop_back();
-    return data;
+void* Allocator::take(size_t size, size_t resting) {
+  if (size > kRestingBytes) resting = 0;
+  std::vector<void*>& idle = pooled_[size];
+  // Rather than have a lender ask the system, a pool that borrows uses what it has.
+  if (idle.empty() || (idle.size() <= resting && (!lender_ || lender_->hasIdle(size)))) {
+    void* const data = takeNew(size);
+    if (data || idle.empty()) return data;
   }
+  const auto chosen = resting ? idle.begin() : idle.end() - 1;
+  void* const data = *chosen;
+  idle.erase(chosen);
+  return data;
+}
+
+void* Allocator::takeNew(size_t size) {
   const bool fits = !limit_ || stats_.reserved + lent_ + size <= limit_;
   void* data = lender_ ? lender_->lend(size) : fits ? source_->allocate(size) : nullptr;
   if (!data) return nullptr;
@@ -37,7 +54,7 @@ void* Allocator::take(size_t size) {
 
 void* Allocator::lend(size_t size) {
   std::lock_guard lock(mutex_);
-  void* data = take(size);
+  void* data = take(size, 0);
   if (!data) return nullptr;
   stats_.reserved -= size;
   lent_ += size;
@@ -65,7 +82,7 @@ size_t Allocator::blockSize(size_t bytes) {
 void* Allocator::allocate(size_t bytes) {
   const size_t size = blockSize(bytes);
   std::lock_guard lock(mutex_);
-  void* data = take(size);
+  void* data = take(size, resting_);
   if (!data) return nullptr;
   live_.emplace(data, size);
   ++stats_.allocations;
@@ -92,6 +109,23 @@ void Allocator::trim() {
     stats_.reserved -= size * blocks.size();
   }
   pooled_.clear();
+}
+
+bool Allocator::hasIdle(size_t bytes) const {
+  {
+    std::lock_guard lock(mutex_);
+    const auto found = pooled_.find(blockSize(bytes));
+    if (found != pooled_.end() && !found->second.empty()) return true;
+  }
+  return lender_ && lender_->hasIdle(bytes);
+}
+
+bool Allocator::holds(const void* address) const {
+  std::lock_guard lock(mutex_);
+  const auto behind = live_.upper_bound(const_cast<void*>(address));
+  if (behind == live_.begin()) return false;
+  const auto& [data, size] = *std::prev(behind);
+  return static_cast<const char*>(address) < static_cast<const char*>(data) + size;
 }
 
 MemoryStats Allocator::stats() const {

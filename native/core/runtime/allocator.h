@@ -21,6 +21,9 @@ struct MemoryStats {
 class MemorySource {
  public:
   virtual ~MemorySource() = default;
+  /// So many small blocks of a size lie idle before one of them is used again, the one that has lain longest: work that
+  /// runs beside other work (CUDA's branches) would have to wait for whoever used it before.
+  virtual size_t resting() const { return 0; }
   virtual void* allocate(size_t bytes) = 0;
   virtual void free(void* data, size_t bytes) = 0;
 };
@@ -43,6 +46,10 @@ class Allocator {
   void free(void* data);
   /// Gives pooled blocks back to where they came from. The caller has made sure that no enqueued work touches them.
   void trim();
+  /// Whether a request can be met without a new block.
+  bool hasIdle(size_t bytes) const;
+  /// Whether it is within a block in use.
+  bool holds(const void* address) const;
   MemoryStats stats() const;
   void resetPeak();
 
@@ -50,8 +57,10 @@ class Allocator {
   static size_t blockSize(size_t bytes);
 
  private:
-  /// A block of the pool or a new one, counted as reserved; or null. With the mutex held.
-  void* take(size_t size);
+  /// A block of the pool, of which `resting` stay as long as there are new ones, or a new one, counted as reserved; or
+  /// null. With the mutex held.
+  void* take(size_t size, size_t resting);
+  void* takeNew(size_t size);
   void* lend(size_t size);
   void takeBack(void* data, size_t size);
   void giveAway(void* data, size_t size);
@@ -60,7 +69,8 @@ class Allocator {
   std::shared_ptr<MemorySource> source_;  ///< null for a pool that borrows
   std::shared_ptr<Allocator> lender_;     ///< null for one that doesn't
   size_t limit_ = 0;
-  size_t lent_ = 0;  ///< bytes that count as reserved by whoever borrows them
+  size_t resting_ = 0;  ///< see MemorySource
+  size_t lent_ = 0;     ///< bytes that count as reserved by whoever borrows them
   std::map<size_t, std::vector<void*>> pooled_;
   std::map<void*, size_t> live_;
   MemoryStats stats_;

@@ -29,6 +29,13 @@ Tensor Device::empty(const Shape& shape, DType dtype, Format format, int64_t vir
   return tensor;
 }
 
+Tensor Device::overwritable(const Tensor& tensor) {
+  // A recording may need no more than a step by itself, which knows no work beside it.
+  const size_t bytes = static_cast<size_t>(physicalCount(tensor.shape, tensor.format)) * dtypeSize(tensor.stored);
+  if (!isContended(tensor.data<void>(), bytes) || !recordingPool_->hasIdle(bytes)) return tensor;
+  return empty(tensor.shape, tensor.dtype, tensor.format);
+}
+
 Tensor Device::emptyRounded(const Tensor& filter) {
   Tensor tensor = filter;
   tensor.stored = activationType();

@@ -38,6 +38,9 @@ class Device {
 
   /// Throws OutOfMemory when there is no room after trimming the pool and `onShortage`.
   Tensor empty(const Shape& shape, DType dtype, Format format, int64_t virtualSamples = 0);
+  /// For a result that may take the place of `tensor`, which nobody reads any more: that, or idle memory like it where
+  /// writing there would have to wait for work that is beside it.
+  Tensor overwritable(const Tensor& tensor);
   /// As a filter, in the type of activations.
   Tensor emptyRounded(const Tensor& filter);
   /// Gives a filter room for its rounded values, where activations are stored in fewer bits.
@@ -112,6 +115,12 @@ class Device {
   Device(std::shared_ptr<MemorySource> source, size_t memoryLimit);
   /// Memory of the pool, for `purpose` in the message of an OutOfMemory.
   std::shared_ptr<Storage> allocate(size_t bytes, const std::string& purpose);
+  /// Whether it is within a tensor, or memory that a step being recorded uses.
+  bool holds(const void* address) const {
+    return allocator_->holds(address) || (recordingPool_ && recordingPool_->holds(address));
+  }
+  /// Whether what is written there next would have to wait for work that is beside it.
+  virtual bool isContended(const void* /*data*/, size_t /*bytes*/) const { return false; }
   virtual void startRecording() {}
   /// The stream waits for all exchanges; there are some.
   virtual void enqueueJoin() = 0;

@@ -4,52 +4,20 @@
 #include <functional>
 #include <vector>
 
-#include "../../core/operations.h"
+#include "branch_use.h"
 #include "handles.h"
 
-/// Launches of a recorded step that needn't wait for each other: a layer's convolution, the gradient of its filter, the
-/// transition of its belief and the look at samples become branches of the graph. Everything else is in a row, behind
-/// all branches.
 namespace kn::cuda {
 
-enum class Branch { Main, Weights, Beliefs, Observed, Poison };
-constexpr size_t kBranches = 5;
-
-/// Memory that a launch reads or writes.
-struct Access {
-  const void* data;  ///< null: none
-  int64_t bytes;
-  bool writes;
-};
-struct BranchUse {
-  Branch branch;
-  std::vector<Access> accesses;
-};
-
-/// For the operations that may be branches: theirs, and all memory that they touch besides scratch.
-BranchUse branchUse(const op::Conv2d& o);
-BranchUse branchUse(const op::Conv2dBackwardData& o);
-BranchUse branchUse(const op::Conv2dBackwardWeights& o);
-BranchUse branchUse(const op::AdaptiveKalmanNorm& o);
-BranchUse branchUse(const op::AddMoments& o);
-BranchUse branchUse(const op::AddEach& o);
-BranchUse branchUse(const op::RectifyBelief& o);
-BranchUse branchUse(const op::Predict& o);
-BranchUse branchUse(const op::PredictBackward& o);
-BranchUse branchUse(const op::CenterObserved& o);
-BranchUse branchUse(const op::AverageObserved& o);
-
-template <class Op>
-concept Branching = requires(const Op& o) {
-  branchUse(o);
-};
-
+/// The launches of a step that is recorded, in branches of its graph.
 class Branches {
  public:
   explicit Branches(const Stream& main);
 
   /// The stream for a launch. It waits for those in other branches that touch the same memory, unless both read it.
   cudaStream_t begin(const BranchUse& use);
+  /// Whether a launch in the main branch would have to wait for others to touch this.
+  bool isContended(const Access& access) const;
   /// The launch that has begun uses this, too. Without branches: nothing.
   void touch(const Access& access);
   /// Has memory filled that is handed out, perhaps for the launch that has begun.
@@ -68,6 +36,10 @@ class Branches {
   cudaStream_t streamOf(Branch branch) const;
   void enter(Branch branch);
   void close();
+  /// Calls `visit` with the indices of launches in other branches that need an order with the access and that the
+  /// branch hasn't waited for.
+  template <class Visit>
+  void overOthers(Branch branch, const Access& access, const Visit& visit) const;
   void waitForThoseThat(Branch branch, const Access& access);
 
   const Stream& main_;

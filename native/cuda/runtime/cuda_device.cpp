@@ -281,6 +281,10 @@ class CudaDevice : public Device {
     }
   }
 
+  bool isContended(const void* data, size_t bytes) const override {
+    return recording() && branches_.isContended({data, static_cast<int64_t>(bytes), true});
+  }
+
   void enqueueJoin() override {
     guarded("joinExchanges", [&] { order(exchanges_.get(), stream_.get()); });
   }
@@ -343,6 +347,7 @@ class CudaDevice : public Device {
       if (recording() && debugBranches_) {
         return guarded(label, [&] {
           const BranchUse use = branchUse(o);
+          if (debugPoison_) use.check(label, &o, sizeof o, [this](const void* address) { return holds(address); });
           Context branch = context_;
           branch.stream = branches_.begin(use);
           branch.tickets += kTickets * static_cast<size_t>(use.branch);

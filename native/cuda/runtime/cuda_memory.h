@@ -7,6 +7,7 @@ namespace kn::cuda {
 class DeviceMemory : public MemorySource {
  public:
   explicit DeviceMemory(int deviceIndex) : deviceIndex_(deviceIndex) {}
+  size_t resting() const override { return 4; }
   void* allocate(size_t bytes) override;
   void free(void* data, size_t bytes) override;
 
