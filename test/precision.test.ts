@@ -237,6 +237,7 @@ const dataset = syntheticDataset({ train: 32, test: 8, classes: 4 });
 const trained: Readonly<Record<string, CifarResNetOptions>> = {
   'batch normalization': { norm: { type: 'batch', splits: 8 } },
   "the reference's filter": { norm: { type: 'reference-kalman', splits: 8, gain: 0.1 } },
+  "today's filter, closed form": { norm: { type: 'kalman', splits: 8 } },
   "today's filter": {
     norm: { type: 'kalman', splits: 8, transitionGradient: 'observed' },
     weightStandardization: true,

@@ -42,13 +42,9 @@ bool allowed(const Launch& launch) {
   return gridFits && blockFits && b.x * b.y * b.z <= 1024 && launch.shared <= 48 << 10;
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-/// The sanitizers' shadows lie below (x86-64), mapped where two small numbers side by side would point to; the program
-/// lies above.
+/// Where two small numbers side by side would point to, V8 maps its heaps, at random, and sanitizers their shadows; the
+/// program, its libraries and the C++ heap lie above.
 constexpr uint64_t kLowest = uint64_t{1} << 46;
-#else
-constexpr uint64_t kLowest = 0;
-#endif
 
 /// Whether the host has memory at an address.
 bool isHostMemory(uint64_t address) {

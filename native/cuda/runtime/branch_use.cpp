@@ -143,7 +143,7 @@ BranchUse branchUse(const op::PadBeliefBackward& o) {
   return use;
 }
 BranchUse branchUse(const op::Predict& o) {
-  BranchUse use{Branch::Beliefs, {reads(o.w.data, bytesOf(o.w))}};
+  BranchUse use{Branch::Beliefs, {reads(o.w.data, bytesOf(o.w)), readsRounded(o.w)}};
   addReads(use, o.splits * o.w.in * o.shape.groups, o.mean, o.var);
   addWrites(use, o.splits * o.w.out, o.outMean, o.outVar);
   return use;
@@ -151,7 +151,8 @@ BranchUse branchUse(const op::Predict& o) {
 BranchUse branchUse(const op::PredictBackward& o) {
   const int64_t in = o.splits * o.w.in * o.shape.groups;
   BranchUse use{Branch::Beliefs,
-                {reads(o.w.data, bytesOf(o.w)), reads(o.shown.slope, bytesOf(o.w)), writes(o.dw.data, bytesOf(o.dw))}};
+                {reads(o.w.data, bytesOf(o.w)), readsRounded(o.w), reads(o.shown.slope, bytesOf(o.w)),
+                 writes(o.dw.data, bytesOf(o.dw))}};
   addReads(use, in, o.mean, o.var);
   addReads(use, o.splits * o.w.out, o.doutMean, o.doutVar);
   addReads(use, o.w.out, o.shown.variance, o.shown.average);

@@ -1,6 +1,9 @@
 /// The emulated runtime against CUDA's rules. What waits for the legacy stream (cudaMemcpy and its like) isn't emulated
 /// at all: code that called it would not link.
 
+#include <sys/mman.h>
+
+#include <cstring>
 #include <functional>
 #include <set>
 #include <string>
@@ -19,6 +22,13 @@ using cuda::recordEvent;
 
 __global__ void increment(int* data) { ++*data; }
 __global__ void firstUse(int* data) { --*data; }
+/// Two numbers that lie side by side, as an address would.
+struct Sizes {
+  int32_t count, step;
+};
+__global__ void incrementAll(int* data, Sizes sizes) {
+  for (int i = 0; i < sizes.count; ++i) ++data[i * sizes.step];
+}
 __global__ void note(int* order, int* count, int value) { order[(*count)++] = value; }
 
 template <class... P, class... A>
@@ -181,6 +191,15 @@ void checkPointers() {
   expect(copied(&onHost, data, 4, cudaMemcpyHostToDevice), cudaErrorInvalidValue, "the wrong direction");
   expect(copied(data, data, 17 * 4, cudaMemcpyDeviceToDevice), cudaErrorInvalidValue, "beyond an allocation");
   expect(incremented(data), cudaSuccess, "a kernel gets the device's memory");
+  // Something may be mapped where they point to; under a sanitizer it is already.
+  const Sizes sizes{2, 5};
+  uintptr_t address = 0;
+  std::memcpy(&address, &sizes, sizeof address);
+  constexpr uintptr_t page = 4096;
+  void* const mapped = mmap(reinterpret_cast<void*>(address / page * page), page, PROT_READ,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  expect(thrown([&] { launchOne(stream.get(), incrementAll, data, sizes); }), cudaSuccess, "a kernel gets two numbers");
+  if (mapped != MAP_FAILED) munmap(mapped, page);
 
   KN_CUDA_CHECK(cudaSetDevice(1));
   int* const elsewhere = allocate(1);
