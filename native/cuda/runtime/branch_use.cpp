@@ -14,10 +14,9 @@ int64_t bytesOf(const op::Act& act) {
   const DType stored = act.format == Format::Plain ? DType::F32 : act.stored;
   return act.count() * static_cast<int64_t>(dtypeSize(stored));
 }
-/// Of float32; in fewer bits it is less.
-int64_t bytesOf(const op::Filter& w) { return w.count() * static_cast<int64_t>(sizeof(float)); }
 int64_t floats(int64_t count) { return count * static_cast<int64_t>(sizeof(float)); }
-
+/// Of float32; in fewer bits it is less.
+int64_t bytesOf(const op::Filter& w) { return floats(w.count()); }
 int64_t bytesOf(const op::Values& values) { return values.count * static_cast<int64_t>(dtypeSize(values.stored)); }
 
 Access reads(const op::Values& values) { return reads(values.data, bytesOf(values)); }
